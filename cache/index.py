@@ -1,0 +1,163 @@
+"""The index: what became of each clip. A clip is in the cache if, and only if, its row is published here.
+
+`plan.parquet` gives every clip its row of the arrays, once and for good; `index/part-<shard>.parquet` holds a record for
+each clip of that shard that was tried, good or failed, in the order of the plan. Everything but `seconds` depends
+only on the inputs and the config. Reading and writing the arrays is left to `reader` and `writer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import CacheError
+from .layout import INDEX
+from .publish import publish
+
+PLAN_SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string()),
+        pa.field("row", pa.int64()),  # of the arrays; null where the clip failed
+        pa.field("crc32c", pa.uint32()),  # of the clip's bytes, see ClipArrays.crc32c; null where it failed
+        pa.field("label", pa.string()),
+        pa.field("status", pa.string(), nullable=False),  # "ok" or "failed"
+        pa.field("error", pa.string()),
+        pa.field("codec", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("fps", pa.float64()),
+        pa.field("frames", pa.int64()),  # of the clip
+        pa.field("distinct_frames", pa.int32()),  # among the sampled slots
+        pa.field("signals", pa.string()),  # "bitstream" or "search"
+        pa.field("start", pa.float64()),  # seconds; null: from the beginning
+        pa.field("end", pa.float64()),  # seconds; null: to the end
+        pa.field("seconds", pa.float64()),  # spent on the clip
+    ]
+)
+
+
+@dataclass(frozen=True)
+class IndexRecord:
+    """One clip's row of the index. `row` and `crc32c` are the writer's to fill in; a failed clip has neither.
+
+    frames: frames in the clip; distinct_frames: different ones among the sampled slots; start, end: seconds;
+    seconds: time spent on the clip.
+    """
+
+    id: str
+    uri: str
+    status: Literal["ok", "failed"]
+    fingerprint: str | None = None
+    row: int | None = None
+    crc32c: int | None = None
+    label: str | None = None
+    error: str | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    frames: int | None = None
+    distinct_frames: int | None = None
+    signals: str | None = None
+    start: float | None = None
+    end: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id ('') must not be empty")
+        if self.status not in ("ok", "failed"):
+            raise ValueError(f"clip {self.id}: status ({self.status!r}) must be 'ok' or 'failed'")
+        if (self.status == "failed") != (self.error is not None):
+            raise ValueError(f"clip {self.id}: error ({self.error!r}) must be given if and only if it failed")
+        if self.status == "failed" and (self.row is not None or self.crc32c is not None):
+            raise ValueError(f"clip {self.id}: row ({self.row}) must be None for a failed clip")
+
+
+def part_name(shard: int) -> str:
+    """File name of a shard's part of the index."""
+    return f"part-{shard:06d}.parquet"
+
+
+def part_shard(name: str) -> int | None:
+    """The shard a file of the index folder belongs to; None where the file is no part of the index."""
+    if not (name.startswith("part-") and name.endswith(".parquet")):
+        return None
+    digits = name.removeprefix("part-").removesuffix(".parquet")
+    return int(digits) if digits.isdigit() else None
+
+
+def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> None:
+    """Publish a shard's records: from this moment on its clips count."""
+    table = pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+    publish(cache / INDEX / part_name(shard), [_to_parquet(table)])
+
+
+def read_parts(cache: Path) -> dict[int, pa.Table]:
+    """Each published part of the index by its shard, in ascending order; CacheError where one is damaged."""
+    shards = {part_shard(path.name): path for path in (cache / INDEX).glob("part-*.parquet")}
+    found = sorted((shard, path) for shard, path in shards.items() if shard is not None)
+    with ThreadPoolExecutor(4) as pool:
+        tables = pool.map(lambda path: parse_part(path.read_bytes(), str(path)), (path for _, path in found))
+        return {shard: table for (shard, _), table in zip(found, tables, strict=True)}
+
+
+def parse_part(data: bytes, name: str) -> pa.Table:
+    """A part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
+    return _from_parquet(data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew")
+
+
+def records(table: pa.Table) -> list[IndexRecord]:
+    """The rows of an index table as records."""
+    return [IndexRecord(**row) for row in table.to_pylist()]
+
+
+def join_parts(parts: Iterable[pa.Table]) -> pa.Table:
+    """Parts, in their order, as one table."""
+    return pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
+
+
+def write_plan(path: Path, ids: Sequence[str]) -> None:
+    """Publish the plan: the clip `ids[row]` has row `row`."""
+    table = pa.table({"id": list(ids), "row": range(len(ids))}, schema=PLAN_SCHEMA)
+    publish(path, [_to_parquet(table)])
+
+
+def read_plan(path: Path) -> list[str]:
+    """Clip ids in row order, [] where nothing was planned yet; CacheError where the plan is damaged."""
+    if not path.exists():
+        return []
+    advice = "delete the cache and run precompute again"
+    table = _from_parquet(path.read_bytes(), PLAN_SCHEMA, str(path), advice)
+    if table["row"].to_pylist() != list(range(len(table))):
+        raise CacheError(f"{path} is damaged: its rows are not 0..{len(table) - 1}; {advice}")
+    ids: list[str] = table["id"].to_pylist()
+    return ids
+
+
+def _to_parquet(table: pa.Table) -> memoryview:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
+    return memoryview(sink.getvalue())
+
+
+def _from_parquet(data: bytes, schema: pa.Schema, name: str, advice: str) -> pa.Table:
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True, use_threads=False)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CacheError(f"{name} is damaged ({reason}); {advice}") from error
+    if not table.schema.equals(schema):
+        raise CacheError(f"{name} is damaged or of another version: its columns are not the index's; {advice}")
+    return table

@@ -1,0 +1,123 @@
+"""How a file of the cache reaches the disk: whole or not at all, and there to stay; by one writer at a time.
+
+A published file was written under another name, flushed to the device, renamed, and its folder flushed too, so
+neither a killed process nor a power cut leaves half of one. What is published, and in which order, is left to
+`writer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import CacheError
+
+PARTIAL = ".partial"
+
+
+def publish(path: Path, parts: Iterable[Any]) -> None:
+    """Write `parts` (contiguous buffers) one after the other as the file `path`, atomically and durably.
+
+    Raises CacheError where the disk is full or the folder cannot be written; `path` is then as it was before.
+    """
+    temporary = path.with_name(path.name + PARTIAL)
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and the folders above it, durably."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove `path` if it is there, durably."""
+    try:
+        path.unlink()
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed writer left half written in `folder`."""
+    for path in folder.glob("*" + PARTIAL):
+        remove(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the device. Windows has no such call: its renames are journalled."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> CacheError:
+    """The line for a full disk, a read-only folder and the like."""
+    reason = error.strerror or str(error)
+    return CacheError(f"cannot write {path}: {reason}; make room or choose another --out, then run it again")
+
+
+def lock(path: Path, cache: Path) -> IO[str]:
+    """Take the exclusive lock of the file `path` until the returned file is closed or the process ends.
+
+    Raises CacheError where another process writes this cache.
+    """
+    try:
+        file = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        _lock_exclusively(file)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        who = f"process {owner}" if owner else "another process"
+        raise CacheError(f"cache {cache} is being written by {who}; wait for it or use another --out") from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_exclusively(file: IO[str]) -> None:
+        file.seek(1 << 20)  # past the process number, which others must be able to read
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock_exclusively(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,98 @@
+"""One shard file: up to 64 clips' chunks of one array, as raw bytes, behind one index.
+
+The format is Zarr v3's `sharding_indexed` with uncompressed chunks and the index at the end: chunks in row order,
+then for each of the 64 slots its offset and size (uint64, both 2**64-1 where the slot is empty), then the CRC-32C of
+those 1024 bytes. It is written here rather than through zarr-python for three reasons: zarr leaves out chunks that are
+all zero, so a clip that is black could not be told from one that is lost; it writes into an existing shard by merging,
+where a cache needs it new and whole; and the bytes stay the same whatever zarr's version is.
+
+Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from .errors import CacheError
+from .layout import SHARD_CLIPS
+from .publish import publish
+
+EMPTY = np.uint64(2**64 - 1)
+INDEX_BYTES = SHARD_CLIPS * 16
+FOOTER_BYTES = INDEX_BYTES + 4
+
+
+def write_shard(path: Path, chunks: Mapping[int, np.ndarray]) -> None:
+    """Publish a shard file. `chunks` maps a slot, 0..63, to that clip's C-ordered little-endian array."""
+    index = np.full((SHARD_CLIPS, 2), EMPTY, dtype="<u8")
+    offset = 0
+    for slot in sorted(chunks):
+        index[slot] = offset, chunks[slot].nbytes
+        offset += chunks[slot].nbytes
+    footer = index.tobytes()
+    checksum = google_crc32c.value(footer).to_bytes(4, "little")
+    publish(path, [*(np.ascontiguousarray(chunks[slot]) for slot in sorted(chunks)), footer, checksum])
+
+
+class ShardFile:
+    """An open shard file: its index is read once, then each chunk with one call.
+
+    Reads carry their own offset, so threads may share one. The file stays open until the object goes away: should a
+    writer put a new file in its place meanwhile, index and chunks still belong together.
+    """
+
+    def __init__(self, path: Path, chunk_bytes: int) -> None:
+        """Raises CacheError where the file is missing, cut short or its index does not match its checksum."""
+        self.path = path
+        self.chunk_bytes = chunk_bytes
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+            size = os.fstat(self._descriptor).st_size
+            footer = os.pread(self._descriptor, FOOTER_BYTES, max(0, size - FOOTER_BYTES))
+        except OSError as error:
+            raise _damaged(path, error.strerror or str(error)) from error
+        table, checksum = footer[:INDEX_BYTES], footer[INDEX_BYTES:]
+        if len(footer) != FOOTER_BYTES or google_crc32c.value(table) != int.from_bytes(checksum, "little"):
+            raise _damaged(path, "its shard index is cut short or does not match its checksum")
+        index = np.frombuffer(table, dtype="<u8").reshape(SHARD_CLIPS, 2)
+        offsets, sizes = index[index[:, 0] != EMPTY].T.tolist()
+        if any(nbytes != chunk_bytes for nbytes in sizes):
+            raise _damaged(path, f"its chunks are not all of {chunk_bytes} bytes")
+        if any(offset + chunk_bytes > size - FOOTER_BYTES for offset in offsets):
+            raise _damaged(path, f"it has {size} bytes, fewer than its index tells of")
+        self._offsets = [None if offset == EMPTY else int(offset) for offset in index[:, 0]]
+
+    def read_into(self, slot: int, out: np.ndarray) -> None:
+        """Fill `out`, C-ordered and of the chunk's dtype and shape, with the chunk in `slot`."""
+        offset = self._offsets[slot]
+        if offset is None:
+            raise _damaged(self.path, f"it has no chunk in slot {slot} although the index lists a clip there")
+        target: Any = memoryview(out).cast("B")
+        while target:
+            try:
+                count = os.preadv(self._descriptor, [target], offset)
+            except OSError as error:
+                raise _damaged(self.path, error.strerror or str(error)) from error
+            if count == 0:
+                raise _damaged(self.path, f"it ends within the chunk in slot {slot}")
+            target, offset = target[count:], offset + count
+
+    def __del__(self) -> None:
+        """Close the file with its last user."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _damaged(path: Path, reason: str) -> CacheError:
+    shard = path.name.split(".")[1]
+    return CacheError(
+        f"shard {path} is damaged: {reason}; "
+        f"remove {path.parent.parent / 'index' / f'part-{int(shard):06d}.parquet'} and run precompute again"
+    )

@@ -1,0 +1,163 @@
+"""Writing a cache: rows are planned, shards are published whole, and only then their part of the index.
+
+Whatever happens to the process, a published clip stays as it is and an unpublished one is as if it had never been
+tried: opening the cache again and doing what `plan` returns finishes it, with the same bytes as a run that was
+never cut off. One process writes a cache; where the clips come from is the caller's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from .errors import CacheError
+from .index import IndexRecord, part_name, read_parts, read_plan, records, write_part, write_plan
+from .layout import (
+    GROUP,
+    INDEX,
+    LOCK,
+    PLAN,
+    SHARD_CLIPS,
+    ClipArrays,
+    Layout,
+    attributes,
+    config_difference,
+    full_config,
+    metadata_files,
+    read_attributes,
+)
+from .publish import PARTIAL, lock, make_folder, publish, remove, remove_partial_files
+from .shard import write_shard
+from .sources import ShardSource, Source, ZarrSource, is_raw, open_group
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardWork:
+    """The clips of one shard that are still to be made, in row order."""
+
+    shard: int
+    ids: tuple[str, ...]
+
+
+class CacheWriter:
+    """A cache open for writing, by this process alone until `close`."""
+
+    def __init__(self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]) -> None:
+        """Use `CacheWriter.open`."""
+        self.path = path
+        self.layout = layout
+        self._attributes = group_attributes
+        self._lock = held
+        self._ids = read_plan(path / PLAN)
+        self._rows = {clip_id: row for row, clip_id in enumerate(self._ids)}
+        self._parts = read_parts(path)
+        self._check_plan()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        layout: Layout,
+        config: Mapping[str, Any],
+        versions: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Make the cache `path`, or open the one there to go on with it.
+
+        config: the selection's options, plain JSON; the layout's fields are added to it, and the whole is what a
+        cache is made of: another config is another cache. versions: of libraries, for information only.
+
+        Raises CacheError where the path holds something else, a cache of another config or one that is being
+        written, or cannot be written; ValueError where `config` is not plain JSON.
+        """
+        folder = Path(path).absolute()
+        config = full_config(config, layout)
+        _refuse_foreign(folder)
+        make_folder(folder / INDEX)
+        held = lock(folder / LOCK, folder)
+        try:
+            for part in (folder, folder / INDEX, *(folder / array.name for array in layout.arrays())):
+                remove_partial_files(part)
+            if (folder / GROUP).exists():
+                group_attributes = dict(open_group(folder).attrs)
+                _, made = read_attributes(group_attributes, str(folder))
+                if made != config:
+                    difference = config_difference(made, config)
+                    raise CacheError(f"cache {folder} {difference}; use another --out or delete it")
+            else:
+                group_attributes = attributes(config, versions or {})
+                publish(folder / GROUP, [metadata_files(layout, 0, group_attributes)[GROUP]])
+            return cls(folder, layout, group_attributes, held)
+        except BaseException:
+            held.close()
+            raise
+
+    def plan(self, ids: Iterable[str], retry_failed: bool = False) -> list[ShardWork]:
+        """Give every clip of `ids` a row, for good, and return what is still to be made of them, by shard.
+
+        Clips that are planned already keep their rows, new ones follow in the order of `ids`. Clips that failed
+        before are returned with `retry_failed` only. Raises CacheError where an id comes twice.
+        """
+        wanted = list(ids)
+        if len(set(wanted)) != len(wanted):
+            twice = next(clip_id for clip_id in wanted if wanted.count(clip_id) > 1)
+            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
+        new = [clip_id for clip_id in wanted if clip_id not in self._rows]
+        if new:
+            write_plan(self.path / PLAN, [*self._ids, *new])
+            self._ids.extend(new)
+            self._rows = {clip_id: row for row, clip_id in enumerate(self._ids)}
+        self._fit_arrays()
+        work: dict[int, list[str]] = {}
+        settled: dict[int, set[str]] = {}
+        for row in sorted(self._rows[clip_id] for clip_id in wanted):
+            shard = row // SHARD_CLIPS
+            if shard not in settled:
+                settled[shard] = self._settled(shard, retry_failed)
+            if self._ids[row] not in settled[shard]:
+                work.setdefault(shard, []).append(self._ids[row])
+        return [ShardWork(shard, tuple(clip_ids)) for shard, clip_ids in work.items()]
+
+    def write_shard(
+        self, shard: int, clips: Mapping[str, ClipArrays], new_records: Sequence[IndexRecord]
+    ) -> None:
+        """Publish records of clips of one shard, with the arrays of those that are "ok" in `clips`, by id.
+
+        The records may be any of those that `plan` returned for the shard: the shard is written anew as a whole,
+        with the clips it had. Raises ValueError where records and arrays do not belong together or to the plan,
+        CacheError where the disk fails or a clip that was there no longer matches its checksum.
+        """
+        done = {record.id: record for record in self._records(shard)}
+        for record in new_records:
+            self._check_record(shard, record, clips, done)
+        arrays = {
+            record.row: self._read_back(record) for record in done.values() if record.row is not None
+        }
+        for record in new_records:
+            if record.status == "ok":
+                row, clip = self._rows[record.id], clips[record.id]
+                arrays[row] = clip
+                record = dataclasses.replace(record, row=row, crc32c=clip.crc32c())
+            done[record.id] = record
+        self._write_arrays(shard, arrays)
+        write_part(self.path, shard, sorted(done.values(), key=lambda record: self._rows[record.id]))
+        self._parts[shard] = self._reread(shard, done)
+
+    def close(self) -> None:
+        """Let other processes write the cache."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

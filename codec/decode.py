@@ -1,0 +1,90 @@
+"""Decode what a plan asks for, one clip on one thread, and put the pictures out in order of presentation.
+
+One thread a clip: FFmpeg's motion export is a data race under frame threading, and clips side by side fill a
+machine better. Each packet carries its decode index as its timestamp, so that a decoded frame tells which packet
+it came from whatever the container's timestamps are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.packets import PacketSource
+from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
+from codecsieve.codec.plan import GopPlan, plan_gops
+
+
+def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> Iterator[Picture]:
+    """Decode the wanted pictures and the reference pictures they need.
+
+    Args:
+        source: the open file. Its decoder is used up: open the file again for another pass.
+        wanted: int64 [n], ascending display indices.
+        motion: also export the motion vectors.
+
+    Yields:
+        Pictures in order of presentation, wanted or not; droppable ones only where they are wanted. A damaged
+        picture that the decoder gives up on is left out.
+    """
+    uncropped = source.facts.codec == "h264"
+    sequence = source.facts.sequence if uncropped else None
+    decoder = _open_decoder(source, motion, uncropped)
+    layout: PictureFormat | None = None
+    coded = (0, 0)
+    shown = 0
+    numbers: dict[int, tuple[int, bool]] = {}
+    for index, frame in _decode(decoder, plan_gops(source, wanted), numbers):
+        if layout is None:
+            layout = read_format(frame, source.facts.width, source.facts.height, sequence)
+            coded = frame.height, frame.width
+        display, droppable = numbers.pop(index, (-1, False))
+        if not source.ordered:
+            display, shown = shown, shown + 1
+        yield Picture(fit_format(frame, layout, coded), layout, index, display, not droppable)
+        if not source.ordered and display > wanted[-1] and not droppable:
+            return
+
+
+def _open_decoder(source: PacketSource, motion: bool, uncropped: bool) -> av.VideoCodecContext:
+    context = source.stream.codec_context
+    context.thread_count = 1
+    options = {"flags2": "+export_mvs"} if motion else {}
+    if uncropped:
+        # Prediction reads beyond the shown picture, up to the coded one.
+        options["apply_cropping"] = "0"
+    context.options = options
+    return context
+
+
+def _decode(
+    decoder: av.VideoCodecContext, plans: Iterator[GopPlan], numbers: dict[int, tuple[int, bool]]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames with their decode index; `numbers` gets the display index and droppable mark of all that is sent."""
+    for plan in plans:
+        if not plan.continues and decoder.is_open:
+            yield from _send(decoder, None)
+            decoder.flush_buffers()
+        for index, packet in plan.feed:
+            offset = index - plan.gop.first
+            numbers[index] = int(plan.gop.display[offset]), bool(plan.gop.droppable[offset])
+            packet.pts = packet.dts = index
+            yield from _send(decoder, packet)
+    if decoder.is_open:
+        yield from _send(decoder, None)
+
+
+def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
+    try:
+        frames = decoder.decode(packet)
+    except av.error.InvalidDataError:
+        # A damaged picture: the decoder goes on with the next packet, and the clip with the pictures it has.
+        return
+    except av.FFmpegError as error:
+        raise VideoError(f"decoder failed ({error.strerror}); transcode the file") from error
+    for frame in frames:
+        if frame.pts is not None:
+            yield frame.pts, frame

@@ -1,0 +1,161 @@
+"""The ffmpeg program: finding one that can encode, telling it what to encode, and running it within bounds.
+
+`TranscodeOptions` is here since it is what the command line is made of. What to encode, and whether the outcome is
+good, is left to `codecsieve.codec.transcode`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ffmpeg
+
+from codecsieve.codec.errors import VideoError
+
+LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
+"""FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
+
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}
+_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
+_CONSEQUENCES = re.compile(
+    "Conversion failed|Nothing was written|Terminating thread|Task finished|Could not open encoder before EOF|"
+    "Error sending frames|Error submitting|Error while opening encoder|Error while filtering"
+)
+
+
+@dataclass(frozen=True)
+class TranscodeOptions:
+    """How to encode.
+
+    codec: "h264" (libx264) or "hevc" (libx265). crf: 0 (lossless or nearly so) to 51. gop: pictures from one keyframe
+    to the next. preset: the encoder's own name for its speed. threads: of the encoder, for one job. timeout: seconds
+    that one job may take, everything included.
+    """
+
+    codec: str = "h264"
+    crf: int = 23
+    gop: int = 16
+    preset: str = "medium"
+    threads: int = 1
+    timeout: float = 4 * 3600.0
+
+    def __post_init__(self) -> None:
+        if self.codec not in _ENCODERS:
+            raise ValueError(f"codec ({self.codec!r}) must be one of {', '.join(_ENCODERS)}")
+        if not 0 <= self.crf <= 51:
+            raise ValueError(f"crf ({self.crf}) must be 0..51")
+        if self.gop < 1:
+            raise ValueError(f"gop ({self.gop}) must be >= 1")
+        if self.preset not in _PRESETS:
+            raise ValueError(f"preset ({self.preset!r}) must be one of {', '.join(_PRESETS)}")
+        if self.threads < 1:
+            raise ValueError(f"threads ({self.threads}) must be >= 1")
+        if not self.timeout > 0:
+            raise ValueError(f"timeout ({self.timeout}) must be > 0")
+
+
+
+def find_ffmpeg(codec: str = "h264") -> str:
+    """An `ffmpeg` program that can do the job: the one on PATH, else the one that `imageio-ffmpeg` carries.
+
+    Each is tried on two frames, since many builds lack libx264 or libx265. Raises VideoError saying what was tried.
+    """
+    tried = []
+    for place, program in _ffmpeg_programs():
+        if program is None:
+            tried.append(f"{place}: none")
+            continue
+        source = ffmpeg.input("color=size=64x64:rate=25:duration=0.08", format="lavfi")
+        command = _command(program, source, "-", TranscodeOptions(codec), {"format": "null"})
+        trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if trial.returncode == 0:
+            return program
+        tried.append(f"{place}: {program} cannot ({_last_words(trial.stderr)})")
+    raise VideoError(
+        f"no ffmpeg program that encodes with {_ENCODERS[codec]} ({'; '.join(tried)}): "
+        "pip install imageio-ffmpeg, or install FFmpeg 5.1 or newer"
+    )
+
+
+def _ffmpeg_programs() -> Iterator[tuple[str, str | None]]:
+    yield "PATH", shutil.which("ffmpeg")
+    try:
+        import imageio_ffmpeg  # an extra; 30 MB that a machine with its own ffmpeg does without
+
+        yield "imageio-ffmpeg", imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        yield "imageio-ffmpeg", None
+
+
+def _command(
+    program: str, source: ffmpeg.nodes.Stream, target: str, options: TranscodeOptions, extra: dict[str, str]
+) -> list[str]:
+    """The command line that encodes `source`'s picture track, and nothing else of it, to `target`."""
+    structure = f"keyint={options.gop}:min-keyint={options.gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0"
+    encoders = {
+        "h264": {"x264-params": structure},
+        "hevc": {
+            "x265-params": f"{structure}:pools={options.threads}:frame-threads=1:log-level=error",
+            "tag:v": "hvc1",
+        },
+    }
+    output = ffmpeg.output(
+        source["V:0"],
+        target,
+        **{
+            "vf": "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,format=yuv420p",
+            "fps_mode": "passthrough",
+            "enc_time_base": "-1",  # the source's own, or timestamps of variable frame rate would be rounded
+            "avoid_negative_ts": "make_zero",  # or an edit list would hide the frames before zero
+            "map_metadata": "-1",
+            "map_chapters": "-1",
+            "c:v": _ENCODERS[options.codec],
+            "preset": options.preset,
+            "crf": str(options.crf),
+            "g": str(options.gop),
+            "bf": "0",
+            "threads": str(options.threads),
+            **encoders[options.codec],
+            **extra,
+        },
+    )
+    return output.compile(
+        cmd=[program, "-hide_banner", "-nostdin", "-v", "error", "-max_error_rate", "1"], overwrite_output=True
+    )
+
+
+def _encode(command: list[str], source: Path, budget: _Budget) -> None:
+    """Run the program within its budget; it never outlives this call, whatever ends it."""
+    with (
+        tempfile.TemporaryFile() as log,
+        # Its own session: an interrupt from the keyboard comes here first, not to a child that would finish a stump.
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+        ) as child,
+    ):
+        try:
+            while child.returncode is None:
+                budget.check(source)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(0.2)
+        finally:
+            child.kill()
+        if child.returncode:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 65536))
+            raise VideoError(f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})")
+
+
+def _last_words(stderr: bytes) -> str:
+    """The last line of ffmpeg's complaints that names a cause rather than its consequences."""
+    lines = [re.sub(r"\[[^\]]* @ [^\]]*\] ", "", line).strip() for line in stderr.decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line]
+    causes = [line for line in lines if not _CONSEQUENCES.search(line)]
+    return (causes or lines or [""])[-1]

@@ -1,0 +1,288 @@
+"""The packet table: which packets a file holds, where its GOPs begin, and in what order its pictures are shown.
+
+A `PacketSource` numbers pictures in two ways: by decode index (the order of packets in the file) and by display
+index (the order of presentation). It hands out one GOP at a time, so that a long file is never held whole.
+Choosing which pictures are worth decoding is left to `plan`.
+
+Display order is found GOP by GOP: a GOP's pictures are shown after all of the GOP before, leading pictures
+included, so sorting each GOP by presentation timestamp orders the file. Where timestamps are missing, repeated
+or not in that order (raw streams, AVI, damaged transport streams), `ordered` is False: a picture's display
+index is known only when the decoder puts it out, and everything must be decoded from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import av
+import numpy as np
+
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.nal import (
+    h264_is_droppable,
+    hevc_layer,
+    mpeg2_is_droppable,
+    mpeg4_is_droppable,
+    nal_length_size,
+)
+from codecsieve.codec.probe import VideoFacts, open_container, read_facts
+
+KEEP_BYTES = 64 << 20
+"""Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
+
+UNTIMED_CONTAINERS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
+"""Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
+
+
+@dataclass(frozen=True)
+class Gop:
+    """One GOP in decode order, packets and all."""
+
+    first: int
+    """Decode index of its first packet."""
+    packets: list[av.Packet]
+    """[n] packets, decode order."""
+    display: np.ndarray
+    """int64 [n]: display index in the file (only if the source is `ordered`); -1 for a picture that is never
+    shown (edit lists)."""
+    droppable: np.ndarray
+    """bool [n]: no other picture refers to it."""
+    seconds: np.ndarray
+    """float64 [n]: presentation time from the start of the file."""
+
+    @cached_property
+    def leading(self) -> bool:
+        """True where some picture is shown before the keyframe: it may refer to the GOP before (open GOP)."""
+        shown = self.display[self.display >= 0]
+        return bool(shown.size and self.display[0] > shown.min())
+
+
+class PacketSource:
+    """The packets of one file's video stream, a GOP at a time. Use as a context manager."""
+
+    facts: VideoFacts
+    ordered: bool
+    """False where display order is known only after decoding."""
+    starts: np.ndarray
+    """int64 [G + 1]: decode index at which each GOP begins, and the number of packets."""
+    shown: np.ndarray
+    """int64 [G + 1]: pictures shown before each GOP, and the number of pictures shown."""
+
+    def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
+        self.container = container
+        self.facts = facts
+
+    def __enter__(self) -> PacketSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    @property
+    def frames(self) -> int:
+        """Pictures shown from the first to the last."""
+        return int(self.shown[-1])
+
+    @property
+    def gops(self) -> int:
+        """Number of GOPs."""
+        return len(self.starts) - 1
+
+    @property
+    def stream(self) -> av.VideoStream:
+        """The video stream, whose codec context decodes its packets."""
+        return self.container.streams.video[0]
+
+    def gop_of(self, display: int) -> int:
+        """The GOP that holds a display index."""
+        return int(np.searchsorted(self.shown, display, side="right")) - 1
+
+    def read(self, gop: int) -> Gop:
+        """Read one GOP. Raises VideoError where the file no longer gives it."""
+        raise NotImplementedError
+
+
+def open_source(path: str) -> PacketSource:
+    """Open a file and number its pictures, from the container's own index where it has a whole one.
+
+    Raises VideoError where nothing in the file can be decoded.
+    """
+    container = open_container(path)
+    try:
+        facts = read_facts(container, path)
+        try:
+            return IndexedSource(container, facts)
+        except _NotIndexedError:
+            container.close()
+            container = open_container(path)
+            return ScannedSource(container, facts)
+    except BaseException:
+        container.close()
+        raise
+
+
+class _NotIndexedError(Exception):
+    """The container has no index of all packets, or one that its packets contradict."""
+
+
+class IndexedSource(PacketSource):
+    """MP4 and MOV: the sample table lists every packet, so GOPs without a sample are never read.
+
+    Only the GOPs that are asked for are demuxed: the cost does not grow with the file.
+    """
+
+    ordered = True
+
+    def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
+        super().__init__(container, facts)
+        entries = self.stream.index_entries
+        if facts.container != "mov" or not 0 < self.stream.frames == len(entries):
+            raise _NotIndexedError
+        table = np.array(
+            [(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], dtype=np.int64
+        )
+        cut = np.flatnonzero(table[:, 1] + table[:, 2] > facts.size)  # a truncated file lists more than it holds
+        table = table[: cut[0]] if cut.size else table
+        if not len(table) or not table[0, 3]:
+            raise _NotIndexedError
+        self.timestamps, self.positions = table[:, 0], table[:, 1]
+        self.starts = np.append(np.flatnonzero(table[:, 3]), len(table))
+        shown = np.append(0, np.cumsum(table[:, 4] == 0))
+        self.shown = shown[self.starts]
+        self.demuxer: Iterator[av.Packet] = iter(())
+        self.next_index = -1
+        self.cached: tuple[int, Gop] | None = None
+        self.start_time = 0
+        try:
+            self.start_time = min(packet.pts for packet in self.read(0).packets)
+        except VideoError as error:
+            raise _NotIndexedError from error
+        self.cached = None
+
+    def read(self, gop: int) -> Gop:
+        if self.cached and self.cached[0] == gop:
+            return self.cached[1]
+        first, last = int(self.starts[gop]), int(self.starts[gop + 1])
+        packets = list(self._packets(first, last))
+        if any(packet.pts is None for packet in packets):
+            raise VideoError(f"{self.facts.path}: packets without timestamps; remux it (ffmpeg -c copy)")
+        result = _make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
+        self.cached = gop, result
+        return result
+
+    def _packets(self, first: int, last: int) -> Iterator[av.Packet]:
+        if self.next_index != first:
+            self.container.seek(int(self.timestamps[first]), stream=self.stream)
+            self.demuxer = self.container.demux(self.stream)
+        index = first
+        for packet in self.demuxer:
+            if packet.size == 0:
+                continue
+            if packet.pos == self.positions[index]:
+                yield packet
+                index += 1
+            elif index > first or packet.pos is None:
+                break
+            if index == last:
+                self.next_index = last
+                return
+        raise VideoError(f"{self.facts.path}: packets do not follow the file's index; remux it (ffmpeg -c copy)")
+
+
+class ScannedSource(PacketSource):
+    """Any other container: every packet is read once to number the pictures."""
+
+    def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
+        super().__init__(container, facts)
+        self.kept: list[av.Packet] | None = []
+        held, pts, keyframe, discard = 0, [], [], []
+        for packet in _read_packets(container):
+            held += packet.size
+            pts.append(packet.pts)
+            keyframe.append(packet.is_keyframe)
+            discard.append(packet.is_discard)
+            if self.kept is not None:
+                self.kept.append(packet)
+                if held > KEEP_BYTES:
+                    self.kept = None
+        if not pts:
+            raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
+        self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
+        self.reader: Iterator[av.Packet] = iter(())
+        self.read_to = -1
+
+    def _number(self, pts: list[int | None], keyframe: np.ndarray, discard: np.ndarray) -> None:
+        keyframe[0] = True
+        self.starts = np.append(np.flatnonzero(keyframe), len(pts))
+        times = np.array([0 if value is None else value for value in pts], np.int64)
+        low = np.array([times[a:b].min() for a, b in zip(self.starts, self.starts[1:], strict=False)])
+        high = np.array([times[a:b].max() for a, b in zip(self.starts, self.starts[1:], strict=False)])
+        self.ordered = (
+            self.facts.container not in UNTIMED_CONTAINERS
+            and None not in pts
+            and len(np.unique(times)) == len(times)
+            and bool((high[:-1] < low[1:]).all())
+        )
+        self.shown = np.append(0, np.cumsum(~discard))[self.starts]
+        self.start_time = int(times.min())
+
+    def read(self, gop: int) -> Gop:
+        first, last = int(self.starts[gop]), int(self.starts[gop + 1])
+        packets = self.kept[first:last] if self.kept is not None else self._reread(first, last)
+        return _make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
+
+    def _reread(self, first: int, last: int) -> list[av.Packet]:
+        if not 0 <= self.read_to <= first:
+            self.container.close()
+            self.container = open_container(self.facts.path)
+            self.reader, self.read_to = _read_packets(self.container), 0
+        for _ in range(first - self.read_to):
+            next(self.reader)
+        self.read_to = last
+        return [next(self.reader) for _ in range(last - first)]
+
+
+def _read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """Every non-empty packet up to the end or to the first that cannot be read: a cut file gives what it has."""
+    try:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size:
+                yield packet
+    except av.FFmpegError:
+        return
+
+
+def _make_gop(
+    facts: VideoFacts, stream: av.VideoStream, first: int, shown: int, packets: list[av.Packet], start: int
+) -> Gop:
+    pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
+    hidden = np.array([packet.is_discard for packet in packets], bool)
+    display = np.full(len(packets), -1, np.int64)
+    order = np.argsort(pts, kind="stable")
+    order = order[~hidden[order]]
+    display[order] = shown + np.arange(len(order))
+    base = float(stream.time_base or 0)
+    return Gop(first, packets, display, _droppable(facts, stream, packets), (pts - start) * base)
+
+
+def _droppable(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> np.ndarray:
+    """bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
+    views = [memoryview(packet) for packet in packets]
+    if facts.codec == "h264":
+        size = nal_length_size(stream.codec_context.extradata)
+        return np.array([h264_is_droppable(view, size) for view in views], bool)
+    if facts.codec == "hevc":
+        size = nal_length_size(stream.codec_context.extradata)
+        layers, unreferenced = zip(*(hevc_layer(view, size) for view in views), strict=True)
+        return np.array(unreferenced, bool) & (np.array(layers) == max(layers))
+    if facts.codec in ("mpeg2video", "mpeg1video"):
+        return np.array([mpeg2_is_droppable(view) for view in views], bool)
+    if facts.codec == "mpeg4":
+        return np.array([mpeg4_is_droppable(view) for view in views], bool)
+    return np.zeros(len(packets), bool)

@@ -1,0 +1,150 @@
+"""Decoded pictures as arrays: planes without copies, and what is needed to read their samples rightly.
+
+A `Picture` views FFmpeg's own buffers and keeps them alive. Formats that the kernels do not read (RGB, packed,
+big-endian) are converted by FFmpeg on the way in. Which pictures there are is left to `decode`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import av
+import numpy as np
+
+from codecsieve.codec.nal import SequenceParameters
+
+MOTION_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
+INTRA_TYPES = frozenset({1, 5, 7})
+"""AVPictureType of pictures without prediction: I, SI, BI."""
+FULL_RANGE = 2
+"""AVCOL_RANGE_JPEG."""
+MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020", 4: "fcc", 7: "smpte240m"}
+"""AVColorSpace -> name of the matrix in `kernels.colour`."""
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """How a stream's samples are laid out and what they mean."""
+
+    pixel_format: str
+    """FFmpeg's name of the layout that the planes have: planar YUV or grey."""
+    height: int
+    """Luma rows shown, before rotation."""
+    width: int
+    crop_top: int
+    """Rows of the planes above the shown picture (in luma samples); likewise from the left."""
+    crop_left: int
+    bit_depth: int
+    chroma_shift_x: int
+    """log2 of the luma samples that share a chroma sample in a row; -1 for grey."""
+    chroma_shift_y: int
+    matrix: str
+    """Colour matrix, by the stream's metadata; FFmpeg's default, bt601, where it says nothing."""
+    full_range: bool
+    rotation: int
+    """Degrees clockwise (0, 90, 180, 270) by which a player turns the picture to stand upright."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded picture."""
+
+    frame: av.VideoFrame
+    layout: PictureFormat
+    decode_index: int
+    """Its packet's number in the file."""
+    display_index: int
+    """Its number in order of presentation; -1 for a reference picture whose number is not known."""
+    reference: bool
+    """False where no other picture refers to it."""
+
+    @property
+    def intra(self) -> bool:
+        """True where the picture is coded without prediction."""
+        return int(self.frame.pict_type) in INTRA_TYPES
+
+    @property
+    def bidirectional(self) -> bool:
+        """True for a B-picture."""
+        return int(self.frame.pict_type) == 3
+
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, ...]:
+        """Planes as coded: uint8 or uint16 [rows, stride]; the shown samples begin at the crop offsets."""
+        dtype = np.uint8 if self.layout.bit_depth == 8 else np.uint16
+        result = []
+        count = 1 if self.layout.chroma_shift_x < 0 else 3
+        for plane in self.frame.planes[:count]:
+            rows = np.frombuffer(plane, dtype)[: plane.height * plane.line_size // dtype().itemsize]
+            result.append(rows.reshape(plane.height, -1))
+        return tuple(result)
+
+    @property
+    def luma(self) -> np.ndarray:
+        """Luma as coded: uint8 or uint16 [rows, stride]."""
+        return self.planes[0]
+
+    def motion_records(self) -> tuple[np.ndarray, ...] | None:
+        """FFmpeg's motion vectors, one array a field of MOTION_FIELDS, or None where the picture has none."""
+        data = self.frame.side_data.get("MOTION_VECTORS")
+        if data is None:
+            return None
+        records = data.to_ndarray()
+        return tuple(records[name] for name in MOTION_FIELDS)
+
+
+def read_format(
+    frame: av.VideoFrame, width: int, height: int, sequence: SequenceParameters | None
+) -> PictureFormat:
+    """The layout of a stream's pictures, from its first.
+
+    Args:
+        frame: the first decoded frame, uncropped where `sequence` is given.
+        width: luma samples a row as shown, by the header.
+        height: luma rows as shown.
+        sequence: H.264 sequence parameters, for the cropping rectangle.
+    """
+    name = readable_format(frame)
+    layout = av.VideoFormat(name)
+    grey = len(layout.components) < 3
+    top = left = 0
+    if frame.width != width or frame.height != height:
+        if sequence and (sequence.coded_width, sequence.coded_height) == (frame.width, frame.height):
+            top, left = sequence.crop_top, sequence.crop_left
+        width, height = min(width, frame.width - left), min(height, frame.height - top)
+    converted = name != frame.format.name
+    return PictureFormat(
+        pixel_format=name,
+        height=height,
+        width=width,
+        crop_top=top,
+        crop_left=left,
+        bit_depth=layout.components[0].bits,
+        chroma_shift_x=-1 if grey else (8 // layout.chroma_width(8)).bit_length() - 1,
+        chroma_shift_y=-1 if grey else (8 // layout.chroma_height(8)).bit_length() - 1,
+        matrix="bt601" if converted else MATRICES.get(int(frame.colorspace), "bt601"),
+        full_range=not converted and (int(frame.color_range) == FULL_RANGE or "yuvj" in name),
+        rotation=round(-frame.rotation / 90) % 4 * 90,
+    )
+
+
+def readable_format(frame: av.VideoFrame) -> str:
+    """The format that the kernels read this frame in: its own where it is planar YUV or grey, else a near one."""
+    layout = frame.format
+    name = layout.name
+    planar = layout.is_planar or len(layout.components) == 1
+    if (name.startswith("yuv") or name.startswith("gray")) and planar and not name.endswith("be"):
+        return name if layout.components[0].bits <= 16 and "f" not in name else "yuv444p"
+    if name in ("nv12", "nv21"):
+        return "yuv420p"
+    if name.startswith(("p010", "p012", "p016")):
+        return "yuv420p10le"
+    return "yuv444p"
+
+
+def fit_format(frame: av.VideoFrame, layout: PictureFormat, coded: tuple[int, int]) -> av.VideoFrame:
+    """Convert a frame whose size or format is not the stream's first (height, width); others pass untouched."""
+    if frame.format.name == layout.pixel_format and (frame.height, frame.width) == coded:
+        return frame
+    return frame.reformat(width=coded[1], height=coded[0], format=layout.pixel_format)

@@ -1,0 +1,120 @@
+"""The packet plan: which frames a clip's slots show, and the fewest packets that must be decoded for them.
+
+Packets only, no pixels. GOPs that hold no sample are never read; within a GOP decoding stops after the last
+picture that is needed, and pictures that nothing refers to are dropped unless they are needed themselves. The
+cost of a clip then grows with its slots, not with its length.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.packets import Gop, PacketSource
+
+
+@dataclass(frozen=True)
+class FrameSample:
+    """Which frame each slot of a clip shows."""
+
+    frame_ids: np.ndarray
+    """int64 [T]: display index in the file of each slot's frame; repeats where the clip has fewer than T."""
+    frames: int
+    """Frames in the clip, from `start` to `end`."""
+
+
+@dataclass(frozen=True)
+class GopPlan:
+    """What to send to the decoder for one GOP."""
+
+    gop: Gop
+    feed: list[tuple[int, av.Packet]]
+    """Decode index and packet, in decode order."""
+    continues: bool
+    """True where the decoder must keep its reference pictures from the GOP before."""
+
+
+def sample_frames(
+    source: PacketSource, num_frames: int, start: float | None = None, end: float | None = None
+) -> FrameSample:
+    """Spread `num_frames` slots over the frames whose time is in [start, end) seconds: `linspace`, rounded down.
+
+    Raises ValueError for an impossible range, VideoError where the file has no frame in it.
+    """
+    if num_frames <= 0:
+        raise ValueError(f"num_frames ({num_frames}) must be > 0")
+    if start is not None and not (math.isfinite(start) and start >= 0):
+        raise ValueError(f"start ({start}) must be a time >= 0 in seconds")
+    if end is not None and not end > (start or 0.0):
+        raise ValueError(f"end ({end}) must be > start ({start or 0.0}), both in seconds")
+    first = 0 if start is None else display_index_at(source, start)
+    stop = source.frames if end is None or math.isinf(end) else display_index_at(source, end)
+    if stop <= first:
+        path = source.facts.path
+        if source.frames == 0:
+            raise VideoError(f"{path}: holds no pictures to show")
+        raise VideoError(
+            f"{path}: no frame between start {start or 0.0:g} s and end {'the end' if end is None else f'{end:g} s'}"
+            f" (the file has {source.frames} frames, {source.facts.seconds:.2f} s)"
+        )
+    ids = first + np.linspace(0, stop - first - 1, num_frames, dtype=np.int64)
+    return FrameSample(frame_ids=ids, frames=stop - first)
+
+
+def display_index_at(source: PacketSource, seconds: float) -> int:
+    """How many frames of the file are shown before a time, in seconds from its first frame."""
+    if not source.ordered:
+        if not source.facts.fps > 0:
+            raise VideoError(f"{source.facts.path}: has no timestamps and no frame rate; remux it to use start and end")
+        return min(math.ceil(seconds * source.facts.fps - 1e-6), source.frames)
+    gop = bisect.bisect_left(range(source.gops), seconds, key=lambda g: float(source.read(g).seconds.min())) - 1
+    if gop < 0:
+        return 0
+    content = source.read(gop)
+    return int(source.shown[gop]) + int(((content.seconds < seconds) & (content.display >= 0)).sum())
+
+
+def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
+    """The GOPs to decode, in order, for an ascending array of wanted display indices.
+
+    Where the source is not `ordered` nothing can be left out: every packet is sent.
+    """
+    if not source.ordered:
+        for index in range(source.gops):
+            gop = source.read(index)
+            yield GopPlan(gop, list(enumerate(gop.packets, gop.first)), continues=index > 0)
+        return
+    by_gop: dict[int, set[int]] = {}
+    for display in wanted.tolist():
+        by_gop.setdefault(source.gop_of(display), set()).add(display)
+    before = -2
+    whole = _needed_by_leading(source, by_gop)
+    for index in sorted(by_gop.keys() | whole):
+        gop = source.read(index)
+        continues = before == index - 1 and before in whole
+        yield GopPlan(gop, _feed(gop, by_gop.get(index, set()), index in whole), continues)
+        before = index
+
+
+def _needed_by_leading(source: PacketSource, by_gop: dict[int, set[int]]) -> set[int]:
+    """GOPs whose reference pictures the wanted leading pictures of the next GOP may use."""
+    whole = set()
+    for index, wanted in by_gop.items():
+        if index > 0:
+            gop = source.read(index)
+            if gop.leading and min(wanted) < gop.display[0]:
+                whole.add(index - 1)
+    return whole
+
+
+def _feed(gop: Gop, wanted: set[int], whole: bool) -> list[tuple[int, av.Packet]]:
+    needed = np.isin(gop.display, list(wanted)) if wanted else np.zeros(len(gop.packets), bool)
+    last = len(gop.packets) if whole else int(np.flatnonzero(needed)[-1]) + 1
+    keep = needed[:last] | ~gop.droppable[:last]
+    return [(gop.first + offset, gop.packets[offset]) for offset in np.flatnonzero(keep).tolist()]

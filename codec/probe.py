@@ -1,0 +1,138 @@
+"""Open one video file and state what it is: its stream, its size, which signals it can give.
+
+Nothing is decoded here beyond what FFmpeg itself reads to identify the stream. The packets are left to
+`packets`, the pixels and their rotation (known only from a decoded picture) to `decode`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.stream import Discard
+
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
+
+MAX_PIXELS = 8192 * 8192
+"""A picture larger than this is refused: 64 of them would not fit a worker's memory."""
+
+MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+"""Codecs whose motion vectors FFmpeg exports."""
+
+SIGNALS = ("auto", "bitstream", "search")
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a file's header tells about its first video stream."""
+
+    path: str
+    container: str
+    """FFmpeg's short name of the container, such as `mov` or `matroska`."""
+    codec: str
+    """FFmpeg's name of the codec's standard, such as `h264`, `av1`."""
+    profile: str
+    pixel_format: str
+    width: int
+    """Luma samples a row, after cropping and before rotation."""
+    height: int
+    fps: float
+    """Average frames a second; 0 where unknown."""
+    seconds: float
+    """Duration by the header; 0 where unknown."""
+    size: int
+    """Bytes of the file."""
+    sequence: SequenceParameters | None
+    """H.264 only: the sequence parameter set, where one was found."""
+
+
+def open_container(path: str | os.PathLike[str]) -> av.container.InputContainer:
+    """Open a local file for demuxing its first video stream only.
+
+    Raises VideoError where the file is missing, empty, not a video, or has no video stream.
+    """
+    name = os.fspath(path)
+    if not os.path.exists(name):
+        raise VideoError(f"{name}: no such file; check the path")
+    if os.path.isdir(name):
+        raise VideoError(f"{name}: is a folder; name a video file")
+    if os.path.getsize(name) == 0:
+        raise VideoError(f"{name}: the file is empty; copy or download it again")
+    try:
+        # The prefix keeps a name such as "concat:..." from being taken for a protocol, the whitelist keeps
+        # a playlist from reaching the network.
+        container = av.open(f"file:{os.path.abspath(name)}", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"{name}: not a readable video ({reason}); is it complete, and a video?") from error
+    if not container.streams.video:
+        container.close()
+        raise VideoError(f"{name}: has no video stream; leave it out of the manifest")
+    wanted = container.streams.video[0]
+    for stream in container.streams:
+        # An unread audio track would otherwise end a truncated file's video early.
+        if stream.index != wanted.index:
+            stream.discard = Discard.all
+    return container
+
+
+def read_facts(container: av.container.InputContainer, path: str | os.PathLike[str]) -> VideoFacts:
+    """State the facts of an open container's video stream.
+
+    Raises VideoError where the stream has no decoder or its size is out of bounds.
+    """
+    name = os.fspath(path)
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if context is None:
+        raise VideoError(f"{name}: its video codec has no decoder in this FFmpeg; transcode it first")
+    if context.width <= 0 or context.height <= 0:
+        raise VideoError(f"{name}: its header gives no picture size; the file may be cut short")
+    if context.width * context.height > MAX_PIXELS:
+        raise VideoError(
+            f"{name}: {context.width}x{context.height} is over the limit of {MAX_PIXELS} pixels; scale it down first"
+        )
+    rate = stream.average_rate or stream.guessed_rate
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = container.duration / av.time_base if container.duration else 0.0
+    codec = context.codec.canonical_name
+    return VideoFacts(
+        path=name,
+        container=container.format.name.split(",")[0],
+        codec=codec,
+        profile=str(stream.profile or ""),
+        pixel_format=context.pix_fmt or "",
+        width=context.width,
+        height=context.height,
+        fps=float(rate) if rate else 0.0,
+        seconds=seconds,
+        size=Path(name).stat().st_size,
+        sequence=find_sequence_parameters(context.extradata, None) if codec == "h264" else None,
+    )
+
+
+def choose_signals(facts: VideoFacts, asked: str) -> str:
+    """The signals to use for a file: `bitstream` or `search`.
+
+    `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,
+    MPEG-4 part 2, MPEG-1/2), else block search.
+
+    Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
+    """
+    if asked not in SIGNALS:
+        raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
+    if asked == "search":
+        return "search"
+    if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
+        return "bitstream"
+    if asked == "bitstream":
+        raise VideoError(
+            f"{facts.path}: FFmpeg exports no motion for {facts.codec}; use --signals auto or search, "
+            "or transcode the file to H.264"
+        )
+    return "search"

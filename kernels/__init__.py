@@ -1,0 +1,9 @@
+"""The arithmetic of codecsieve: signals in, patch scores and pixels out; no files, no video, no state.
+
+- `reference` holds the definition of every operation in clear numpy.
+- `cpu` holds the same functions, by the same names and signatures, in numba: what users run.
+- `geometry` holds the tables that a picture size fixes, and `camera` the exact solution of a camera fit; both
+  are computed on the host and shared by every form of a kernel.
+
+All arithmetic after the signals is integer or fixed point, so every form of a kernel gives the same bits.
+"""

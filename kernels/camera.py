@@ -1,0 +1,118 @@
+"""The motion of a camera: its form, its unit, and the exact solution of its least-squares fit on the host.
+
+A camera is six integers, int64 [2, 3]: at cell `(x, y)` of a grid of `width x height` cells it moves the picture by
+`(c[0] + c[1] * X + c[2] * Y) / 65536` in each component (x, then y), in 1/64 px, where `X = 2x - (width - 1)` and
+`Y = 2y - (height - 1)` are the cell's coordinates about the grid's centre, in half cells. The solution is found with
+Python's unbounded integers and only then rounded, so that it does not depend on the order or the device of the
+sums. Which cells are summed, and the subtraction, are left to the `motion` kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+CAMERA_MODES = ("none", "mean", "median", "similarity", "affine")
+"""How camera motion is estimated; the last two are fitted, and fall back to the median."""
+
+VECTOR_UNITS = 16
+"""Units of a camera and of what is left of motion (1/64 px) in one quarter-pel."""
+
+CAMERA_BITS = 16
+"""A camera's numbers are fixed point: 1/64 px times `1 << CAMERA_BITS`."""
+
+MIN_FIT_POINTS = 64
+"""Fewer moving cells than this say nothing of a camera."""
+
+MIN_TRIM_POINTS = 128
+"""With fewer moving cells than this the first fit stands."""
+
+CAMERA_LIMIT = 1 << 20
+"""A fit that moves a corner of the picture by this much (16384 px, in 1/64 px) or more is not a camera."""
+
+
+def check_camera_mode(mode: str) -> None:
+    """Raise ValueError unless `mode` is one of `CAMERA_MODES`."""
+    if mode not in CAMERA_MODES:
+        raise ValueError(f"camera mode ({mode!r}) must be one of {', '.join(CAMERA_MODES)}")
+
+
+def still_camera(x: int, y: int) -> npt.NDArray[np.int64]:
+    """The camera that moves the whole picture by `(x, y)`, in 1/64 px."""
+    return np.array([[x << CAMERA_BITS, 0, 0], [y << CAMERA_BITS, 0, 0]], np.int64)
+
+
+def trim_rank(points: int) -> int:
+    """0-based rank, among the sorted errors of `points` cells, of the last of the best 70 %."""
+    return (7 * points + 9) // 10 - 1
+
+
+def solve_camera(
+    moments: npt.NDArray[np.int64], mode: str, height: int, width: int
+) -> npt.NDArray[np.int64] | None:
+    """The least-squares camera of a set of cells, from their exact sums.
+
+    Args:
+        moments: int64 [12], sums over the cells of `1, X, Y, XX, XY, YY, u, Xu, Yu, v, Xv, Yv`, with `(u, v)` the
+            cell's motion in quarter-pel.
+        mode: `similarity` (shift, zoom and turn) or `affine`.
+        height: of the grid, in cells.
+        width: of the grid, in cells.
+
+    Returns:
+        int64 [2, 3], each number rounded half up from its exact value, or None where the cells do not fix a camera:
+        fewer than 64 of them, all in one place (affine: on one line), or a corner moved by 16384 px or more.
+    """
+    sums = [int(value) for value in moments]
+    if sums[0] < MIN_FIT_POINTS:
+        return None
+    solved = _similarity(sums) if mode == "similarity" else _affine(sums)
+    if solved is None:
+        return None
+    corners = [(x, y) for x in (1 - width, width - 1) for y in (1 - height, height - 1)]
+    limit = CAMERA_LIMIT << CAMERA_BITS
+    if any(abs(c0 + c1 * x + c2 * y) >= limit for c0, c1, c2 in solved for x, y in corners):
+        return None
+    return np.array(solved, np.int64)
+
+
+def _similarity(sums: Sequence[int]) -> list[list[int]] | None:
+    """Minimise sum (u - tx - aX + bY)^2 + (v - ty - bX - aY)^2."""
+    n, sx, sy, sxx, _, syy, su, sxu, syu, sv, sxv, syv = sums
+    spread = n * (sxx + syy) - sx * sx - sy * sy
+    if spread == 0:
+        return None
+    a = n * (sxu + syv) - sx * su - sy * sv
+    b = n * (sxv - syu) - sx * sv + sy * su
+    zoom, turn = _fixed(a, spread), _fixed(b, spread)
+    shift_x = _fixed(su * spread - a * sx + b * sy, n * spread)
+    shift_y = _fixed(sv * spread - b * sx - a * sy, n * spread)
+    return [[shift_x, zoom, -turn], [shift_y, turn, zoom]]
+
+
+def _affine(sums: Sequence[int]) -> list[list[int]] | None:
+    """Minimise sum (u - c0 - c1 X - c2 Y)^2, and the same of v, by Cramer's rule."""
+    n, sx, sy, sxx, sxy, syy = sums[:6]
+    columns = [(n, sx, sy), (sx, sxx, sxy), (sy, sxy, syy)]
+    whole = _determinant(columns)
+    if whole == 0:
+        return None
+    solved = []
+    for right in (tuple(sums[6:9]), tuple(sums[9:12])):
+        replaced = [columns[:i] + [right] + columns[i + 1 :] for i in range(3)]
+        solved.append([_fixed(_determinant(matrix), whole) for matrix in replaced])
+    return solved
+
+
+def _determinant(columns: Sequence[tuple[int, ...]]) -> int:
+    (a, b, c), (d, e, f), (g, h, i) = columns
+    return a * (e * i - f * h) - d * (b * i - c * h) + g * (b * f - c * e)
+
+
+def _fixed(numerator: int, denominator: int) -> int:
+    """A ratio in quarter-pel as a fixed-point number of 1/64 px, rounded half up."""
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    return (2 * numerator * (VECTOR_UNITS << CAMERA_BITS) + denominator) // (2 * denominator)

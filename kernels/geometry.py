@@ -1,0 +1,219 @@
+"""What a picture's size fixes: its cells, the model's crop of it, the pooling weights, and the centre table.
+
+The picture of `height x width` luma pixels is divided into cells of 4x4 pixels, on which motion and energy live.
+The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, and divided into
+a grid of `patch x patch` patches. Everything here is computed on the host, once for each picture size, and is
+handed to the kernels as integer tables; the kernels themselves are elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+CELL = 4
+"""Side of a cell, in luma pixels: the smallest block that carries its own motion."""
+
+POOL_BITS = 12
+"""The pooling weights of one axis of a patch sum to `1 << POOL_BITS`."""
+
+CENTER_BITS = 12
+"""The centre table is fixed point: `1 << CENTER_BITS` leaves an energy as it is."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Area weights that pool the cells of one axis into patches.
+
+    Attributes:
+        first: int32 [grid], the first cell of each patch.
+        weights: int32 [grid, taps], the part of the patch that each cell from `first` on covers; a row sums to
+            4096 exactly, and `first + taps` never passes the last cell.
+    """
+
+    first: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """Check that every patch is weighed whole."""
+        if self.weights.shape[0] != self.first.shape[0]:
+            raise ValueError(
+                f"weights ({self.weights.shape[0]} rows) and first ({self.first.shape[0]}) must match"
+            )
+        if (self.weights.sum(axis=1) != 1 << POOL_BITS).any():
+            raise ValueError(f"weights of a patch must sum to {1 << POOL_BITS}")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grids of one picture size. Build it with `geometry`, which keeps one of each.
+
+    Attributes:
+        height: of the picture, in luma pixels.
+        width: of the picture, in luma pixels.
+        size: side of the square that the model sees, in its pixels.
+        patch: side of a patch, in the model's pixels.
+
+    Raises:
+        ValueError: a side is not positive, or `size` is not a multiple of `patch`.
+    """
+
+    height: int
+    width: int
+    size: int
+    patch: int
+
+    def __post_init__(self) -> None:
+        """Check the four numbers."""
+        for name in ("height", "width", "size", "patch"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
+        if self.size % self.patch:
+            raise ValueError(f"size ({self.size}) must be a multiple of patch ({self.patch})")
+
+    @property
+    def grid(self) -> int:
+        """Patches on each side of the model's square."""
+        return self.size // self.patch
+
+    @property
+    def cells_height(self) -> int:
+        """Rows of cells; the last may hold fewer than 4 rows of pixels."""
+        return -(-self.height // CELL)
+
+    @property
+    def cells_width(self) -> int:
+        """Columns of cells; the last may hold fewer than 4 columns of pixels."""
+        return -(-self.width // CELL)
+
+    @property
+    def scaled_height(self) -> int:
+        """Height of the picture once its short side is `size`, in the model's pixels, rounded half up."""
+        return self._scaled(self.height)
+
+    @property
+    def scaled_width(self) -> int:
+        """Width of the picture once its short side is `size`, in the model's pixels, rounded half up."""
+        return self._scaled(self.width)
+
+    @property
+    def crop_top(self) -> int:
+        """Rows of the scaled picture above the model's square."""
+        return (self.scaled_height - self.size) // 2
+
+    @property
+    def crop_left(self) -> int:
+        """Columns of the scaled picture left of the model's square."""
+        return (self.scaled_width - self.size) // 2
+
+    @cached_property
+    def cell_pixels_y(self) -> npt.NDArray[np.int32]:
+        """int32 [cells_height], rows of pixels in each row of cells."""
+        return _cell_pixels(self.height)
+
+    @cached_property
+    def cell_pixels_x(self) -> npt.NDArray[np.int32]:
+        """int32 [cells_width], columns of pixels in each column of cells."""
+        return _cell_pixels(self.width)
+
+    @cached_property
+    def pool_y(self) -> Pooling:
+        """Weights of the rows of cells in each row of patches."""
+        return _pooling(self.height, self.scaled_height, self.crop_top, self.patch, self.grid)
+
+    @cached_property
+    def pool_x(self) -> Pooling:
+        """Weights of the columns of cells in each column of patches."""
+        return _pooling(self.width, self.scaled_width, self.crop_left, self.patch, self.grid)
+
+    def _scaled(self, side: int) -> int:
+        short = min(self.height, self.width)
+        return (2 * side * self.size + short) // (2 * short)
+
+
+@lru_cache(maxsize=256)
+def geometry(height: int, width: int, size: int, patch: int) -> Geometry:
+    """The grids of a picture of `height x width` luma pixels seen at `size` in patches of `patch`; see `Geometry`."""
+    return Geometry(height, width, size, patch)
+
+
+@lru_cache(maxsize=64)
+def center_table(grids: Geometry, center_prior: float, center_sigma: float) -> npt.NDArray[np.int32]:
+    """How much an energy near the picture's centre is lifted, by cell.
+
+    Args:
+        grids: of the picture.
+        center_prior: lift at the very centre; 0.3 makes an energy 1.3 times as large. 0 or less: no lift.
+        center_sigma: width of the Gaussian as a part of the picture's short side, at least one pixel.
+
+    Returns:
+        int32 [cells_height, cells_width], `round(4096 * (1 + center_prior * w))` with w the Gaussian of the distance
+        in pixels from the cell's centre to the picture's. Read-only.
+
+    Raises:
+        ValueError: a number is not finite, or `center_prior` is above 1000.
+    """
+    if not (math.isfinite(center_prior) and math.isfinite(center_sigma)):
+        raise ValueError(f"center_prior ({center_prior}) and center_sigma ({center_sigma}) must be finite")
+    if center_prior > 1000:
+        raise ValueError(f"center_prior ({center_prior}) must be <= 1000")
+    sigma = max(1.0, center_sigma * min(grids.height, grids.width))
+    y = _gaussian(grids.height, grids.cell_pixels_y, sigma)
+    x = _gaussian(grids.width, grids.cell_pixels_x, sigma)
+    lift = max(0.0, center_prior) * np.outer(y, x)
+    return _frozen(np.floor((1.0 + lift) * (1 << CENTER_BITS) + 0.5))
+
+
+def _cell_pixels(side: int) -> npt.NDArray[np.int32]:
+    starts = np.arange(0, side, CELL)
+    return _frozen(np.minimum(CELL, side - starts))
+
+
+def _gaussian(side: int, pixels: npt.NDArray[np.int32], sigma: float) -> npt.NDArray[np.float64]:
+    centers = np.arange(len(pixels)) * CELL + (pixels - 1) / 2
+    # The C library's exp: numpy's vectorised one may differ in the last bit from machine to machine.
+    exp: Callable[[float], float] = math.exp
+    return np.array([exp(-((c - (side - 1) / 2) ** 2) / (2 * sigma * sigma)) for c in centers.tolist()])
+
+
+def _pooling(side: int, scaled: int, crop: int, patch: int, grid: int) -> Pooling:
+    """Overlaps of patches and cells on an axis, in units of 1/scaled pixel, so that every length is an integer."""
+    rows: list[tuple[int, list[int]]] = []
+    for i in range(grid):
+        begin, end = (crop + i * patch) * side, (crop + (i + 1) * patch) * side
+        first, last = begin // (CELL * scaled), (end - 1) // (CELL * scaled)
+        overlaps = [
+            min(end, min(CELL * (c + 1), side) * scaled) - max(begin, CELL * c * scaled)
+            for c in range(first, last + 1)
+        ]
+        rows.append((first, _shares(overlaps, 1 << POOL_BITS)))
+    taps = max(len(shares) for _, shares in rows)
+    cells = -(-side // CELL)
+    first_cells = np.zeros(grid, np.int32)
+    weights = np.zeros((grid, taps), np.int32)
+    for i, (first, shares) in enumerate(rows):
+        first_cells[i] = min(first, cells - taps)
+        skip = first - first_cells[i]
+        weights[i, skip : skip + len(shares)] = shares
+    return Pooling(_frozen(first_cells), _frozen(weights))
+
+
+def _shares(lengths: list[int], total: int) -> list[int]:
+    """`total` divided in proportion to `lengths`, exactly: largest remainder, ties to the smaller index."""
+    whole = sum(lengths)
+    shares = [length * total // whole for length in lengths]
+    by_remainder = sorted(range(len(lengths)), key=lambda i: (-(lengths[i] * total % whole), i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def _frozen(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
+    table = np.ascontiguousarray(values, dtype=np.int32)
+    table.setflags(write=False)
+    return table
