@@ -1,0 +1,20 @@
+"""The cache: a Zarr group of sparse clips with a Parquet index. Nothing else knows the format."""
+
+from .errors import CacheError
+from .index import IndexRecord
+from .layout import ClipArrays, Layout
+from .reader import SparseBatch, SparseCache, SparseClip, open_cache
+from .writer import CacheWriter, ShardWork
+
+__all__ = [
+    "CacheError",
+    "CacheWriter",
+    "ClipArrays",
+    "IndexRecord",
+    "Layout",
+    "ShardWork",
+    "SparseBatch",
+    "SparseCache",
+    "SparseClip",
+    "open_cache",
+]

@@ -1,8 +1,9 @@
 """The index: what became of each clip. A clip is in the cache if, and only if, its row is published here.
 
-`plan.parquet` gives every clip its row of the arrays, once and for good; `index/part-<shard>.parquet` holds a record for
-each clip of that shard that was tried, good or failed, in the order of the plan. Everything but `seconds` depends
-only on the inputs and the config. Reading and writing the arrays is left to `reader` and `writer`.
+`plan.parquet` gives every clip its row of the arrays, once and for good; `index/part-<shard>.parquet` holds a
+record for each clip of that shard that was tried, good or failed, in the order of the plan. Everything but
+`seconds` depends only on the inputs and the config. Reading and writing the arrays is left to `reader` and
+`writer`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,30 +21,29 @@ from .errors import CacheError
 from .layout import INDEX
 from .publish import publish
 
-PLAN_SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("fingerprint", pa.string()),
-        pa.field("row", pa.int64()),  # of the arrays; null where the clip failed
-        pa.field("crc32c", pa.uint32()),  # of the clip's bytes, see ClipArrays.crc32c; null where it failed
-        pa.field("label", pa.string()),
-        pa.field("status", pa.string(), nullable=False),  # "ok" or "failed"
-        pa.field("error", pa.string()),
-        pa.field("codec", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("fps", pa.float64()),
-        pa.field("frames", pa.int64()),  # of the clip
-        pa.field("distinct_frames", pa.int32()),  # among the sampled slots
-        pa.field("signals", pa.string()),  # "bitstream" or "search"
-        pa.field("start", pa.float64()),  # seconds; null: from the beginning
-        pa.field("end", pa.float64()),  # seconds; null: to the end
-        pa.field("seconds", pa.float64()),  # spent on the clip
-    ]
-)
+_PLAN_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "row": pa.int64()}
+_COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "uri": pa.string(),
+    "fingerprint": pa.string(),
+    "row": pa.int64(),  # of the arrays; null where the clip failed
+    "crc32c": pa.uint32(),  # of the clip's bytes, see ClipArrays.crc32c; null where it failed
+    "label": pa.string(),
+    "status": pa.string(),  # "ok" or "failed"
+    "error": pa.string(),
+    "codec": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "fps": pa.float64(),
+    "frames": pa.int64(),  # of the clip
+    "distinct_frames": pa.int32(),  # among the sampled slots
+    "signals": pa.string(),  # "bitstream" or "search"
+    "start": pa.float64(),  # seconds; null: from the beginning
+    "end": pa.float64(),  # seconds; null: to the end
+    "seconds": pa.float64(),  # spent on the clip
+}
+PLAN_SCHEMA = pa.schema(_PLAN_COLUMNS)
+SCHEMA = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,15 @@ def part_shard(name: str) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> None:
-    """Publish a shard's records: from this moment on its clips count."""
-    table = pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> pa.Table:
+    r"""Publish a shard's records, and return them as a table: from this moment on its clips count.
+
+    File names need not be UTF-8, which Parquet's text is: what of them is not stands there as `\udcXX`.
+    """
+    rows = [{name: _as_utf8(value) for name, value in asdict(record).items()} for record in records]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     publish(cache / INDEX / part_name(shard), [_to_parquet(table)])
+    return table
 
 
 def read_parts(cache: Path) -> dict[int, pa.Table]:
@@ -114,12 +119,20 @@ def read_parts(cache: Path) -> dict[int, pa.Table]:
 
 def parse_part(data: bytes, name: str) -> pa.Table:
     """A part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
-    return _from_parquet(data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew")
+    return _from_parquet(
+        data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew"
+    )
 
 
 def records(table: pa.Table) -> list[IndexRecord]:
     """The rows of an index table as records."""
     return [IndexRecord(**row) for row in table.to_pylist()]
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    """A column as Python values."""
+    values: list[Any] = table[name].to_pylist()
+    return values
 
 
 def join_parts(parts: Iterable[pa.Table]) -> pa.Table:
@@ -139,10 +152,13 @@ def read_plan(path: Path) -> list[str]:
         return []
     advice = "delete the cache and run precompute again"
     table = _from_parquet(path.read_bytes(), PLAN_SCHEMA, str(path), advice)
-    if table["row"].to_pylist() != list(range(len(table))):
+    if column(table, "row") != list(range(len(table))):
         raise CacheError(f"{path} is damaged: its rows are not 0..{len(table) - 1}; {advice}")
-    ids: list[str] = table["id"].to_pylist()
-    return ids
+    return column(table, "id")
+
+
+def _as_utf8(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _to_parquet(table: pa.Table) -> memoryview:
@@ -153,11 +169,16 @@ def _to_parquet(table: pa.Table) -> memoryview:
 
 def _from_parquet(data: bytes, schema: pa.Schema, name: str, advice: str) -> pa.Table:
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True, use_threads=False)
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise CacheError(f"{name} is damaged ({reason}); {advice}") from error
+    if table.num_rows != file.metadata.num_rows:
+        raise CacheError(f"{name} is damaged ({table.num_rows} of {file.metadata.num_rows} rows); {advice}")
     if not table.schema.equals(schema):
-        raise CacheError(f"{name} is damaged or of another version: its columns are not the index's; {advice}")
+        raise CacheError(
+            f"{name} is damaged or of another version: its columns are not the index's; {advice}"
+        )
     return table

@@ -1,8 +1,9 @@
 """What a cache looks like: its arrays, its attributes, where each of its files lies.
 
-A cache is a folder that holds a Zarr v3 group (one row a clip, one chunk a clip, one shard file for 64 clips),
-`plan.parquet` (which clip has which row) and `index/` (what became of each clip). This module says what goes
-where and lets zarr-python write the metadata; how bytes reach the disk is left to `publish` and `shard`.
+A cache is a folder that holds a Zarr v3 group (one row a clip, one chunk a clip, one shard file for 64
+clips), `plan.parquet` (which clip has which row) and `index/` (what became of each clip). This module says
+what goes where and lets zarr-python write the metadata; how bytes reach the disk is left to `publish` and
+`shard`.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def config_difference(made: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
 
 
 def attributes(config: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
-    """The group's attributes. `config` is a full config; `versions` adds to those of the cache's own libraries."""
+    """The group's attributes: `config` is a full config, `versions` adds to those found here."""
     named = {name: _version(name) for name in ("codecsieve", "zarr", "numpy", "pyarrow")}
     return {
         ATTRIBUTE: {
@@ -177,7 +178,9 @@ def read_attributes(group_attributes: Mapping[str, Any], name: str) -> tuple[Lay
         )
     config = dict(ours.get("config", {}))
     if config_hash(config) != ours.get("config_sha256"):
-        raise CacheError(f"cache {name}: the config in its {GROUP} does not match its hash; make the cache again")
+        raise CacheError(
+            f"cache {name}: the config in its {GROUP} does not match its hash; make the cache again"
+        )
     return Layout(**{key: config[key] for key in Layout.__dataclass_fields__}), config
 
 

@@ -1,8 +1,8 @@
 """How a file of the cache reaches the disk: whole or not at all, and there to stay; by one writer at a time.
 
-A published file was written under another name, flushed to the device, renamed, and its folder flushed too, so
-neither a killed process nor a power cut leaves half of one. What is published, and in which order, is left to
-`writer`.
+A published file was written under another name, flushed to the device, renamed, and its folder flushed too,
+so neither a killed process nor a power cut leaves half of one. What is published, and in which order, is left
+to `writer`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def make_folder(path: Path) -> None:
     """Make `path` and the folders above it, durably."""
     if path.is_dir():
         return
-    make_folder(path.parent)
+    if path.parent != path and not path.parent.exists():
+        make_folder(path.parent)
     try:
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
@@ -103,7 +104,9 @@ def lock(path: Path, cache: Path) -> IO[str]:
         owner = file.read().strip()
         file.close()
         who = f"process {owner}" if owner else "another process"
-        raise CacheError(f"cache {cache} is being written by {who}; wait for it or use another --out") from error
+        raise CacheError(
+            f"cache {cache} is being written by {who}; wait for it or use another --out"
+        ) from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

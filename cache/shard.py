@@ -1,10 +1,11 @@
 """One shard file: up to 64 clips' chunks of one array, as raw bytes, behind one index.
 
-The format is Zarr v3's `sharding_indexed` with uncompressed chunks and the index at the end: chunks in row order,
-then for each of the 64 slots its offset and size (uint64, both 2**64-1 where the slot is empty), then the CRC-32C of
-those 1024 bytes. It is written here rather than through zarr-python for three reasons: zarr leaves out chunks that are
-all zero, so a clip that is black could not be told from one that is lost; it writes into an existing shard by merging,
-where a cache needs it new and whole; and the bytes stay the same whatever zarr's version is.
+The format is Zarr v3's `sharding_indexed` with uncompressed chunks and the index at the end: chunks in row
+order, then for each of the 64 slots its offset and size (uint64, both 2**64-1 where the slot is empty), then
+the CRC-32C of those 1024 bytes. It is written here rather than through zarr-python for three reasons: zarr
+leaves out chunks that are all zero, so a clip that is black could not be told from one that is lost; it
+writes into an existing shard by merging, where a cache needs it new and whole; and the bytes stay the same
+whatever zarr's version is.
 
 Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -43,8 +43,8 @@ def write_shard(path: Path, chunks: Mapping[int, np.ndarray]) -> None:
 class ShardFile:
     """An open shard file: its index is read once, then each chunk with one call.
 
-    Reads carry their own offset, so threads may share one. The file stays open until the object goes away: should a
-    writer put a new file in its place meanwhile, index and chunks still belong together.
+    Reads carry their own offset, so threads may share one. The file stays open until the object goes away:
+    should a writer put a new file in its place meanwhile, index and chunks still belong together.
     """
 
     def __init__(self, path: Path, chunk_bytes: int) -> None:
@@ -56,8 +56,10 @@ class ShardFile:
             self._descriptor = os.open(path, os.O_RDONLY)
             size = os.fstat(self._descriptor).st_size
             footer = os.pread(self._descriptor, FOOTER_BYTES, max(0, size - FOOTER_BYTES))
+        except FileNotFoundError as error:
+            raise _damaged(path, "it is not there") from error
         except OSError as error:
-            raise _damaged(path, error.strerror or str(error)) from error
+            raise CacheError(f"cannot read shard {path}: {error.strerror}") from error
         table, checksum = footer[:INDEX_BYTES], footer[INDEX_BYTES:]
         if len(footer) != FOOTER_BYTES or google_crc32c.value(table) != int.from_bytes(checksum, "little"):
             raise _damaged(path, "its shard index is cut short or does not match its checksum")
@@ -74,12 +76,12 @@ class ShardFile:
         offset = self._offsets[slot]
         if offset is None:
             raise _damaged(self.path, f"it has no chunk in slot {slot} although the index lists a clip there")
-        target: Any = memoryview(out).cast("B")
+        target = out.data.cast("B")
         while target:
             try:
                 count = os.preadv(self._descriptor, [target], offset)
             except OSError as error:
-                raise _damaged(self.path, error.strerror or str(error)) from error
+                raise CacheError(f"cannot read shard {self.path}: {error.strerror}") from error
             if count == 0:
                 raise _damaged(self.path, f"it ends within the chunk in slot {slot}")
             target, offset = target[count:], offset + count

@@ -1,8 +1,8 @@
 """Writing a cache: rows are planned, shards are published whole, and only then their part of the index.
 
-Whatever happens to the process, a published clip stays as it is and an unpublished one is as if it had never been
-tried: opening the cache again and doing what `plan` returns finishes it, with the same bytes as a run that was
-never cut off. One process writes a cache; where the clips come from is the caller's.
+Whatever happens to the process, a published clip stays as it is and an unpublished one is as if it had never
+been tried: opening the cache again and doing what `plan` returns finishes it, with the same bytes as a run
+that was never cut off. One process writes a cache; where the clips come from is the caller's.
 """
 
 from __future__ import annotations
@@ -10,16 +10,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import numpy as np
-import pyarrow as pa
-
 from .errors import CacheError
-from .index import IndexRecord, part_name, read_parts, read_plan, records, write_part, write_plan
+from .index import (
+    SCHEMA,
+    IndexRecord,
+    column,
+    part_name,
+    read_parts,
+    read_plan,
+    records,
+    write_part,
+    write_plan,
+)
 from .layout import (
     GROUP,
     INDEX,
@@ -36,7 +44,7 @@ from .layout import (
 )
 from .publish import PARTIAL, lock, make_folder, publish, remove, remove_partial_files
 from .shard import write_shard
-from .sources import ShardSource, Source, ZarrSource, is_raw, open_group
+from .sources import Source, is_raw, open_group, open_sources, read_clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +58,9 @@ class ShardWork:
 class CacheWriter:
     """A cache open for writing, by this process alone until `close`."""
 
-    def __init__(self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]
+    ) -> None:
         """Use `CacheWriter.open`."""
         self.path = path
         self.layout = layout
@@ -71,8 +81,9 @@ class CacheWriter:
     ) -> Self:
         """Make the cache `path`, or open the one there to go on with it.
 
-        config: the selection's options, plain JSON; the layout's fields are added to it, and the whole is what a
-        cache is made of: another config is another cache. versions: of libraries, for information only.
+        config: the selection's options, plain JSON; the layout's fields are added to it, and the whole is
+        what a cache is made of: another config is another cache. versions: of libraries, for information
+        only.
 
         Raises CacheError where the path holds something else, a cache of another config or one that is being
         written, or cannot be written; ValueError where `config` is not plain JSON.
@@ -102,13 +113,21 @@ class CacheWriter:
     def plan(self, ids: Iterable[str], retry_failed: bool = False) -> list[ShardWork]:
         """Give every clip of `ids` a row, for good, and return what is still to be made of them, by shard.
 
-        Clips that are planned already keep their rows, new ones follow in the order of `ids`. Clips that failed
-        before are returned with `retry_failed` only. Raises CacheError where an id comes twice.
+        Clips that are planned already keep their rows, new ones follow in the order of `ids`. Clips that
+        failed before are returned with `retry_failed` only. Raises CacheError where an id comes twice or is
+        not printable.
         """
         wanted = list(ids)
         if len(set(wanted)) != len(wanted):
-            twice = next(clip_id for clip_id in wanted if wanted.count(clip_id) > 1)
-            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
+            ((twice, _),) = Counter(wanted).most_common(1)
+            raise CacheError(
+                f"clip {twice} is in the inputs twice; give it once, or give each an id of its own"
+            )
+        for clip_id in wanted:
+            if not clip_id or not clip_id.isprintable():
+                raise CacheError(
+                    f"clip id {clip_id!r} must be printable text; give the clip an id of its own"
+                )
         new = [clip_id for clip_id in wanted if clip_id not in self._rows]
         if new:
             write_plan(self.path / PLAN, [*self._ids, *new])
@@ -130,25 +149,27 @@ class CacheWriter:
     ) -> None:
         """Publish records of clips of one shard, with the arrays of those that are "ok" in `clips`, by id.
 
-        The records may be any of those that `plan` returned for the shard: the shard is written anew as a whole,
-        with the clips it had. Raises ValueError where records and arrays do not belong together or to the plan,
-        CacheError where the disk fails or a clip that was there no longer matches its checksum.
+        The records may be any of those that `plan` returned for the shard: the shard is written anew as a
+        whole, with the clips it had. Raises ValueError where records and arrays do not belong together or to
+        the plan, CacheError where the disk fails or a clip that was there no longer matches its checksum.
         """
-        done = {record.id: record for record in self._records(shard)}
-        for record in new_records:
-            self._check_record(shard, record, clips, done)
+        self._check_records(shard, clips, new_records)
+        sources = open_sources(self.path, self.layout)
+        merged = {record.id: record for record in records(self._parts.get(shard, SCHEMA.empty_table()))}
         arrays = {
-            record.row: self._read_back(record) for record in done.values() if record.row is not None
+            record.row: self._read_back(record, sources)
+            for record in merged.values()
+            if record.row is not None
         }
         for record in new_records:
             if record.status == "ok":
                 row, clip = self._rows[record.id], clips[record.id]
                 arrays[row] = clip
                 record = dataclasses.replace(record, row=row, crc32c=clip.crc32c())
-            done[record.id] = record
+            merged[record.id] = record
         self._write_arrays(shard, arrays)
-        write_part(self.path, shard, sorted(done.values(), key=lambda record: self._rows[record.id]))
-        self._parts[shard] = self._reread(shard, done)
+        in_order = sorted(merged.values(), key=lambda record: self._rows[record.id])
+        self._parts[shard] = write_part(self.path, shard, in_order)
 
     def close(self) -> None:
         """Let other processes write the cache."""
@@ -161,3 +182,81 @@ class CacheWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_plan(self) -> None:
+        for shard, part in self._parts.items():
+            for clip_id, row in zip(column(part, "id"), column(part, "row"), strict=True):
+                planned = self._rows.get(clip_id)
+                if planned is None or planned // SHARD_CLIPS != shard or row not in (None, planned):
+                    name = self.path / INDEX / part_name(shard)
+                    raise CacheError(
+                        f"{name} lists clip {clip_id} in row {row}, {PLAN} in {planned}; "
+                        "remove that part of the index and run precompute again"
+                    )
+
+    def _fit_arrays(self) -> None:
+        """Make the arrays, or let them grow, to as many rows as are planned."""
+        files = metadata_files(self.layout, len(self._ids), self._attributes)
+        for array in self.layout.arrays():
+            path = self.path / array.name / GROUP
+            if path.exists():
+                if not is_raw(self.path, array):
+                    raise CacheError(
+                        f"{path} is not as codecsieve wrote it; use another --out or delete the cache"
+                    )
+                if json.loads(path.read_bytes())["shape"][0] == len(self._ids):
+                    continue
+            make_folder(path.parent)
+            publish(path, [files[f"{array.name}/{GROUP}"]])
+
+    def _settled(self, shard: int, retry_failed: bool) -> set[str]:
+        """Clips of a shard that need no more work."""
+        part = self._parts.get(shard, SCHEMA.empty_table())
+        pairs = zip(column(part, "id"), column(part, "status"), strict=True)
+        return {clip_id for clip_id, status in pairs if status == "ok" or not retry_failed}
+
+    def _check_records(self, shard: int, clips: Mapping[str, ClipArrays], new: Sequence[IndexRecord]) -> None:
+        done = self._settled(shard, retry_failed=True)
+        for record in new:
+            if self._rows.get(record.id, -1) // SHARD_CLIPS != shard or record.id in done:
+                raise ValueError(f"clip {record.id} is not among the clips to be made in shard {shard}")
+        good = {record.id for record in new if record.status == "ok"}
+        if good != clips.keys():
+            odd = sorted(good ^ clips.keys())[0]
+            raise ValueError(f"clip {odd} must have arrays if and only if its record is 'ok'")
+        for clip_id, clip in clips.items():
+            clip.check(self.layout, clip_id)
+
+    def _read_back(self, record: IndexRecord, sources: Mapping[str, Source]) -> ClipArrays:
+        """A published clip, as it must be again in the shard's new file."""
+        assert record.row is not None
+        clip = read_clip(sources, self.layout, record.row)
+        if clip.crc32c() != record.crc32c:
+            part = self.path / INDEX / part_name(record.row // SHARD_CLIPS)
+            raise CacheError(
+                f"clip {record.id} of cache {self.path} does not match its checksum; "
+                f"remove {part} and run precompute again"
+            )
+        return clip
+
+    def _write_arrays(self, shard: int, clips: Mapping[int, ClipArrays]) -> None:
+        for array in self.layout.arrays():
+            path = self.path / array.shard_key(shard)
+            if clips:
+                write_shard(
+                    path, {row % SHARD_CLIPS: getattr(clip, array.name) for row, clip in clips.items()}
+                )
+            else:
+                remove(path)  # what a run that was killed before its index part may have left
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise CacheError where `folder` is something that a cache must not be made in."""
+    if (folder / GROUP).exists():
+        read_attributes(dict(open_group(folder).attrs), str(folder))
+    elif folder.is_dir():
+        own = {LOCK, INDEX}  # of a run that was killed before it wrote anything else
+        if any(entry.name not in own and not entry.name.endswith(PARTIAL) for entry in folder.iterdir()):
+            raise CacheError(f"{folder} is not empty and not a cache; use another --out")
+    elif folder.exists():
+        raise CacheError(f"{folder} is a file, not a cache; use another --out")

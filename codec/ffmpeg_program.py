@@ -1,7 +1,7 @@
 """The ffmpeg program: finding one that can encode, telling it what to encode, and running it within bounds.
 
-`TranscodeOptions` is here since it is what the command line is made of. What to encode, and whether the outcome is
-good, is left to `codecsieve.codec.transcode`.
+`TranscodeOptions` is here since it is what the command line is made of. What to encode, and whether the
+outcome is good, is left to `codecsieve.codec.transcode`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
-
 from codecsieve.codec.errors import VideoError
 
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 """FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
-_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
+_PRESETS = [
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+]  # fmt: skip
 _CONSEQUENCES = re.compile(
-    "Conversion failed|Nothing was written|Terminating thread|Task finished|Could not open encoder before EOF|"
-    "Error sending frames|Error submitting|Error while opening encoder|Error while filtering"
+    "Conversion failed|Nothing was written|Terminating thread|Task finished|Could not open encoder before EOF"
+    "|Error sending frames|Error submitting|Error while opening encoder|Error while filtering"
+    r"|Error opening output files: |Error opening output file .*\.$"
 )
 
 
@@ -35,9 +37,9 @@ _CONSEQUENCES = re.compile(
 class TranscodeOptions:
     """How to encode.
 
-    codec: "h264" (libx264) or "hevc" (libx265). crf: 0 (lossless or nearly so) to 51. gop: pictures from one keyframe
-    to the next. preset: the encoder's own name for its speed. threads: of the encoder, for one job. timeout: seconds
-    that one job may take, everything included.
+    codec: "h264" (libx264) or "hevc" (libx265). crf: 0 (lossless or nearly so) to 51. gop: pictures from one
+    keyframe to the next. preset: the encoder's own name for its speed. threads: of the encoder, for one job.
+    timeout: seconds that one job may take, everything included.
     """
 
     codec: str = "h264"
@@ -62,11 +64,11 @@ class TranscodeOptions:
             raise ValueError(f"timeout ({self.timeout}) must be > 0")
 
 
-
 def find_ffmpeg(codec: str = "h264") -> str:
     """An `ffmpeg` program that can do the job: the one on PATH, else the one that `imageio-ffmpeg` carries.
 
-    Each is tried on two frames, since many builds lack libx264 or libx265. Raises VideoError saying what was tried.
+    Each is tried on two frames, since many builds lack libx264 or libx265. Raises VideoError saying what was
+    tried.
     """
     tried = []
     for place, program in _ffmpeg_programs():
@@ -74,8 +76,12 @@ def find_ffmpeg(codec: str = "h264") -> str:
             tried.append(f"{place}: none")
             continue
         source = ffmpeg.input("color=size=64x64:rate=25:duration=0.08", format="lavfi")
-        command = _command(program, source, "-", TranscodeOptions(codec), {"format": "null"})
-        trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        command = encode_command(program, source, "-", TranscodeOptions(codec), {"format": "null"})
+        try:
+            trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        except OSError as error:
+            tried.append(f"{place}: {program} does not run ({error.strerror})")
+            continue
         if trial.returncode == 0:
             return program
         tried.append(f"{place}: {program} cannot ({_last_words(trial.stderr)})")
@@ -95,11 +101,17 @@ def _ffmpeg_programs() -> Iterator[tuple[str, str | None]]:
         yield "imageio-ffmpeg", None
 
 
-def _command(
+def encode_command(
     program: str, source: ffmpeg.nodes.Stream, target: str, options: TranscodeOptions, extra: dict[str, str]
 ) -> list[str]:
-    """The command line that encodes `source`'s picture track, and nothing else of it, to `target`."""
-    structure = f"keyint={options.gop}:min-keyint={options.gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0"
+    """The command line that encodes `source`'s picture track, and nothing else of it, to `target`.
+
+    One reference, no B pictures, closed GOPs at fixed places, no weighted prediction: x264's weightp=2 would
+    add a second, duplicate reference. `extra` holds what the target's format needs.
+    """
+    structure = (
+        f"keyint={options.gop}:min-keyint={options.gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0"
+    )
     encoders = {
         "h264": {"x264-params": structure},
         "hevc": {
@@ -113,7 +125,6 @@ def _command(
         **{
             "vf": "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,format=yuv420p",
             "fps_mode": "passthrough",
-            "enc_time_base": "-1",  # the source's own, or timestamps of variable frame rate would be rounded
             "avoid_negative_ts": "make_zero",  # or an edit list would hide the frames before zero
             "map_metadata": "-1",
             "map_chapters": "-1",
@@ -128,34 +139,44 @@ def _command(
         },
     )
     return output.compile(
-        cmd=[program, "-hide_banner", "-nostdin", "-v", "error", "-max_error_rate", "1"], overwrite_output=True
+        cmd=[program, "-hide_banner", "-nostdin", "-v", "error", "-max_error_rate", "1"],
+        overwrite_output=True,
     )
 
 
-def _encode(command: list[str], source: Path, budget: _Budget) -> None:
-    """Run the program within its budget; it never outlives this call, whatever ends it."""
+def run(command: list[str], source: Path, check: Callable[[], None]) -> None:
+    """Run an encoding command; the program never outlives this call, whatever ends it.
+
+    check: called a few times a second; what it raises ends the program. Raises VideoError with the program's
+    own words.
+    """
     with (
         tempfile.TemporaryFile() as log,
-        # Its own session: an interrupt from the keyboard comes here first, not to a child that would finish a stump.
+        # Its own session: an interrupt from the keyboard reaches this process alone, which then ends it.
         subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
         ) as child,
     ):
         try:
             while child.returncode is None:
-                budget.check(source)
+                check()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(0.2)
         finally:
             child.kill()
         if child.returncode:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 65536))
-            raise VideoError(f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})")
+            raise VideoError(
+                f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})"
+            )
 
 
 def _last_words(stderr: bytes) -> str:
     """The last line of ffmpeg's complaints that names a cause rather than its consequences."""
-    lines = [re.sub(r"\[[^\]]* @ [^\]]*\] ", "", line).strip() for line in stderr.decode(errors="replace").splitlines()]
+    lines = [
+        re.sub(r"\[[^\]]* @ [^\]]*\] ", "", line).strip()
+        for line in stderr.decode(errors="replace").splitlines()
+    ]
     lines = [line for line in lines if line]
     causes = [line for line in lines if not _CONSEQUENCES.search(line)]
     return (causes or lines or [""])[-1]

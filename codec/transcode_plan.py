@@ -11,10 +11,11 @@ from pathlib import Path
 
 from codecsieve.codec.errors import VideoError
 
-VIDEO_SUFFIXES = frozenset(
-    ".264 .265 .3gp .asf .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .obu .ogv "
-    ".ts .vob .webm .wmv .y4m".split()
-)
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",
+    ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".obu", ".ogv", ".ts", ".vob", ".webm",
+    ".wmv", ".y4m",
+})  # fmt: skip
 """What counts as a video inside a folder; a file that is named itself is taken whatever its suffix."""
 
 
@@ -26,18 +27,17 @@ class TranscodeJob:
     output: Path
 
 
-
 def plan_transcode(inputs: Iterable[str | Path], out: str | Path) -> list[TranscodeJob]:
     """The jobs for files and folder trees, in the order given, a folder's in the order of their paths.
 
-    A folder keeps its structure under `out`. `name.avi` becomes `name.mp4`; those that would share that become
-    `name.avi.mp4` and `name.mkv.mp4`; those that would share even that (two folders with the same file names) get eight
-    hex digits of their path's SHA-256 besides. So the same inputs always get the same names.
-    A file that does not exist is a job too: it fails alone when its turn comes.
-    Links to folders are not followed, and `out` itself is passed over where it lies inside an input.
+    A folder keeps its structure under `out`. `name.avi` becomes `name.mp4`; those that would share that
+    become `name.avi.mp4` and `name.mkv.mp4`; those that would share even that (two folders with the same
+    file names) get eight hex digits of their path's SHA-256 besides. So the same inputs always get the same
+    names. A file that does not exist is a job too: it fails alone when its turn comes. Links to folders are
+    not followed, and `out` itself is passed over where it lies inside an input.
 
-    Raises VideoError for a folder without videos, an output that would replace an input, and an output that a link would
-    carry out of `out`.
+    Raises VideoError for a folder without videos, for `out` being an input, for an output that would replace
+    an input, and for one that a link would carry out of `out`.
     """
     out = Path(out)
     found = dict(entry for given in inputs for entry in _sources(Path(given), out))
@@ -49,7 +49,9 @@ def plan_transcode(inputs: Iterable[str | Path], out: str | Path) -> list[Transc
         if not target.is_relative_to(home):
             raise VideoError(f"{out / relative} leads to {target}, outside {out}: remove that link")
         if target in sources:
-            raise VideoError(f"{source}: its output {target} would replace an input; choose another output folder")
+            raise VideoError(
+                f"{source}: its output {target} would replace an input; choose another output folder"
+            )
     return [TranscodeJob(source, out / relative) for source, relative in outputs.items()]
 
 
@@ -59,6 +61,8 @@ def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     if not given.is_dir():
         yield given, Path(given.name)
         return
+    if given.resolve() == out.resolve():
+        raise VideoError(f"{given}: input and output folder are the same; choose another output folder")
     found = False
     for folder, subfolders, names in os.walk(given):
         subfolders[:] = sorted(s for s in subfolders if (Path(folder) / s).resolve() != out.resolve())
@@ -68,11 +72,13 @@ def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
                 found = True
                 yield path, path.relative_to(given)
     if not found:
-        raise VideoError(f"{given}: no video in this folder; name its files one by one if their suffixes are unusual")
+        raise VideoError(
+            f"{given}: no video in this folder; name its files one by one if their suffixes are unusual"
+        )
 
 
 def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
-    """The output of each source, relative to the output folder; compared without case, as some file systems do."""
+    """The output of each source in the output folder; compared without case, as some file systems do."""
 
     def by_stem(source: Path) -> Path:
         return found[source].with_suffix(".mp4")
@@ -89,7 +95,9 @@ def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
     for naming in (by_stem, by_name, by_path):
         wanted = {source: naming(source) for source in found if source not in named}
         claims = Counter(str(name).lower() for name in wanted.values())
-        unique = {s: n for s, n in wanted.items() if claims[str(n).lower()] == 1 and str(n).lower() not in taken}
+        unique = {
+            s: n for s, n in wanted.items() if claims[str(n).lower()] == 1 and str(n).lower() not in taken
+        }
         named |= unique
         taken |= {str(name).lower() for name in unique.values()}
     return {source: named[source] for source in found}

@@ -1,15 +1,14 @@
 """What a picture's size fixes: its cells, the model's crop of it, the pooling weights, and the centre table.
 
-The picture of `height x width` luma pixels is divided into cells of 4x4 pixels, on which motion and energy live.
-The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, and divided into
-a grid of `patch x patch` patches. Everything here is computed on the host, once for each picture size, and is
-handed to the kernels as integer tables; the kernels themselves are elsewhere.
+The picture of `height x width` luma pixels is divided into cells of 4x4 pixels, on which motion and energy
+live. The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, and
+divided into a grid of `patch x patch` patches. Everything here is computed on the host, once for each picture
+size, and is handed to the kernels as integer tables; the kernels themselves are elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -32,8 +31,8 @@ class Pooling:
 
     Attributes:
         first: int32 [grid], the first cell of each patch.
-        weights: int32 [grid, taps], the part of the patch that each cell from `first` on covers; a row sums to
-            4096 exactly, and `first + taps` never passes the last cell.
+        weights: int32 [grid, taps], the part of the patch that each cell from `first` on covers; a row sums
+            to 4096 exactly, and `first + taps` never passes the last cell.
     """
 
     first: npt.NDArray[np.int32]
@@ -138,7 +137,7 @@ class Geometry:
 
 @lru_cache(maxsize=256)
 def geometry(height: int, width: int, size: int, patch: int) -> Geometry:
-    """The grids of a picture of `height x width` luma pixels seen at `size` in patches of `patch`; see `Geometry`."""
+    """The grids of a picture of `height x width` luma pixels, seen at `size` in patches of `patch` pixels."""
     return Geometry(height, width, size, patch)
 
 
@@ -152,16 +151,16 @@ def center_table(grids: Geometry, center_prior: float, center_sigma: float) -> n
         center_sigma: width of the Gaussian as a part of the picture's short side, at least one pixel.
 
     Returns:
-        int32 [cells_height, cells_width], `round(4096 * (1 + center_prior * w))` with w the Gaussian of the distance
-        in pixels from the cell's centre to the picture's. Read-only.
+        int32 [cells_height, cells_width], `round(4096 * (1 + center_prior * w))` with w the Gaussian of the
+        distance in pixels from the cell's centre to the picture's. Read-only.
 
     Raises:
-        ValueError: a number is not finite, or `center_prior` is above 1000.
+        ValueError: a number is not finite, or `center_prior` is above 7: a lifted energy must fit 32 bits.
     """
     if not (math.isfinite(center_prior) and math.isfinite(center_sigma)):
         raise ValueError(f"center_prior ({center_prior}) and center_sigma ({center_sigma}) must be finite")
-    if center_prior > 1000:
-        raise ValueError(f"center_prior ({center_prior}) must be <= 1000")
+    if center_prior > 7:
+        raise ValueError(f"center_prior ({center_prior}) must be <= 7")
     sigma = max(1.0, center_sigma * min(grids.height, grids.width))
     y = _gaussian(grids.height, grids.cell_pixels_y, sigma)
     x = _gaussian(grids.width, grids.cell_pixels_x, sigma)
@@ -177,12 +176,11 @@ def _cell_pixels(side: int) -> npt.NDArray[np.int32]:
 def _gaussian(side: int, pixels: npt.NDArray[np.int32], sigma: float) -> npt.NDArray[np.float64]:
     centers = np.arange(len(pixels)) * CELL + (pixels - 1) / 2
     # The C library's exp: numpy's vectorised one may differ in the last bit from machine to machine.
-    exp: Callable[[float], float] = math.exp
-    return np.array([exp(-((c - (side - 1) / 2) ** 2) / (2 * sigma * sigma)) for c in centers.tolist()])
+    return np.array([math.exp(-((c - (side - 1) / 2) ** 2) / (2 * sigma * sigma)) for c in centers.tolist()])
 
 
 def _pooling(side: int, scaled: int, crop: int, patch: int, grid: int) -> Pooling:
-    """Overlaps of patches and cells on an axis, in units of 1/scaled pixel, so that every length is an integer."""
+    """Overlaps of patches and cells on an axis, as integers: in units of 1/scaled pixel."""
     rows: list[tuple[int, list[int]]] = []
     for i in range(grid):
         begin, end = (crop + i * patch) * side, (crop + (i + 1) * patch) * side

@@ -1,1 +1,1 @@
-"""The definition of every operation in clear numpy: slow, plain, and what the other forms must equal bit for bit."""
+"""The definition of every operation in clear numpy: what every other form must equal bit for bit."""

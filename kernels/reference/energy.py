@@ -1,10 +1,13 @@
 """From the motion and the residual of a slot to the scores of its patches: the definition.
 
-Motion and residual become energies on the 4x4-pixel cells, each measured against its own 95th percentile in this
-slot, are fused, lifted near the picture's centre, and pooled by area into patches. An energy of 1.0 is the integer
-`ENERGY_ONE`, that is 256 parts of each of 255 levels. A score is in units of one level over one pixel of the model's
-picture, so a patch scores 0 to `255 * patch * patch`. Follows arXiv 2602.08683's published pipeline, which has it in
-floating point at full resolution. Camera motion is `motion`'s; choosing among scores is `select`'s.
+The motion of each 4x4-pixel cell and the residual of each pixel become energies, each measured against its
+own 95th percentile in this slot; the two are fused at each pixel and lifted near the picture's centre; the
+mean over each cell is pooled by area into patches. An energy of 1.0 is the integer `ENERGY_ONE`: 255 levels
+of 256 parts. A score is in units of one level over one pixel of the model's picture, so a patch scores 0 to
+`255 * patch * patch`.
+
+Follows arXiv 2602.08683's published pipeline, which has it in floating point and resizes whole energy
+pictures. Camera motion is left to `motion`, choosing among scores to `select`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
-from codecsieve.kernels.reference.motion import MAGNITUDE_TOP, magnitude, remove_camera
+from codecsieve.kernels.reference.motion import length_at_rank, magnitude, remove_camera
 
 ENERGY_BITS = 8
 """Fractional bits of an energy: one of its 255 levels is `1 << ENERGY_BITS`."""
@@ -23,8 +26,11 @@ ENERGY_BITS = 8
 ENERGY_ONE = 255 << ENERGY_BITS
 """The integer that stands for an energy of 1.0."""
 
-PERCENTILE = 95
-"""What is at or above this percentile of a slot's magnitudes or residuals has energy 1.0."""
+SCALE_BITS = 15
+"""Fractional bits of the factor from residual to energy; with them `ENERGY_ONE` still fits 31 bits."""
+
+WEIGHT_BITS = 14
+"""The weights of motion and residual sum to `1 << WEIGHT_BITS`."""
 
 FUSE_MODES = ("weighted", "max", "sum", "geomean")
 """How the energies of motion and residual become one."""
@@ -37,18 +43,20 @@ def check_fuse_mode(fuse: str) -> None:
 
 
 def fuse_weights(w_mv: float, w_res: float) -> tuple[int, int]:
-    """Integer weights of motion and residual in the `weighted` mode, in 1/1024.
+    """Weights of motion and residual in the `weighted` mode as integers that sum to 16384.
 
     Raises:
-        ValueError: a weight is outside [0, 1000000] or not a number, or both round to 0.
+        ValueError: a weight is negative or not finite, or both are 0.
     """
     for name, weight in (("w_mv", w_mv), ("w_res", w_res)):
-        if not 0 <= weight <= 1_000_000:
-            raise ValueError(f"{name} ({weight}) must be in [0, 1000000]")
-    weights = math.floor(w_mv * 1024 + 0.5), math.floor(w_res * 1024 + 0.5)
-    if weights == (0, 0):
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"{name} ({weight}) must be finite and >= 0")
+    if w_mv == w_res == 0:
         raise ValueError(f"w_mv ({w_mv}) and w_res ({w_res}) must not both be 0")
-    return weights
+    largest = max(w_mv, w_res)
+    part = (w_mv / largest) / (w_mv / largest + w_res / largest)
+    motion = math.floor(part * (1 << WEIGHT_BITS) + 0.5)
+    return motion, (1 << WEIGHT_BITS) - motion
 
 
 def check_signals(
@@ -58,15 +66,21 @@ def check_signals(
     geometry: Geometry,
 ) -> None:
     """Raise ValueError unless a clip's signals have the dtypes and shapes that `score_clip` states."""
-    for name, array, dtype in (("motion", motion, np.int16), ("residual", residual, np.uint8)):
+    for name, array, dtype in (
+        ("motion", motion, np.int16),
+        ("residual", residual, np.uint8),
+        ("keyframe", keyframe, np.bool_),
+    ):
         if array.dtype != dtype:
             raise ValueError(f"{name} ({array.dtype}) must be {np.dtype(dtype)}")
     if residual.ndim != 3 or residual.shape[1:] != (geometry.height, geometry.width):
         raise ValueError(f"residual {residual.shape} must be [T, {geometry.height}, {geometry.width}]")
-    slots = residual.shape[0]
+    slots = len(residual)
     cells = (slots, geometry.cells_height, geometry.cells_width, 2)
     if motion.shape != cells:
-        raise ValueError(f"motion {motion.shape} must be {cells} for residual {residual.shape}: 4x4-pixel cells")
+        raise ValueError(
+            f"motion {motion.shape} must be {cells}, 4x4-pixel cells, for residual {residual.shape}"
+        )
     if keyframe.shape != (slots,):
         raise ValueError(f"keyframe {keyframe.shape} must be ({slots},)")
 
@@ -89,7 +103,7 @@ def score_clip(
         keyframe: bool [T].
         geometry: of a picture of H x W.
         table: int32 [Hc, Wc], from `codecsieve.kernels.geometry.center_table`.
-        mode: camera mode, one of `CAMERA_MODES`.
+        mode: camera mode, one of `codecsieve.kernels.camera.CAMERA_MODES`.
         fuse: one of `FUSE_MODES`.
         weights: from `fuse_weights`.
 
@@ -101,7 +115,7 @@ def score_clip(
     """
     check_signals(motion, residual, keyframe, geometry)
     scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
-    for t in np.flatnonzero(~keyframe.astype(bool)):
+    for t in np.flatnonzero(~keyframe):
         scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights)
     return scores
 
@@ -116,25 +130,34 @@ def slot_scores(
     weights: tuple[int, int],
     residual_counts: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Scores of the patches of one slot, int64 [grid, grid]; see `score_clip`.
+    """Scores of the patches of one slot, int64 [grid, grid]; see `score_clip` for the arguments, without
+    their T.
 
     `residual_counts` is `residual_histogram(residual)`, for a caller who has it already.
     """
     counts = residual_histogram(residual) if residual_counts is None else residual_counts
-    lengths = magnitude(remove_camera(motion, mode))
-    limit = percentile(counts)
-    energy = fuse_energies(
-        motion_energy(lengths, percentile(magnitude_histogram(lengths))),
-        residual_energy(residual_cells(residual, limit), limit, geometry.cell_pixels_y, geometry.cell_pixels_x),
-        fuse,
-        weights,
-    )
-    return pool_scores(lift_center(energy, table), geometry.pool_y, geometry.pool_x, geometry.patch)
+    moved = motion_energy(magnitude(remove_camera(motion, mode)))
+    energy = cell_energy(moved, residual, residual_limit(counts), table, fuse, weights)
+    return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)
 
 
-def magnitude_histogram(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """How many cells have each length: int32 [Hc, Wc] within 0..16383 -> int32 [16384]."""
-    return np.bincount(lengths.ravel(), minlength=MAGNITUDE_TOP + 1).astype(np.int32)
+def percentile_rank(count: int) -> int:
+    """0-based rank of the 95th percentile among `count` sorted values."""
+    return 95 * (count - 1) // 100
+
+
+def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Energy of motion: the length against the 95th percentile of all, which is 1.0, as is what exceeds it.
+
+    Args:
+        lengths: int32 [Hc, Wc], 1/4096 px, from `magnitude`.
+
+    Returns:
+        int32 [Hc, Wc], 0 to `ENERGY_ONE`, rounded half up.
+    """
+    limit = max(length_at_rank(lengths, percentile_rank(lengths.size)), 1)
+    clipped = np.minimum(lengths, limit).astype(np.int64)
+    return ((clipped * ENERGY_ONE + limit // 2) // limit).astype(np.int32)
 
 
 def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
@@ -142,75 +165,47 @@ def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]
     return np.bincount(residual.ravel(), minlength=256).astype(np.int32)
 
 
-def percentile(counts: npt.NDArray[np.int32]) -> int:
-    """The 95th percentile of what a histogram counts, exactly: the value at 0-based rank floor(95 (n - 1) / 100)."""
-    below = np.cumsum(counts.astype(np.int64))
-    return int(np.searchsorted(below, PERCENTILE * (below[-1] - 1) // 100, side="right"))
+def residual_limit(counts: npt.NDArray[np.int32]) -> int:
+    """The residual that counts as 1.0: the 95th percentile of a histogram int32 [256], at least 1."""
+    up_to = np.cumsum(counts, dtype=np.int64)
+    return max(int(np.searchsorted(up_to, percentile_rank(int(up_to[-1])), side="right")), 1)
 
 
-def motion_energy(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int32]:
-    """Energy of motion: int32 [Hc, Wc] lengths in 1/64 px -> int32 [Hc, Wc] energies; `limit` or more is 1.0."""
-    top = max(limit, 1)
-    clipped = np.minimum(lengths.astype(np.int64), top)
-    return ((clipped * ENERGY_ONE + top // 2) // top).astype(np.int32)
-
-
-def residual_cells(residual: npt.NDArray[np.uint8], limit: int) -> npt.NDArray[np.int32]:
-    """Sums over each cell's pixels of the residual clipped at `max(limit, 1)`: uint8 [H, W] -> int32 [Hc, Wc]."""
-    height, width = residual.shape
-    padded = np.pad(np.minimum(residual, max(limit, 1)), ((0, -height % CELL), (0, -width % CELL)))
-    blocks = padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL)
-    return blocks.sum(axis=(1, 3), dtype=np.int32)
-
-
-def residual_energy(
-    sums: npt.NDArray[np.int32],
+def cell_energy(
+    motion: npt.NDArray[np.int32],
+    residual: npt.NDArray[np.uint8],
     limit: int,
-    pixels_y: npt.NDArray[np.int32],
-    pixels_x: npt.NDArray[np.int32],
+    table: npt.NDArray[np.int32],
+    fuse: str,
+    weights: tuple[int, int],
 ) -> npt.NDArray[np.int32]:
-    """Energy of residual: the mean over a cell's pixels, of which `limit` or more is 1.0.
+    """Mean over each cell's pixels of the fused energy, lifted near the centre and clipped at 1.0.
+
+    Fused and clipped at each pixel and only then averaged: a cell in which a few pixels are all surprise is
+    not one that is a little surprising everywhere.
 
     Args:
-        sums: int32 [Hc, Wc], from `residual_cells` with the same limit.
-        limit: the residual that counts as 1.0.
-        pixels_y: int32 [Hc], rows of pixels in each row of cells.
-        pixels_x: int32 [Wc], columns of pixels in each column of cells.
+        motion: int32 [Hc, Wc], energy of motion.
+        residual: uint8 [H, W].
+        limit: residual that counts as 1.0, 1 to 255.
+        table: int32 [Hc, Wc], the centre table.
+        fuse: weighted mean, maximum, sum clipped at 1.0, or geometric mean; one of `FUSE_MODES`.
+        weights: from `fuse_weights`.
 
     Returns:
-        int32 [Hc, Wc].
-    """
-    whole = np.outer(pixels_y, pixels_x).astype(np.int64) * max(limit, 1)
-    return ((sums.astype(np.int64) * ENERGY_ONE + whole // 2) // whole).astype(np.int32)
-
-
-def fuse_energies(
-    motion: npt.NDArray[np.int32], residual: npt.NDArray[np.int32], fuse: str, weights: tuple[int, int]
-) -> npt.NDArray[np.int32]:
-    """One energy of two, int32 [Hc, Wc] each: weighted mean, maximum, sum clipped at 1.0, or geometric mean.
+        int32 [Hc, Wc], 0 to `ENERGY_ONE`, rounded half up.
 
     Raises:
         ValueError: the fuse mode is unknown.
     """
-    check_fuse_mode(fuse)
-    e_mv, e_res = motion.astype(np.int64), residual.astype(np.int64)
-    if fuse == "weighted":
-        w_mv, w_res = weights
-        whole = w_mv + w_res
-        fused = (w_mv * e_mv + w_res * e_res + whole // 2) // whole
-    elif fuse == "max":
-        fused = np.maximum(e_mv, e_res)
-    elif fuse == "sum":
-        fused = np.minimum(e_mv + e_res, ENERGY_ONE)
-    else:
-        fused = np.floor(np.sqrt(e_mv * e_res)).astype(np.int64)
-    return fused.astype(np.int32)
-
-
-def lift_center(energy: npt.NDArray[np.int32], table: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Energies times the centre table, rounded half up and clipped at 1.0: int32 [Hc, Wc] both, and the result."""
-    half = 1 << (CENTER_BITS - 1)
-    return np.minimum(ENERGY_ONE, (energy.astype(np.int64) * table + half) >> CENTER_BITS).astype(np.int32)
+    height, width = residual.shape
+    scale = (ENERGY_ONE << SCALE_BITS) // limit
+    e_res = _round_shift(np.minimum(residual, limit).astype(np.int64) * scale, SCALE_BITS)
+    e_mv = _on_pixels(motion, height, width)
+    lifted = _round_shift(_fused(e_mv, e_res, fuse, weights) * _on_pixels(table, height, width), CENTER_BITS)
+    sums = _over_cells(np.minimum(lifted, ENERGY_ONE))
+    pixels = _over_cells(np.ones((height, width), np.int64))
+    return ((sums + pixels // 2) // pixels).astype(np.int32)
 
 
 def pool_scores(
@@ -227,17 +222,39 @@ def pool_scores(
     Returns:
         int64 [grid, grid], rounded half up to one level (0..255) over one pixel.
     """
-    wide = energy.astype(np.int64)
-    rows = np.stack([
-        weights @ wide[first : first + len(weights)]
-        for first, weights in zip(pool_y.first, pool_y.weights.astype(np.int64), strict=True)
-    ])
-    pooled = np.stack(
-        [
-            rows[:, first : first + len(weights)] @ weights
-            for first, weights in zip(pool_x.first, pool_x.weights.astype(np.int64), strict=True)
-        ],
-        axis=1,
+    pooled = _pool_rows(_pool_rows(energy.astype(np.int64), pool_y).T, pool_x).T
+    return _round_shift(pooled * (patch * patch), 2 * POOL_BITS + ENERGY_BITS)
+
+
+def _fused(
+    e_mv: npt.NDArray[np.int64], e_res: npt.NDArray[np.int64], fuse: str, weights: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    check_fuse_mode(fuse)
+    if fuse == "weighted":
+        return _round_shift(weights[0] * e_mv + weights[1] * e_res, WEIGHT_BITS)
+    if fuse == "max":
+        return np.maximum(e_mv, e_res)
+    if fuse == "sum":
+        return np.minimum(e_mv + e_res, ENERGY_ONE)
+    return np.floor(np.sqrt(e_mv * e_res)).astype(np.int64)
+
+
+def _round_shift(values: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
+    return (values + (1 << (bits - 1))) >> bits
+
+
+def _on_pixels(cells: npt.NDArray[np.int32], height: int, width: int) -> npt.NDArray[np.int64]:
+    return cells.astype(np.int64).repeat(CELL, axis=0).repeat(CELL, axis=1)[:height, :width]
+
+
+def _over_cells(pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    height, width = pixels.shape
+    padded = np.pad(pixels, ((0, -height % CELL), (0, -width % CELL)))
+    return padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL).sum(axis=(1, 3))
+
+
+def _pool_rows(values: npt.NDArray[np.int64], pool: Pooling) -> npt.NDArray[np.int64]:
+    taps = pool.weights.shape[1]
+    return np.stack(
+        [w @ values[first : first + taps] for first, w in zip(pool.first, pool.weights, strict=True)]
     )
-    bits = 2 * POOL_BITS + ENERGY_BITS
-    return (pooled * (patch * patch) + (1 << (bits - 1))) >> bits

@@ -15,6 +15,8 @@ BLOCK = 8
 """Vectors and reference choices are kept per block of 8x8 luma samples, H.264's smallest unit for a reference."""
 LIST_0, LIST_1 = 1, 2
 """Bits of `lists`: the block has a vector into list 0, list 1."""
+GOOD_ENOUGH = 32
+"""A block predicted with at most this error (sum of absolute differences, at 8 bits) is tried no further."""
 SIX_TAP, BILINEAR = 6, 2
 """Taps of the luma interpolation filter: H.264's, and that of MPEG-1, MPEG-2 and MPEG-4."""
 
@@ -132,7 +134,7 @@ def predict_block(
 def prediction_residual(
     picture: np.ndarray,
     past: tuple[np.ndarray, ...],
-    future: tuple[np.ndarray, ...],
+    future: np.ndarray | None,
     vectors: np.ndarray,
     lists: np.ndarray,
     shown: tuple[int, int, int, int],
@@ -145,7 +147,7 @@ def prediction_residual(
     Args:
         picture: uint8 or uint16 [rows, stride], the decoded luma as coded.
         past: 1 or 2 candidates of list 0, likeliest first, same type; at equal error the first wins.
-        future: 0 to 2 candidates of list 1, likewise.
+        future: the nearest picture of list 1, or None; list 1 is then left out.
         vectors: int16 [ceil(rows / 8), ceil(width / 8), 2, 2], quarter-pel, by list.
         lists: uint8, same grid; a block in neither list (intra) is compared with `past[0]` in place.
         shown: top, left, height, width of the shown picture within the planes.
@@ -161,16 +163,16 @@ def prediction_residual(
     for row, column in product(range(vectors.shape[0]), range(vectors.shape[1])):
         y, x = row * BLOCK, column * BLOCK
         mine = picture[y : min(y + BLOCK, len(picture)), x : min(x + BLOCK, width)].astype(np.int64)
-        used = int(lists[row, column])
+        used = int(lists[row, column]) & (LIST_0 if future is None else LIST_0 | LIST_1)
         vector = vectors[row, column]
-        first = [predict_block(p, width, y, x, vector[0], taps, peak) for p in past] if used & LIST_0 else []
-        second = [predict_block(p, width, y, x, vector[1], taps, peak) for p in future] if used & LIST_1 else []
-        if first and second:
-            options = [(a + b + 1) >> 1 for b, a in product(second, first)]
-        else:
-            options = first or second or [predict_block(past[0], width, y, x, np.zeros(2, int), taps, peak)]
+        options = [predict_block(p, width, y, x, vector[0], taps, peak) for p in past] if used & LIST_0 else []
+        if future is not None and used & LIST_1:
+            ahead = predict_block(future, width, y, x, vector[1], taps, peak)
+            options = [(option + ahead + 1) >> 1 for option in options] or [ahead]
+        options = options or [predict_block(past[0], width, y, x, np.zeros(2, int), taps, peak)]
         errors = [np.abs(mine - option[: mine.shape[0], : mine.shape[1]]) for option in options]
-        best = min(errors, key=np.sum)
+        enough = errors[0].sum() <= GOOD_ENOUGH << (bit_depth - 8)
+        best = errors[0] if enough else min(errors, key=np.sum)
         result[y : y + mine.shape[0], x : x + mine.shape[1]] = best
     top, left, height, shown_width = shown
     inside = result[top : top + height, left : left + shown_width]

@@ -1,11 +1,12 @@
 """Which patches of a clip are kept: the definition.
 
-The highest scores of the whole clip win, not those of each slot; slots may also be kept whole, as anchors or because
-nothing in the clip stands out. Where the scores come from is `energy`'s; the pixels are `gather`'s.
+The highest scores of the whole clip win, not those of each slot; slots may also be kept whole, as anchors or
+because nothing in the clip stands out. Where the scores come from is `energy`'s; the pixels are `gather`'s.
 """
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -24,10 +25,10 @@ def select_patches(
 ) -> npt.NDArray[np.int32]:
     """Indices of the patches that a clip keeps.
 
-    Slots that are kept whole come first: `anchors` uniformly spaced ones, and, with `static_fallback` on a clip in
-    which little moves (see `is_static`), `static_uniform_frames` uniformly spaced ones, or every slot if there are
-    fewer. The highest scores of the other slots fill the rest; of equal scores the smaller index goes first. Whole
-    slots of more than `k_keep` patches share it evenly, and keep evenly spaced patches.
+    Slots that are kept whole come first: `anchors` uniformly spaced ones, and, with `static_fallback` on a
+    clip in which little moves (see `is_static`), `static_uniform_frames` uniformly spaced ones, or every slot
+    if there are fewer. The highest scores of the other slots fill the rest; of equal scores the smaller index
+    goes first. Whole slots of more than `k_keep` patches share it evenly, and keep evenly spaced patches.
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
@@ -84,7 +85,8 @@ def is_static(
     """Whether little moves in a clip, by the percentiles of its patches' mean energy.
 
     True if the 95th is below `static_abs_thresh`, or below twice that while the 95th less the 50th is below
-    `static_rel_thresh` of the 95th. Percentiles are the value at 0-based rank floor(p (n - 1) / 100), compared exactly.
+    `static_rel_thresh` of the 95th. Percentiles are the value at 0-based rank floor(p (n - 1) / 100),
+    compared exactly.
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
@@ -100,11 +102,19 @@ def is_static(
 def below_thresholds(
     p95: int, p50: int, static_abs_thresh: float, static_rel_thresh: float, patch: int
 ) -> bool:
-    """The rule of `is_static` for given percentiles of the scores."""
-    threshold = Fraction(static_abs_thresh) * (patch * patch)
+    """The rule of `is_static` for given percentiles of the scores.
+
+    Raises:
+        ValueError: a threshold is negative or not finite.
+    """
+    for name, thresh in (("static_abs_thresh", static_abs_thresh), ("static_rel_thresh", static_rel_thresh)):
+        if not (math.isfinite(thresh) and thresh >= 0):
+            raise ValueError(f"{name} ({thresh}) must be finite and >= 0")
+    # By way of its decimal form: 0.38 means 38/100, not the binary fraction nearest to it.
+    threshold = Fraction(str(static_abs_thresh)) * (patch * patch)
     if p95 < threshold:
         return True
-    return p95 < 2 * threshold and p95 - p50 < Fraction(static_rel_thresh) * p95
+    return p95 < 2 * threshold and p95 - p50 < Fraction(str(static_rel_thresh)) * p95
 
 
 def uniform_slots(slots: int, count: int) -> list[int]:
@@ -118,8 +128,8 @@ def keep_slots(slots: list[int], patches: int, k_keep: int) -> npt.NDArray[np.in
     Args:
         slots: ascending.
         patches: in a slot.
-        k_keep: the most to keep. If the slots have more, each gets an even share, the first ones what remains, and
-            of share k keeps its patches `floor(i * patches / k)`.
+        k_keep: the most to keep. If the slots have more, each gets an even share, the first ones what
+            remains, and of share k keeps its patches `floor(i * patches / k)`.
 
     Returns:
         int64 [min(len(slots) * patches, k_keep)].
@@ -134,6 +144,6 @@ def keep_slots(slots: list[int], patches: int, k_keep: int) -> npt.NDArray[np.in
 
 
 def top_k(scores: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.int64]:
-    """Indices of the k highest of integers [n], of equal ones the smaller index first; int64 [min(k, n)], ascending."""
+    """Indices of the k highest of integers [n], equal ones by index: int64 [min(k, n)], ascending."""
     falling = np.argsort(-scores.astype(np.int64), kind="stable")
     return np.sort(falling[:k])

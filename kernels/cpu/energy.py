@@ -1,0 +1,232 @@
+"""From the motion and the residual of a slot to the scores of its patches: numba.
+
+Equal bit for bit to `codecsieve.kernels.reference.energy`, which defines and documents these functions. Each
+slot is read twice, for its histogram and for its energies; nothing as large as the picture is written.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from codecsieve.kernels.cpu.motion import length_at_rank, magnitude, remove_camera
+from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
+from codecsieve.kernels.reference.energy import (
+    ENERGY_BITS,
+    ENERGY_ONE,
+    FUSE_MODES,
+    SCALE_BITS,
+    WEIGHT_BITS,
+    check_fuse_mode,
+    check_signals,
+    fuse_weights,
+    percentile_rank,
+    residual_limit,
+)
+
+__all__ = [
+    "cell_energy",
+    "fuse_weights",
+    "motion_energy",
+    "pool_scores",
+    "residual_histogram",
+    "residual_limit",
+    "score_clip",
+    "slot_scores",
+]
+
+_ONE = np.int32(ENERGY_ONE)
+_SCALE_HALF = np.int32(1 << (SCALE_BITS - 1))
+_SCALE_SHIFT = np.int32(SCALE_BITS)
+_WEIGHT_HALF = np.int32(1 << (WEIGHT_BITS - 1))
+_WEIGHT_SHIFT = np.int32(WEIGHT_BITS)
+_CENTER_HALF = np.int32(1 << (CENTER_BITS - 1))
+_CENTER_SHIFT = np.int32(CENTER_BITS)
+_WEIGHTED, _MAX, _SUM = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum"))
+
+
+def score_clip(
+    motion: npt.NDArray[np.int16],
+    residual: npt.NDArray[np.uint8],
+    keyframe: npt.NDArray[np.bool_],
+    geometry: Geometry,
+    table: npt.NDArray[np.int32],
+    mode: str,
+    fuse: str,
+    weights: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Scores of every patch of a clip, int64 [T, grid, grid]."""
+    check_signals(motion, residual, keyframe, geometry)
+    scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
+    for t in np.flatnonzero(~keyframe):
+        scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights)
+    return scores
+
+
+def slot_scores(
+    motion: npt.NDArray[np.int16],
+    residual: npt.NDArray[np.uint8],
+    geometry: Geometry,
+    table: npt.NDArray[np.int32],
+    mode: str,
+    fuse: str,
+    weights: tuple[int, int],
+    residual_counts: npt.NDArray[np.int32] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Scores of the patches of one slot, int64 [grid, grid]."""
+    counts = residual_histogram(residual) if residual_counts is None else residual_counts
+    moved = motion_energy(magnitude(remove_camera(motion, mode)))
+    energy = cell_energy(moved, residual, residual_limit(counts), table, fuse, weights)
+    return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)
+
+
+def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Energy of motion: int32 [Hc, Wc] lengths in 1/4096 px -> int32 [Hc, Wc]."""
+    return _relative(lengths, max(length_at_rank(lengths, percentile_rank(lengths.size)), 1))
+
+
+@njit(cache=True, nogil=True)
+def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """How many pixels have each residual: uint8 [H, W] -> int32 [256]."""
+    pixels = np.ascontiguousarray(residual).reshape(residual.size)
+    words = pixels[: residual.size - residual.size % 8].view(np.uint64)
+    # Neighbours are often equal: in counts of their own, one increment need not wait for the last.
+    counts = np.zeros((8, 256), np.int32)
+    for word in words:
+        if word == 0:
+            counts[0, 0] += 8
+        else:
+            for i in range(8):
+                counts[i, (word >> np.uint64(8 * i)) & np.uint64(255)] += 1
+    for pixel in pixels[8 * len(words) :]:
+        counts[0, pixel] += 1
+    return counts.sum(axis=0)
+
+
+def cell_energy(
+    motion: npt.NDArray[np.int32],
+    residual: npt.NDArray[np.uint8],
+    limit: int,
+    table: npt.NDArray[np.int32],
+    fuse: str,
+    weights: tuple[int, int],
+) -> npt.NDArray[np.int32]:
+    """Mean over each cell's pixels of the fused, lifted and clipped energy: int32 [Hc, Wc]."""
+    check_fuse_mode(fuse)
+    w_mv, w_res = weights
+    mode = FUSE_MODES.index(fuse)
+    return _cell_means(motion, residual, np.uint8(limit), table, mode, np.int32(w_mv), np.int32(w_res))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _relative(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int32]:
+    height, width = lengths.shape
+    energy = np.empty((height, width), np.int32)
+    for row in range(height):
+        for column in range(width):
+            # Both are below 2^37, so the floor of their float64 quotient is that of the exact one.
+            clipped = np.float64(min(lengths[row, column], np.int32(limit)))
+            energy[row, column] = np.int32((clipped * ENERGY_ONE + limit // 2) / limit)
+    return energy
+
+
+# Below, every intermediate fits 32 bits and is kept there, so that the loops vectorise: `ENERGY_ONE <<
+# SCALE_BITS`, `ENERGY_ONE << WEIGHT_BITS`, and `ENERGY_ONE` times the largest lift are each below 2^31 with
+# their rounding.
+
+
+@njit(cache=True, nogil=True)
+def _cell_means(
+    motion: npt.NDArray[np.int32],
+    residual: npt.NDArray[np.uint8],
+    limit: np.uint8,
+    table: npt.NDArray[np.int32],
+    fuse: int,
+    w_mv: np.int32,
+    w_res: np.int32,
+) -> npt.NDArray[np.int32]:
+    height, width = residual.shape
+    cells_height, cells_width = motion.shape
+    means = np.empty((cells_height, cells_width), np.int32)
+    scale = np.int32((ENERGY_ONE << SCALE_BITS) // limit)
+    # A row of cells spread over its pixels; the sums of its columns of pixels; and a row of pixels.
+    e_mv = np.empty(cells_width * CELL, np.int32)
+    lift = np.empty(cells_width * CELL, np.int32)
+    sums = np.empty(cells_width * CELL, np.int32)
+    energy = np.zeros(cells_width * CELL, np.int32)
+    for row in range(cells_height):
+        for x in range(cells_width * CELL):
+            e_mv[x] = motion[row, x // CELL]
+            lift[x] = table[row, x // CELL]
+        sums[:] = 0
+        rows = min(CELL, height - row * CELL)
+        for y in range(row * CELL, row * CELL + rows):
+            for x in range(width):
+                level = np.int32(min(residual[y, x], limit))
+                energy[x] = np.int32(np.int32(level * scale + _SCALE_HALF) >> _SCALE_SHIFT)
+            _fuse_row(energy, e_mv, fuse, w_mv, w_res)
+            for x in range(width):
+                lifted = np.int32(np.int32(energy[x] * lift[x] + _CENTER_HALF) >> _CENTER_SHIFT)
+                sums[x] += min(lifted, _ONE)
+        for column in range(cells_width):
+            x = column * CELL
+            pixels = rows * min(CELL, width - x)
+            means[row, column] = (sums[x] + sums[x + 1] + sums[x + 2] + sums[x + 3] + pixels // 2) // pixels
+    return means
+
+
+@njit(cache=True, nogil=True)
+def _fuse_row(
+    energy: npt.NDArray[np.int32], e_mv: npt.NDArray[np.int32], fuse: int, w_mv: np.int32, w_res: np.int32
+) -> None:
+    """Replace the energies of residual by the fused ones."""
+    if fuse == _WEIGHTED:
+        for x in range(len(energy)):
+            both = np.int32(w_mv * e_mv[x] + w_res * energy[x] + _WEIGHT_HALF)
+            energy[x] = np.int32(both >> _WEIGHT_SHIFT)
+    elif fuse == _MAX:
+        for x in range(len(energy)):
+            energy[x] = max(e_mv[x], energy[x])
+    elif fuse == _SUM:
+        for x in range(len(energy)):
+            energy[x] = min(np.int32(e_mv[x] + energy[x]), _ONE)
+    else:
+        for x in range(len(energy)):
+            energy[x] = np.int32(np.sqrt(np.float64(e_mv[x]) * np.float64(energy[x])))
+
+
+def pool_scores(
+    energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int
+) -> npt.NDArray[np.int64]:
+    """Mean energy of each patch by area, times its pixels: int64 [grid, grid]."""
+    return _pool(energy, pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
+
+
+@njit(cache=True, nogil=True)
+def _pool(
+    energy: npt.NDArray[np.int32],
+    first_y: npt.NDArray[np.int32],
+    weights_y: npt.NDArray[np.int32],
+    first_x: npt.NDArray[np.int32],
+    weights_x: npt.NDArray[np.int32],
+    patch: int,
+) -> npt.NDArray[np.int64]:
+    grid, width = len(first_y), energy.shape[1]
+    scores = np.empty((grid, grid), np.int64)
+    # At most ENERGY_ONE * 4096, which fits 32 bits.
+    pooled = np.empty(width, np.int32)
+    bits = 2 * POOL_BITS + ENERGY_BITS
+    for i in range(grid):
+        pooled[:] = 0
+        for tap in range(weights_y.shape[1]):
+            weight = weights_y[i, tap]
+            row = energy[first_y[i] + tap]
+            for x in range(width):
+                pooled[x] += np.int32(weight * row[x])
+        for j in range(grid):
+            total = 0
+            for tap in range(weights_x.shape[1]):
+                total += np.int64(weights_x[j, tap]) * pooled[first_x[j] + tap]
+            scores[i, j] = (total * (patch * patch) + (1 << (bits - 1))) >> bits
+    return scores

@@ -1,0 +1,188 @@
+"""Camera motion removed from the motion of one slot, and the length of what is left: numba.
+
+Equal bit for bit to `codecsieve.kernels.reference.motion`, which defines and documents these functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from codecsieve.kernels.camera import (
+    CAMERA_BITS,
+    MIN_TRIM_POINTS,
+    VECTOR_UNITS,
+    check_camera_mode,
+    solve_camera,
+    still_camera,
+    trim_rank,
+)
+from codecsieve.kernels.reference.motion import LENGTH_BITS, LENGTH_TOP
+
+COARSE_BITS = LENGTH_BITS // 2
+FINE_BITS = LENGTH_BITS - COARSE_BITS
+
+
+def remove_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.int32]:
+    """Motion of one slot less that of its camera: int16 [Hc, Wc, 2] quarter-pel -> int32 1/4096 px."""
+    return subtract_camera(motion, estimate_camera(motion, mode))
+
+
+def estimate_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.int64]:
+    """The camera of one slot, int64 [2, 3], in the form of `codecsieve.kernels.camera`."""
+    check_camera_mode(mode)
+    if mode == "none":
+        return still_camera(0, 0)
+    if mode == "mean":
+        return still_camera(*_mean(motion))
+    median = still_camera(*_median(motion))
+    return median if mode == "median" else _fit_camera(motion, mode, median)
+
+
+@njit(cache=True, nogil=True)
+def camera_moments(motion: npt.NDArray[np.int16], kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The sums that fix a least-squares camera, int64 [12], over the cells of bool [Hc, Wc] `kept`."""
+    height, width = kept.shape
+    sums = np.zeros(12, np.int64)
+    for row in range(height):
+        # On a row Y is one number: sum the rest, and multiply by it once.
+        n, sx, sxx = 0, 0, 0
+        su, sxu, sv, sxv = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        for column in range(width):
+            if kept[row, column]:
+                x = 2 * column - (width - 1)
+                u, v = np.int64(motion[row, column, 0]), np.int64(motion[row, column, 1])
+                n += 1
+                sx += x
+                sxx += x * x
+                su += u
+                sxu += x * u
+                sv += v
+                sxv += x * v
+        y = 2 * row - (height - 1)
+        terms = (n, sx, y * n, sxx, y * sx, y * y * n, su, sxu, y * su, sv, sxv, y * sv)
+        for i in range(12):
+            sums[i] += terms[i]
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def subtract_camera(motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Motion less a camera's: int16 [Hc, Wc, 2] quarter-pel, int64 [2, 3] -> int32 [Hc, Wc, 2] 1/4096 px."""
+    height, width = motion.shape[:2]
+    vectors = np.empty((height, width, 2), np.int32)
+    half = 1 << (CAMERA_BITS - 1)
+    for row in range(height):
+        y = 2 * row - (height - 1)
+        start_x = camera[0, 0] + camera[0, 2] * y + half - camera[0, 1] * (width - 1)
+        start_y = camera[1, 0] + camera[1, 2] * y + half - camera[1, 1] * (width - 1)
+        for column in range(width):
+            moved_x = (start_x + 2 * camera[0, 1] * column) >> CAMERA_BITS
+            moved_y = (start_y + 2 * camera[1, 1] * column) >> CAMERA_BITS
+            vectors[row, column, 0] = VECTOR_UNITS * np.int64(motion[row, column, 0]) - moved_x
+            vectors[row, column, 1] = VECTOR_UNITS * np.int64(motion[row, column, 1]) - moved_y
+    return vectors
+
+
+@njit(cache=True, nogil=True)
+def magnitude(vectors: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Length of each vector, rounded down, at most `LENGTH_TOP`: int32 [Hc, Wc, 2] -> [Hc, Wc], 1/4096 px."""
+    height, width = vectors.shape[:2]
+    lengths = np.empty((height, width), np.int32)
+    squares = np.empty(width, np.float64)
+    for row in range(height):
+        # The sum of squares is not exact above 2^53, but there it is far above the top that it is clipped at.
+        for column in range(width):
+            x, y = np.float64(vectors[row, column, 0]), np.float64(vectors[row, column, 1])
+            squares[column] = min(x * x + y * y, np.float64(LENGTH_TOP) * LENGTH_TOP)
+        for column in range(width):
+            lengths[row, column] = np.int32(np.sqrt(squares[column]))
+    return lengths
+
+
+@njit(cache=True, nogil=True)
+def length_at_rank(lengths: npt.NDArray[np.int32], rank: int) -> int:
+    """The length at a 0-based rank of the sorted lengths, found by its high bits and then by its low ones."""
+    coarse = np.zeros(1 << COARSE_BITS, np.int32)
+    for length in lengths.flat:
+        coarse[length >> FINE_BITS] += 1
+    high, rank = _bin_at_rank(coarse, rank)
+    fine = np.zeros(1 << FINE_BITS, np.int32)
+    for length in lengths.flat:
+        if length >> FINE_BITS == high:
+            fine[length & ((1 << FINE_BITS) - 1)] += 1
+    low, _ = _bin_at_rank(fine, rank)
+    return (high << FINE_BITS) | low
+
+
+def _fit_camera(
+    motion: npt.NDArray[np.int16], mode: str, median: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    height, width = motion.shape[:2]
+    moving = _moving(motion)
+    moments = camera_moments(motion, moving)
+    first = solve_camera(moments, mode, height, width)
+    if first is None:
+        return median
+    points = int(moments[0])
+    if points < MIN_TRIM_POINTS:
+        return first
+    errors = magnitude(subtract_camera(motion, first))
+    limit = length_at_rank(errors[moving], trim_rank(points))
+    second = solve_camera(camera_moments(motion, moving & (errors <= limit)), mode, height, width)
+    return first if second is None else second
+
+
+@njit(cache=True, nogil=True)
+def _mean(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
+    sum_x, sum_y = 0, 0
+    for row in range(motion.shape[0]):
+        for column in range(motion.shape[1]):
+            sum_x += motion[row, column, 0]
+            sum_y += motion[row, column, 1]
+    count = motion.shape[0] * motion.shape[1]
+    return (
+        (2 * VECTOR_UNITS * sum_x + count) // (2 * count),
+        (2 * VECTOR_UNITS * sum_y + count) // (2 * count),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _median(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
+    """The lower median of each component, by counting over the range that both span."""
+    height, width = motion.shape[:2]
+    low, high = motion[0, 0, 0], motion[0, 0, 0]
+    for row in range(height):
+        for column in range(width):
+            low = min(low, motion[row, column, 0], motion[row, column, 1])
+            high = max(high, motion[row, column, 0], motion[row, column, 1])
+    counts = np.zeros((2, np.int64(high) - low + 1), np.int32)
+    for row in range(height):
+        for column in range(width):
+            counts[0, np.int64(motion[row, column, 0]) - low] += 1
+            counts[1, np.int64(motion[row, column, 1]) - low] += 1
+    rank = (height * width - 1) // 2
+    x, _ = _bin_at_rank(counts[0], rank)
+    y, _ = _bin_at_rank(counts[1], rank)
+    return VECTOR_UNITS * (x + low), VECTOR_UNITS * (y + low)
+
+
+@njit(cache=True, nogil=True)
+def _moving(motion: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    height, width = motion.shape[:2]
+    moving = np.empty((height, width), np.bool_)
+    for row in range(height):
+        for column in range(width):
+            moving[row, column] = (motion[row, column, 0] | motion[row, column, 1]) != 0
+    return moving
+
+
+@njit(cache=True, nogil=True)
+def _bin_at_rank(counts: npt.NDArray[np.int32], rank: int) -> tuple[int, int]:
+    """The bin of the value at a 0-based rank, and its rank within that bin."""
+    i = 0
+    while rank >= counts[i]:
+        rank -= counts[i]
+        i += 1
+    return i, rank

@@ -1,0 +1,316 @@
+"""The pictures of the method: what a clip shows, where its motion and surprise are, and which patches were
+kept.
+
+A still has four rows over a few slots; an animation shows every slot. Both are drawn from plain arrays:
+decoding, scoring and selecting are left to others.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Rgb = tuple[int, int, int]
+
+_PAPER: Rgb = (255, 255, 255)
+_INK: Rgb = (28, 30, 36)
+_FAINT: Rgb = (118, 122, 132)
+_DARK: Rgb = (22, 24, 30)  # where nothing is kept
+_MARGIN = 36
+_GAP = 6
+_FRAMES_A_SECOND = 8
+
+# Nine even stops of "inferno", a perceptually uniform colour map (van der Walt and Smith, matplotlib, CC0).
+_INFERNO = np.array(
+    [
+        (0, 0, 4),
+        (31, 12, 72),
+        (85, 15, 109),
+        (136, 34, 106),
+        (186, 54, 85),
+        (227, 89, 51),
+        (249, 140, 10),
+        (249, 201, 50),
+        (252, 255, 164),
+    ],
+    dtype=np.float64,
+)
+
+
+@dataclass(frozen=True)
+class SievedClip:
+    """A clip and what was kept of it.
+
+    frames: uint8 [T, size, size, 3], RGB, at model resolution. scores: int or float [T, gh, gw], one a
+    patch, in any unit. indices: int [K], ascending, `t*gh*gw + h*gw + w` of the patches kept. clip_id,
+    codec, signals: as they are to be read in the title.
+    """
+
+    frames: NDArray[np.uint8]
+    scores: NDArray[np.generic]
+    indices: NDArray[np.integer]
+    clip_id: str
+    codec: str
+    signals: str
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
+            raise ValueError(f"frames ({self.frames.dtype} {self.frames.shape}) must be uint8 [T, S, S, 3]")
+        if self.scores.ndim != 3 or len(self.scores) != len(self.frames) or not self.scores.size:
+            raise ValueError(f"scores {self.scores.shape} must be [T, gh, gw] with T = {len(self.frames)}")
+        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < self.scores.size:
+            raise ValueError(f"indices must be 0..{self.scores.size - 1}, the patches of scores")
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which patches were kept, bool [T, gh, gw]."""
+        kept = np.zeros(self.scores.size, np.bool_)
+        kept[self.indices] = True
+        return kept.reshape(self.scores.shape)
+
+    @property
+    def facts(self) -> str:
+        """The line under the title."""
+        kept, total = len(self.indices), self.scores.size
+        share = f"kept {kept} of {total} patches ({100 * kept / total:.1f} %)"
+        return f"{self.codec}  ·  {self.signals} signals  ·  {share}"
+
+
+def save_picture(path: str | Path, clip: SievedClip, slots: int = 8) -> None:
+    """Write the picture that the suffix asks for: `.png` the still, `.gif` or `.mp4` the animation.
+
+    The file appears whole or not at all. slots: how many the still shows. Raises ValueError for other
+    suffixes.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Path], None]] = {
+        ".png": lambda part: draw_rows(clip, slots).save(part, format="PNG", optimize=True),
+        ".gif": lambda part: _write_gif(part, list(draw_animation(clip, 208))),
+        ".mp4": lambda part: _write_mp4(part, list(draw_animation(clip))),
+    }
+    if path.suffix.lower() not in writers:
+        raise ValueError(f"{path}: a picture's suffix must be one of {', '.join(writers)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".picture-{uuid.uuid4().hex}.part")
+    try:
+        writers[path.suffix.lower()](part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# --- the still
+
+
+def draw_rows(clip: SievedClip, slots: int = 8) -> Image.Image:
+    """Four rows over `slots` evenly spaced slots: frames, uniform sampling, heat, the patches kept.
+
+    Uniform sampling spends the same number of tokens on whole frames: the share of the shown slots that are
+    lit is the share of all slots which that budget pays for.
+    """
+    if slots < 1:
+        raise ValueError(f"slots ({slots}) must be >= 1")
+    shown = np.unique(np.linspace(0, len(clip.frames) - 1, slots).round().astype(int))
+    rows = _rows(clip, shown)
+    side_w, side_h = rows[0][2][0].size
+    label, head, foot = 168, 104, 44
+    width = 2 * _MARGIN + label + len(shown) * (side_w + _GAP) - _GAP
+    height = head + len(rows) * (side_h + 2 * _GAP) - 2 * _GAP + foot + _MARGIN // 2
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _text(draw, (_MARGIN, 28), clip.clip_id, 26, _INK, width - 2 * _MARGIN)
+    _text(draw, (_MARGIN, 64), clip.facts, 16, _FAINT, width - 2 * _MARGIN)
+    for row, (name, what, tiles) in enumerate(rows):
+        top = head + row * (side_h + 2 * _GAP)
+        _text(draw, (_MARGIN, top + 2), name, 18, _INK, label)
+        for line, words in enumerate(what.split("\n")):
+            _text(draw, (_MARGIN, top + 30 + 18 * line), words, 13, _FAINT, label)
+        if name == "Saliency":
+            _legend(sheet, draw, _MARGIN, top + 80)
+        for column, tile in enumerate(tiles):
+            sheet.paste(tile, (_MARGIN + label + column * (side_w + _GAP), top))
+    for column, (slot, count) in enumerate(zip(shown, clip.kept[shown].sum(axis=(1, 2)), strict=True)):
+        centre = _MARGIN + label + column * (side_w + _GAP) + side_w // 2
+        draw.text((centre, height - foot - _MARGIN // 2 + 12), f"slot {slot}", _INK, _font(13), anchor="ma")
+        draw.text(
+            (centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", _FAINT, _font(13), anchor="ma"
+        )
+    return sheet
+
+
+def _rows(clip: SievedClip, shown: NDArray[np.integer]) -> list[tuple[str, str, list[Image.Image]]]:
+    """Of each row its name, what it is, and its tiles."""
+    total, cells = len(clip.frames), clip.scores[0].size
+    whole = len(clip.indices) / cells
+    lit = _spread(len(shown), whole / total)
+    frames, heat, kept = clip.frames[shown], _heat(clip)[shown], clip.kept[shown]
+    everything = np.ones_like(kept[0])
+    return [
+        ("Frames", f"{len(shown)} of {total} slots", [_tile(f, everything) for f in frames]),
+        (
+            "Uniform sampling",
+            f"the same budget on\nwhole frames:\n{whole:.3g} of {total} slots",
+            [_tile(f, everything & on) for f, on in zip(frames, lit, strict=True)],
+        ),
+        (
+            "Saliency",
+            "motion + residual\nof each patch",
+            [_heat_tile(f, h) for f, h in zip(frames, heat, strict=True)],
+        ),
+        (
+            "Patches kept",
+            "the highest scores\nof the whole clip",
+            [_tile(f, k) for f, k in zip(frames, kept, strict=True)],
+        ),
+    ]
+
+
+def _spread(count: int, share: float) -> list[bool]:
+    """`share` of `count` places, evenly spread, at least one if any."""
+    lit = [int((i + 0.5) * share + 0.5) > int((i - 0.5) * share + 0.5) for i in range(count)]
+    if share > 0 and not any(lit):
+        lit[count // 2] = True
+    return lit
+
+
+# --- the animation
+
+
+def draw_animation(clip: SievedClip, side: int = 256) -> Iterator[Image.Image]:
+    """One image a slot, all of even size: the frame, its heat, and the patches kept of it, side by side.
+
+    side: about how many pixels wide a panel is; the nearest multiple of the patch grid is taken.
+    """
+    heat, kept = _heat(clip), clip.kept
+    everything = np.ones_like(kept[0])
+    counts = kept.sum(axis=(1, 2))
+    total = len(clip.frames)
+    for slot, frame in enumerate(clip.frames):
+        panels = [
+            ("frame", _tile(frame, everything, side)),
+            ("saliency", _heat_tile(frame, heat[slot], side)),
+            (f"{counts[slot]} of {kept[0].size} patches kept", _tile(frame, kept[slot], side)),
+        ]
+        wide, high = panels[0][1].size
+        width = 2 * _MARGIN + 3 * (wide + 2 * _GAP) - 2 * _GAP
+        sheet = Image.new("RGB", (width + width % 2, 122 + high + high % 2), _PAPER)
+        draw = ImageDraw.Draw(sheet)
+        _text(draw, (_MARGIN, 16), clip.clip_id, 18, _INK, width - 2 * _MARGIN)
+        _text(draw, (_MARGIN, 42), clip.facts, 13, _FAINT, width - 2 * _MARGIN)
+        for column, (name, panel) in enumerate(panels):
+            left = _MARGIN + column * (wide + 2 * _GAP)
+            sheet.paste(panel, (left, 68))
+            draw.text((left, 76 + high), name, _INK, _font(13))
+        bar = width - 2 * _MARGIN
+        draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar - 1, 108 + high), (228, 229, 233))
+        draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar * (slot + 1) // total - 1, 108 + high), _INK)
+        yield sheet
+
+
+def _write_gif(path: Path, images: list[Image.Image]) -> None:
+    # One palette for all, from a sheet of every slot: what stands still keeps its colour and costs no bytes.
+    wide, high = images[0].size
+    sheet = Image.new("RGB", (wide, high * len(images)))
+    for index, image in enumerate(images):
+        sheet.paste(image, (0, high * index))
+    palette = sheet.resize((wide // 2, sheet.height // 4)).quantize(255, method=Image.Quantize.MEDIANCUT)
+    pages = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    pages[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=pages[1:],
+        duration=1000 // _FRAMES_A_SECOND,
+        loop=0,
+        optimize=False,
+    )
+
+
+def _write_mp4(path: Path, images: list[Image.Image]) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=_FRAMES_A_SECOND, options={"crf": "16"})
+        stream.width, stream.height = images[0].size
+        stream.pix_fmt = "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+
+
+# --- tiles, colours, type
+
+
+def _heat(clip: SievedClip) -> NDArray[np.float64]:
+    """Scores as 0..1, on one scale for the whole clip, so that colours compare over slots.
+
+    1 is the 99th percentile of the scores above zero. Few patches hold most of the energy: the power of 2/3
+    keeps the rest of the clip from being black.
+    """
+    scores = clip.scores.astype(np.float64)
+    positive = scores[scores > 0]
+    if not positive.size:
+        return np.zeros_like(scores)
+    return np.clip(scores / np.percentile(positive, 99), 0, 1) ** (2 / 3)
+
+
+def _tile_size(grid: tuple[int, ...], side: int) -> tuple[int, int]:
+    """(width, height) near `side` in which every patch has the same whole number of pixels."""
+    patch = max(1, round(side / grid[1]))
+    return grid[1] * patch, grid[0] * patch
+
+
+def _tile(frame: NDArray[np.uint8], mask: NDArray[np.bool_], side: int = 144) -> Image.Image:
+    """The patches of a frame that the mask [gh, gw] keeps; the rest is dark, with a trace of the frame."""
+    size = _tile_size(mask.shape, side)
+    picture = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+    stencil = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+    ground = Image.blend(Image.new("RGB", size, _DARK), picture.convert("L").convert("RGB"), 0.08)
+    return Image.composite(picture, ground, stencil)
+
+
+def _heat_tile(frame: NDArray[np.uint8], heat: NDArray[np.float64], side: int = 144) -> Image.Image:
+    """The heat [gh, gw] in colour over the frame in grey; the hotter, the less of the frame shows."""
+    size = _tile_size(heat.shape, side)
+    grey = np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.LANCZOS), np.float64)
+    large = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.NEAREST)
+    hot = np.asarray(large, np.float64)[..., None]
+    weight = 0.45 + 0.4 * hot
+    blend = (1 - weight) * grey[..., None] * 0.8 + weight * _inferno(hot[..., 0])
+    return Image.fromarray(blend.round().astype(np.uint8))
+
+
+def _inferno(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0..1 to RGB 0..255, along a new last axis."""
+    stops = np.linspace(0, 1, len(_INFERNO))
+    return np.stack([np.interp(values, stops, channel) for channel in _INFERNO.T], axis=-1)
+
+
+def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    ramp = np.broadcast_to(_inferno(np.linspace(0, 1, 96)), (8, 96, 3)).round().astype(np.uint8)
+    sheet.paste(Image.fromarray(ramp), (left, top))
+    draw.text((left, top + 13), "low", _FAINT, _font(12))
+    draw.text((left + 96, top + 13), "high", _FAINT, _font(12), anchor="ra")
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], words: str, size: int, colour: Rgb, width: int
+) -> None:
+    """One line of text, its end cut off with an ellipsis where it would be wider than `width`."""
+    font = _font(size)
+    cut = words
+    while cut and draw.textlength(cut if cut == words else cut + "…", font) > width:
+        cut = cut[:-1]
+    draw.text(at, cut if cut == words else cut + "…", colour, font)

@@ -1,0 +1,99 @@
+"""Small caches to test with: clips made from their number alone, so that any process makes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
+from codecsieve.cache.index import read_parts
+
+LAYOUT = Layout(num_frames=4, k_keep=5, patch=2)
+CONFIG = {"fuse": "weighted", "center_prior": 0.3}
+
+
+def names(count: int) -> list[str]:
+    """Ids of `count` clips, which are not in alphabetical order."""
+    return [f"clip-{number}" for number in range(count)]
+
+
+def make_clip(clip_id: str, layout: Layout = LAYOUT) -> ClipArrays:
+    random = np.random.default_rng(int(clip_id.rpartition("-")[2]))
+    t, k, p = layout.num_frames, layout.k_keep, layout.patch
+    pixels = random.integers(0, 256, (k, 3, p, p), dtype=np.uint8)
+    return ClipArrays(
+        patches=None if layout.store == "indices" else pixels,
+        positions=random.integers(0, t, (k, 3), dtype=np.uint16),
+        scores=random.integers(-(2**31), 2**31, k, dtype=np.int32),
+        frame_ids=np.sort(random.integers(0, 900, t, dtype=np.int32)),
+    )
+
+
+def make_record(clip_id: str, failed: bool = False) -> IndexRecord:
+    if failed:
+        return IndexRecord(id=clip_id, uri=f"/videos/{clip_id}.mp4", status="failed", error="no video stream")
+    return IndexRecord(
+        id=clip_id,
+        uri=f"/videos/{clip_id}.mp4",
+        status="ok",
+        label=clip_id[-1],
+        codec="h264",
+        width=640,
+        height=360,
+        fps=29.97,
+        frames=300,
+        distinct_frames=4,
+        signals="bitstream",
+        seconds=np.random.default_rng().random(),
+    )
+
+
+def fill(
+    path: Path,
+    ids: Sequence[str],
+    failing: Collection[str] = (),
+    layout: Layout = LAYOUT,
+    retry_failed: bool = False,
+    config: dict[str, Any] | None = None,
+) -> list[str]:
+    """What a precompute does: open, plan, write each shard. Returns the ids that had to be made."""
+    made = []
+    with CacheWriter.open(path, layout, CONFIG if config is None else config) as writer:
+        for work in writer.plan(ids, retry_failed=retry_failed):
+            good = {clip_id: make_clip(clip_id, layout) for clip_id in work.ids if clip_id not in failing}
+            writer.write_shard(work.shard, good, [make_record(i, failed=i in failing) for i in work.ids])
+            made += work.ids
+    return made
+
+
+def array_files(path: Path) -> dict[str, bytes]:
+    """Every file of the cache except those of the index and the lock."""
+    files = (entry for entry in path.rglob("*") if entry.is_file())
+    named = {str(file.relative_to(path)): file.read_bytes() for file in files}
+    return {name: data for name, data in named.items() if not name.startswith("index/") and name != ".lock"}
+
+
+def index_parts(path: Path) -> dict[int, pa.Table]:
+    """The parts of the index without the time each clip took."""
+    return {shard: table.drop_columns(["seconds"]) for shard, table in read_parts(path).items()}
+
+
+def same_cache(one: Path, other: Path) -> bool:
+    return array_files(one) == array_files(other) and index_parts(one) == index_parts(other)
+
+
+def assert_published_clips_are_whole(path: Path) -> None:
+    """Whatever the index lists is there, byte for byte."""
+    if not (path / "zarr.json").exists():
+        return
+    forms: tuple[Any, ...] = ("shards", "zarr")
+    for form in forms:
+        if not read_parts(path):
+            return
+        cache = open_cache(path, form=form)
+        cache.verify()
+        for clip in (cache[number] for number in range(len(cache))):
+            np.testing.assert_array_equal(clip.patches, make_clip(clip.clip_id).patches)

@@ -1,0 +1,120 @@
+"""Cells, crop, pooling weights and the centre table of a picture's size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codecsieve.kernels.geometry import Pooling, center_table, geometry
+
+sides = st.integers(1, 400)
+
+
+def test_360p_is_scaled_by_its_short_side_and_cropped_about_the_centre() -> None:
+    grids = geometry(360, 640, 224, 14)
+    assert (grids.scaled_height, grids.scaled_width) == (224, 398)
+    assert (grids.crop_top, grids.crop_left) == (0, 87)
+    assert (grids.grid, grids.cells_height, grids.cells_width) == (16, 90, 160)
+
+
+def test_the_scaled_long_side_is_rounded_half_up() -> None:
+    assert geometry(4, 5, 14, 14).scaled_width == 18  # 17.5
+    assert geometry(5, 4, 14, 14).scaled_height == 18
+
+
+def test_the_last_cells_hold_the_pixels_that_are_left() -> None:
+    grids = geometry(9, 6, 14, 14)
+    assert grids.cell_pixels_y.tolist() == [4, 4, 1]
+    assert grids.cell_pixels_x.tolist() == [4, 2]
+
+
+@given(sides, sides, st.sampled_from([(14, 14), (28, 7), (112, 14), (224, 16)]))
+def test_each_patch_is_weighed_by_the_area_of_its_cells(
+    height: int, width: int, size_patch: tuple[int, int]
+) -> None:
+    size, patch = size_patch
+    grids = geometry(height, width, size, patch)
+    for side, scaled, crop, pool in (
+        (height, grids.scaled_height, grids.crop_top, grids.pool_y),
+        (width, grids.scaled_width, grids.crop_left, grids.pool_x),
+    ):
+        cells = math.ceil(side / 4)
+        taps = pool.weights.shape[1]
+        assert (pool.weights.sum(axis=1) == 4096).all()
+        assert (pool.weights >= 0).all()
+        assert (pool.first >= 0).all()
+        assert (pool.first + taps <= cells).all()
+        edges = (crop + patch * np.arange(grids.grid + 1)) * side / scaled
+        cell_edges = np.minimum(4 * np.arange(cells + 1), side)
+        for i in range(grids.grid):
+            overlap = np.clip(
+                np.minimum(edges[i + 1], cell_edges[1:]) - np.maximum(edges[i], cell_edges[:-1]), 0, None
+            )
+            exact = np.zeros(cells)
+            exact[pool.first[i] : pool.first[i] + taps] = pool.weights[i] / 4096
+            assert np.abs(exact - overlap / (edges[i + 1] - edges[i])).max() <= 1.001 / 4096
+
+
+def test_weights_that_do_not_fill_a_patch_are_refused() -> None:
+    with pytest.raises(ValueError, match="must sum to 4096"):
+        Pooling(np.zeros(1, np.int32), np.array([[4000, 95]], np.int32))
+    with pytest.raises(ValueError, match="must match"):
+        Pooling(np.zeros(2, np.int32), np.array([[4096]], np.int32))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 4, 14, 14), r"height \(0\) must be > 0"),
+        ((4, -1, 14, 14), r"width \(-1\) must be > 0"),
+        ((4, 4, 14, 0), r"patch \(0\) must be > 0"),
+        ((4, 4, 100, 14), r"size \(100\) must be a multiple of patch \(14\)"),
+    ],
+)
+def test_impossible_sizes_are_refused(sizes: tuple[int, int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        geometry(*sizes)
+
+
+@given(sides, sides, st.floats(-1, 7), st.floats(-1, 2))
+def test_the_centre_table_is_the_gaussian_of_the_distance_to_the_centre(
+    height: int, width: int, prior: float, part: float
+) -> None:
+    grids = geometry(height, width, 14, 14)
+    y = np.array([np.arange(height)[4 * i : 4 * i + 4].mean() for i in range(grids.cells_height)])
+    x = np.array([np.arange(width)[4 * i : 4 * i + 4].mean() for i in range(grids.cells_width)])
+    squares = (y[:, None] - (height - 1) / 2) ** 2 + (x - (width - 1) / 2) ** 2
+    sigma = max(1, part * min(height, width))
+    exact = 4096 * (1 + max(prior, 0) * np.exp(-squares / (2 * sigma * sigma)))
+    table = center_table(grids, prior, part)
+    assert table.dtype == np.int32
+    assert np.abs(table - exact).max() <= 0.5 + 1e-6
+
+
+def test_the_centre_table_lifts_the_centre_most_and_nothing_without_a_prior() -> None:
+    grids = geometry(360, 640, 224, 14)
+    table = center_table(grids, 0.3, 0.35)
+    assert (table == table[::-1, ::-1]).all()
+    assert table.max() == table[44:46, 79:81].max() <= 1.3 * 4096
+    assert table.min() == table[0, 0]
+    assert (center_table(grids, 0.0, 0.35) == 4096).all()
+    assert (center_table(grids, -1.0, 0.35) == 4096).all()
+
+
+@pytest.mark.parametrize(("prior", "sigma"), [(math.nan, 0.35), (0.3, math.inf), (7.01, 0.35)])
+def test_a_centre_prior_that_32_bits_cannot_hold_is_refused(prior: float, sigma: float) -> None:
+    with pytest.raises(ValueError, match="center_prior"):
+        center_table(geometry(8, 8, 14, 14), prior, sigma)
+
+
+def test_tables_are_shared_and_cannot_be_written() -> None:
+    grids = geometry(64, 48, 28, 14)
+    assert geometry(64, 48, 28, 14) is grids
+    assert center_table(grids, 0.3, 0.35) is center_table(grids, 0.3, 0.35)
+    for table in (center_table(grids, 0.3, 0.35), grids.pool_y.weights, grids.cell_pixels_x):
+        with pytest.raises(ValueError, match="read-only"):
+            table[0] = 0

@@ -1,0 +1,158 @@
+"""The pictures of a clip: what they show where, and the files they are written to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from codecsieve.pipelines.pictures import SievedClip, draw_animation, draw_rows, save_picture
+from PIL import Image
+
+SLOTS, GRID = 12, 4
+
+
+def make_clip(scores: np.ndarray, indices: np.ndarray) -> SievedClip:
+    """Frames of plain bright green, 4x4 patches of 14 px: a patch that is shown is told by its colour."""
+    frames = np.zeros((len(scores), 56, 56, 3), np.uint8)
+    frames[..., 1] = 220
+    return SievedClip(frames, scores, indices.astype(np.int32), "clip-7", "h264", "bitstream")
+
+
+@pytest.fixture
+def clip() -> SievedClip:
+    """Of slot t, patch t is hot and kept; of slot 0 the whole last row besides."""
+    scores = np.ones((SLOTS, GRID, GRID), np.int64)
+    for slot in range(SLOTS):
+        scores[slot].flat[slot] = 900
+    scores[0, 3] = 900
+    return make_clip(scores, np.flatnonzero(scores == 900))
+
+
+def tiles(image: Image.Image, slots: int) -> np.ndarray:
+    """The still's four rows of tiles, uint8 [4, slots, 144, 144, 3]; around them the paper is white."""
+    pixels = np.asarray(image)
+    left, top, side, gap = 36 + 168, 104, 144, 6
+    rows = [top + row * (side + 2 * gap) for row in range(4)]
+    columns = [left + column * (side + gap) for column in range(slots)]
+    assert (pixels[rows[0] - 1, left:] == 255).all()
+    assert (pixels[rows[3] + side, left:] == 255).all()
+    assert (pixels[rows[0] : rows[3], columns[-1] + side :] == 255).all()
+    return np.stack([[pixels[y : y + side, x : x + side] for x in columns] for y in rows])
+
+
+def shown(tile: np.ndarray) -> np.ndarray:
+    """Which patches of a tile show the frame, bool [4, 4]."""
+    green = tile.reshape(GRID, 36, GRID, 36, 3).astype(int)
+    bright = (green[..., 1] > 200) & (green[..., 0] < 20)
+    assert (bright.all(axis=(1, 3)) == bright.any(axis=(1, 3))).all(), "a patch is shown whole or not at all"
+    return bright.all(axis=(1, 3))
+
+
+def test_the_still_shows_frames_heat_and_the_patches_kept_in_their_places(clip: SievedClip) -> None:
+    frames, _, heat, kept = tiles(draw_rows(clip, SLOTS), SLOTS)
+    for slot in range(SLOTS):
+        assert shown(frames[slot]).all()
+        assert (shown(kept[slot]) == clip.kept[slot]).all()
+        brightness = heat[slot].reshape(GRID, 36, GRID, 36, 3).sum(axis=(1, 3, 4))
+        hot = clip.scores[slot] == 900
+        assert brightness[hot].min() > 2 * brightness[~hot].max()
+
+
+def test_the_shown_slots_are_evenly_spaced_and_no_more_than_there_are(clip: SievedClip) -> None:
+    _, _, _, kept = tiles(draw_rows(clip, 3), 3)
+    for tile, slot in zip(kept, (0, 6, 11), strict=True):  # 5.5 rounds to even
+        assert (shown(tile) == clip.kept[slot]).all()
+    assert draw_rows(clip, 50).size == draw_rows(clip, SLOTS).size
+
+
+@pytest.mark.parametrize(("budget", "lit"), [(0, 0), (1, 1), (3, 3), (6, 6), (12, 12)])
+def test_uniform_sampling_lights_as_many_slots_as_the_budget_pays_for(budget: int, lit: int) -> None:
+    clip = make_clip(np.ones((SLOTS, GRID, GRID)), np.arange(budget * GRID * GRID))
+    _, uniform, _, _ = tiles(draw_rows(clip, SLOTS), SLOTS)
+    whole = np.array([shown(tile).all() for tile in uniform])
+    assert whole.sum() == lit
+    assert whole.sum() == np.sum([shown(tile).any() for tile in uniform]), "a slot is whole or dark"
+    if 1 < lit < SLOTS:
+        assert np.ptp(np.diff(np.flatnonzero(whole))) <= 1, "evenly spread"
+
+
+def test_a_budget_below_one_frame_still_shows_one() -> None:
+    clip = make_clip(np.ones((SLOTS, GRID, GRID)), np.arange(3))
+    _, uniform, _, _ = tiles(draw_rows(clip, 8), 8)
+    assert sum(shown(tile).all() for tile in uniform) == 1
+
+
+def test_a_clip_without_any_energy_has_a_picture_too() -> None:
+    clip = make_clip(np.zeros((1, GRID, GRID)), np.zeros(0))
+    frames, _, heat, kept = tiles(draw_rows(clip), 1)
+    assert shown(frames[0]).all()
+    assert not shown(kept[0]).any()
+    assert heat.std(axis=(1, 2)).max() == 0
+
+
+def test_the_title_tells_what_was_kept_and_a_long_id_is_cut(clip: SievedClip) -> None:
+    assert clip.facts == "h264  ·  bitstream signals  ·  kept 16 of 192 patches (8.3 %)"
+    long = np.asarray(draw_rows(replace(clip, clip_id="long/" * 100), 4))
+    assert (long[:100, -36:] == 255).all(), "the margin stays free"
+    assert not np.array_equal(long, np.asarray(draw_rows(clip, 4)))
+
+
+def test_the_animation_has_one_image_a_slot_that_shows_what_is_kept(clip: SievedClip) -> None:
+    images = list(draw_animation(clip, 144))
+    assert len(images) == SLOTS
+    assert all(side % 2 == 0 for side in images[0].size)
+    for slot, image in enumerate(images):
+        left = 36 + 2 * (144 + 12)
+        assert (shown(np.asarray(image)[68 : 68 + 144, left : left + 144]) == clip.kept[slot]).all()
+
+
+def test_each_suffix_gets_its_kind_of_file(clip: SievedClip, tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.gif", "c.MP4"):
+        save_picture(tmp_path / name, clip)
+    with Image.open(tmp_path / "a.png") as still:
+        assert (still.format, still.size) == ("PNG", draw_rows(clip, 8).size)
+    with Image.open(tmp_path / "deep" / "b.gif") as animation:
+        assert (animation.format, animation.n_frames, animation.info["loop"]) == ("GIF", SLOTS, 0)
+    with av.open(str(tmp_path / "c.MP4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].average_rate == 8
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    assert len(frames) == SLOTS
+    drawn = np.asarray(next(draw_animation(clip)))
+    assert np.abs(frames[0].astype(int) - drawn).mean() < 4
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"a.png", "b.gif", "c.MP4"}
+
+
+def test_another_suffix_is_refused_with_those_that_are_accepted(clip: SievedClip, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"x\.bmp: a picture's suffix must be one of \.png, \.gif, \.mp4"):
+        save_picture(tmp_path / "x.bmp", clip)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_fails_leaves_the_earlier_one(clip: SievedClip, tmp_path: Path) -> None:
+    save_picture(tmp_path / "x.png", clip)
+    before = (tmp_path / "x.png").read_bytes()
+    with pytest.raises(ValueError, match=r"slots \(0\) must be >= 1"):
+        save_picture(tmp_path / "x.png", clip, slots=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("frames", np.zeros((SLOTS, 56, 56), np.uint8), r"frames \(uint8 \(12, 56, 56\)\) must be uint8"),
+        ("frames", np.zeros((SLOTS, 56, 56, 3), np.float32), "frames .float32"),
+        ("scores", np.zeros((SLOTS - 1, 4, 4)), r"scores \(11, 4, 4\) must be \[T, gh, gw\] with T = 12"),
+        ("indices", np.array([0, 192]), r"indices must be 0\.\.191"),
+        ("indices", np.array([-1, 5]), r"indices must be 0\.\.191"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    clip: SievedClip, field: str, value: np.ndarray, rule: str
+) -> None:
+    with pytest.raises(ValueError, match=rule):
+        replace(clip, **{field: value})
