@@ -1,0 +1,126 @@
+"""Resampling and colour tables: how the model's pixels are made of a picture's samples. Host-only integers.
+
+Two filters: the area average, for the luma that block search works on, and the antialiased bicubic, for the
+patches. The tables are made once for each picture size; using them is left to the kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+TAP_BITS = 14
+"""Weights of one output sample sum to 1 << TAP_BITS."""
+COLOUR_BITS = 14
+"""Fixed point of the colour matrix."""
+FRACTION_BITS = 6
+"""Fraction bits that a sample keeps between the two passes of a resize, and into the colour matrix."""
+LUMA_WEIGHTS = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
+}
+"""Kr, Kb of each matrix (ITU-T H.273 table 4)."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Weights of one axis: output sample i is the sum of weights[i, k] * source[first[i] + k]."""
+
+    first: np.ndarray
+    """int64 [n], first source sample; first + taps never passes the last."""
+    weights: np.ndarray
+    """int64 [n, taps], each row summing to 1 << TAP_BITS."""
+
+
+@dataclass(frozen=True)
+class ColourMatrix:
+    """YCbCr to RGB in fixed point: R = (luma_gain * (Y - luma_offset) + red_v * V + half) >> bits, and so on."""
+
+    luma_offset: int
+    """Of 0..255."""
+    luma_gain: int
+    red_v: int
+    green_u: int
+    green_v: int
+    blue_u: int
+
+
+def _quantise(weights: np.ndarray) -> np.ndarray:
+    """Rows of real weights to integers with an exact sum: the largest weight takes up what rounding leaves."""
+    scaled = np.floor(weights / weights.sum(axis=1, keepdims=True) * (1 << TAP_BITS) + 0.5).astype(np.int64)
+    largest = scaled.argmax(axis=1)
+    scaled[np.arange(len(scaled)), largest] += (1 << TAP_BITS) - scaled.sum(axis=1)
+    return scaled
+
+
+def _taps(source: int, centre: np.ndarray, support: float, weigh) -> Taps:  # type: ignore[no-untyped-def]
+    count = min(int(np.ceil(2 * support)) + 1, source)
+    first = np.clip(np.floor(centre - support).astype(np.int64), 0, source - count)
+    positions = first[:, None] + np.arange(count)
+    return Taps(first, _quantise(weigh(positions, centre[:, None])))
+
+
+@lru_cache(maxsize=256)
+def area_taps(source: int, scaled: int, offset: int, size: int) -> Taps:
+    """Area average of an axis of `source` samples seen as `scaled`, for output samples offset .. offset + size."""
+    step = source / scaled
+    centre = (np.arange(offset, offset + size) + 0.5) * step
+
+    def weigh(positions: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        low, high = middle - step / 2, middle + step / 2
+        return np.maximum(np.minimum(positions + 1, high) - np.maximum(positions, low), 0)
+
+    return _taps(source, centre, step / 2, weigh)
+
+
+@lru_cache(maxsize=256)
+def cubic_taps(source: int, scaled: int, offset: int, size: int, length: float, shift: float) -> Taps:
+    """Antialiased bicubic (a = -0.5, as in Pillow and torch) of an axis.
+
+    Args:
+        source: samples of the plane along the axis.
+        scaled: what the whole picture's axis is resized to, in model pixels.
+        offset: first model pixel of the crop.
+        size: model pixels of the crop.
+        length: the picture's length in the plane's samples (half the luma's, not rounded, for a halved chroma).
+        shift: where the plane's samples sit, in its own samples: 0.25 for chroma sited on the left luma sample of
+            its pair, 0 for samples in the middle.
+    """
+    step = length / scaled
+    stretch = max(step, 1.0)
+    centre = (np.arange(offset, offset + size) + 0.5) * step + shift
+
+    def weigh(positions: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        x = np.abs((positions + 0.5 - middle) / stretch)
+        near = ((1.5 * x - 2.5) * x) * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+    return _taps(source, centre, 2 * stretch, weigh)
+
+
+@lru_cache(maxsize=32)
+def colour_matrix(name: str, full_range: bool) -> ColourMatrix:
+    """The matrix of a stream, by name (see LUMA_WEIGHTS) and range. Raises ValueError for an unknown name."""
+    if name not in LUMA_WEIGHTS:
+        raise ValueError(f"matrix ({name!r}) must be one of {', '.join(LUMA_WEIGHTS)}")
+    red, blue = LUMA_WEIGHTS[name]
+    green = 1 - red - blue
+    luma, chroma = (1.0, 1.0) if full_range else (255 / 219, 255 / 224)
+
+    def fixed(value: float) -> int:
+        return int(np.floor(value * (1 << COLOUR_BITS) + 0.5))
+
+    return ColourMatrix(
+        luma_offset=0 if full_range else 16,
+        luma_gain=fixed(luma),
+        red_v=fixed(2 * (1 - red) * chroma),
+        green_u=fixed(-2 * (1 - blue) * blue / green * chroma),
+        green_v=fixed(-2 * (1 - red) * red / green * chroma),
+        blue_u=fixed(2 * (1 - blue) * chroma),
+    )
