@@ -14,8 +14,9 @@ import numpy as np
 
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.slots import SlotSignals
-from codecsieve.kernels.cpu.predict import block_motion, prediction_residual
-from codecsieve.kernels.reference.predict import BILINEAR, BLOCK, LIST_0, SIX_TAP
+from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
+from codecsieve.kernels.cpu.predict import block_motion, cell_motion, prediction_residual
+from codecsieve.kernels.reference.predict import BILINEAR, BLOCK, SIX_TAP
 
 PAST_CANDIDATES = 2
 """Reference pictures of list 0 that are tried, likeliest first."""
@@ -70,7 +71,7 @@ def _signals(picture: Picture, recent: list[Picture], future: Picture | None, ta
         past = sorted(decoded, key=lambda p: -p.decode_index)[:count]  # of a P-picture: last decoded first (8.2.4.2.1)
     records = picture.motion_records()
     if picture.intra or not (past or future) or records is None:
-        return SlotSignals.unpredicted(picture)
+        return SlotSignals.unpredicted(picture, *upright_size(picture))
     rows, stride = picture.luma.shape
     width = picture.frame.width
     vectors, lists = block_motion(*records, -(-rows // BLOCK), -(-width // BLOCK))
@@ -85,13 +86,7 @@ def _signals(picture: Picture, recent: list[Picture], future: Picture | None, ta
         taps,
         layout.bit_depth,
     )
-    return SlotSignals(picture, _cells(vectors, lists, picture), residual, predicted=True)
-
-
-def _cells(vectors: np.ndarray, lists: np.ndarray, picture: Picture) -> np.ndarray:
-    """List-0 motion on the shown picture's 4x4 cells: int16 [Hc, Wc, 2], quarter-pel; 0 where there is none."""
-    layout = picture.layout
-    motion = np.where((lists & LIST_0).astype(bool)[..., None], vectors[:, :, 0], np.int16(0))
-    rows = (layout.crop_top + np.arange(-(-layout.height // 4)) * 4) // BLOCK
-    columns = (layout.crop_left + np.arange(-(-layout.width // 4)) * 4) // BLOCK
-    return motion[rows[:, None], columns]
+    turned = layout.rotation
+    motion = cell_motion(vectors, lists, layout.crop_top, layout.crop_left, layout.height, layout.width)
+    motion = upright_motion(motion, layout.height, layout.width, turned)
+    return SlotSignals(picture, motion, upright_residual(residual, turned), predicted=True)

@@ -11,19 +11,18 @@ from codecsieve.codec.picture import Picture
 
 @dataclass(frozen=True)
 class SlotSignals:
-    """Motion and residual of one picture, in the orientation it is coded in."""
+    """Motion and residual of one picture, upright."""
 
     picture: Picture
     motion: np.ndarray
-    """int16 [Hc, Wc, 2], quarter-pel of the signals' own grid, x then y."""
+    """int16 [ceil(H / 4), ceil(W / 4), 2], quarter-pel, x then y."""
     residual: np.ndarray
-    """uint8 [H, W], abs(decoded luma - motion-compensated prediction)."""
+    """uint8 [H, W], abs(luma - motion-compensated prediction): the shown picture, or the model's crop of it."""
     predicted: bool
     """False where the picture has no reference picture: motion and residual are 0 and say nothing."""
 
     @classmethod
-    def unpredicted(cls, picture: Picture) -> SlotSignals:
+    def unpredicted(cls, picture: Picture, height: int, width: int) -> SlotSignals:
         """Signals of a picture without prediction: an intra picture, or one whose reference picture is lost."""
-        height, width = picture.layout.height, picture.layout.width
         motion = np.zeros((-(-height // 4), -(-width // 4), 2), np.int16)
         return cls(picture, motion, np.zeros((height, width), np.uint8), predicted=False)

@@ -29,6 +29,7 @@ def _resize_patch(
     patch: int,
     shift: int,
     strip: np.ndarray,
+    level: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """`reference.gather.resize_patch` on the samples from (top, left) of a plane on."""
@@ -47,12 +48,12 @@ def _resize_patch(
                 for x in range(uintp(width)):
                     strip[x] += weight * plane[source, offset + x]
         for x in range(width):
-            strip[x] = (np.int64(strip[x]) + half) >> shift
+            level[x] = (np.int64(strip[x]) + half) >> shift
         for j in range(patch):
             column = uintp(column_first[at_x + j] - start)
             total = 1 << (TAP_BITS - 1)
             for k in range(uintp(column_weights.shape[1])):
-                total += column_weights[at_x + j, k] * np.int64(strip[column + k])
+                total += column_weights[at_x + j, k] * level[column + k]
             out[i, j] = total >> TAP_BITS
 
 
@@ -70,6 +71,7 @@ def _gather(
     shift: int,
     matrix: tuple[int, int, int, int, int, int],
     strip: np.ndarray,
+    level: np.ndarray,
     result: np.ndarray,
 ) -> None:
     y_offset, y_gain, red_v, green_u, green_v, blue_u = matrix
@@ -79,10 +81,10 @@ def _gather(
     half = 1 << (RGB_BITS - 1)
     for k in range(len(corners)):
         at_y, at_x = corners[k, 0], corners[k, 1]
-        _resize_patch(y, origins[0, 0], origins[0, 1], *luma, at_y, at_x, patch, shift, strip, luminance)
+        _resize_patch(y, origins[0, 0], origins[0, 1], *luma, at_y, at_x, patch, shift, strip, level, luminance)
         if not grey:
-            _resize_patch(u, origins[1, 0], origins[1, 1], *chroma, at_y, at_x, patch, shift, strip, blue)
-            _resize_patch(v, origins[1, 0], origins[1, 1], *chroma, at_y, at_x, patch, shift, strip, red)
+            _resize_patch(u, origins[1, 0], origins[1, 1], *chroma, at_y, at_x, patch, shift, strip, level, blue)
+            _resize_patch(v, origins[1, 0], origins[1, 1], *chroma, at_y, at_x, patch, shift, strip, level, red)
         for i in range(patch):
             for j in range(patch):
                 light = (luminance[i, j] - (y_offset << FRACTION_BITS)) * y_gain + half
@@ -120,6 +122,7 @@ def gather_patches(
         TAP_BITS - FRACTION_BITS + depth - 8,
         (matrix.luma_offset, matrix.luma_gain, matrix.red_v, matrix.green_u, matrix.green_v, matrix.blue_u),
         np.empty(widest, wide),
+        np.empty(widest, np.int64),
         result,
     )
     return result

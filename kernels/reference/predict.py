@@ -15,8 +15,6 @@ BLOCK = 8
 """Vectors and reference choices are kept per block of 8x8 luma samples, H.264's smallest unit for a reference."""
 LIST_0, LIST_1 = 1, 2
 """Bits of `lists`: the block has a vector into list 0, list 1."""
-GOOD_ENOUGH = 32
-"""A block predicted with at most this error (sum of absolute differences, at 8 bits) is tried no further."""
 SIX_TAP, BILINEAR = 6, 2
 """Taps of the luma interpolation filter: H.264's, and that of MPEG-1, MPEG-2 and MPEG-4."""
 
@@ -58,6 +56,25 @@ def block_motion(
         ]
         lists[area] |= LIST_1 if index else LIST_0
     return vectors, lists
+
+
+def cell_motion(
+    vectors: np.ndarray, lists: np.ndarray, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """List-0 motion of a grid of blocks on the cells of the shown picture.
+
+    Args:
+        vectors: int16 [rows, columns, 2, 2], quarter-pel, as `block_motion` gives them.
+        lists: uint8 [rows, columns].
+        top: first shown luma row of the coded picture; likewise left, height, width.
+
+    Returns:
+        int16 [ceil(height / 4), ceil(width / 4), 2], quarter-pel, x then y; 0 where there is no list-0 vector.
+    """
+    motion = np.where((lists & LIST_0).astype(bool)[..., None], vectors[:, :, 0], np.int16(0))
+    rows = (top + np.arange(-(-height // 4)) * 4) // BLOCK
+    columns = (left + np.arange(-(-width // 4)) * 4) // BLOCK
+    return motion[rows[:, None], columns]
 
 
 def six_tap(samples: np.ndarray) -> np.ndarray:
@@ -171,8 +188,7 @@ def prediction_residual(
             options = [(option + ahead + 1) >> 1 for option in options] or [ahead]
         options = options or [predict_block(past[0], width, y, x, np.zeros(2, int), taps, peak)]
         errors = [np.abs(mine - option[: mine.shape[0], : mine.shape[1]]) for option in options]
-        enough = errors[0].sum() <= GOOD_ENOUGH << (bit_depth - 8)
-        best = errors[0] if enough else min(errors, key=np.sum)
+        best = min(errors, key=np.sum)
         result[y : y + mine.shape[0], x : x + mine.shape[1]] = best
     top, left, height, shown_width = shown
     inside = result[top : top + height, left : left + shown_width]

@@ -1,0 +1,159 @@
+"""One clip from file to signals: sample, plan, decode, motion and residual, for each of its slots.
+
+This is where `packets`, `plan`, `decode` and the two kinds of signals meet. Scores and patches are made of the
+result elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from codecsieve.codec.bitstream import bitstream_signals
+from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.packets import PacketSource, open_source
+from codecsieve.codec.picture import Picture
+from codecsieve.codec.plan import FrameSample, sample_frames
+from codecsieve.codec.probe import choose_signals
+from codecsieve.codec.search import compare_pictures
+from codecsieve.codec.slots import SlotSignals
+
+
+@dataclass(frozen=True)
+class ClipSignals:
+    """What the codec, or block search, tells about a clip's slots."""
+
+    frame_ids: np.ndarray
+    """int64 [T]: display index in the file of the frame in each slot."""
+    keyframe: np.ndarray
+    """bool [T]: slots without a reference picture (intra pictures; for `search` the file's first frame): their
+    motion and residual are 0 and their score is 0."""
+    motion: np.ndarray
+    """int16 [T, Hc, Wc, 2], quarter-pel, x then y, per 4x4 cell: from the frame to its list-0 reference picture
+    (`bitstream`) or to the frame before (`search`). 0 in intra blocks."""
+    residual: np.ndarray
+    """uint8 [T, H, W]: abs(decoded luma - motion-compensated prediction). `bitstream`: the upright picture in full
+    size; `search`: the model's crop, H = W = size."""
+    signals: str
+    """`bitstream` or `search`: what was used."""
+    pictures_decoded: int
+    """Pictures that the decoder put out for this clip."""
+    frames_in_clip: int
+    """Frames between start and end."""
+
+
+class ClipDecoder:
+    """One pass over a clip. Use as a context manager; iterate `slots` once, then read the counters."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        num_frames: int,
+        signals: str,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> None:
+        """Open a clip and choose its frames.
+
+        Raises:
+            VideoError: the file cannot be used, or has no frame in the range.
+            ValueError: an option is out of range.
+        """
+        self.path = os.fspath(path)
+        self.source: PacketSource = open_source(self.path)
+        self.pictures_decoded = 0
+        try:
+            self.signals = choose_signals(self.source.facts, signals)
+            self.sample: FrameSample = sample_frames(self.source, num_frames, start, end)
+        except BaseException:
+            self.source.close()
+            raise
+
+    def __enter__(self) -> ClipDecoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
+
+    def slots(self, size: int) -> Iterator[SlotSignals]:
+        """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order."""
+        wanted = np.unique(self.sample.frame_ids)
+        chosen = set(wanted.tolist())
+        facts = self.source.facts
+        if self.signals == "bitstream":
+            references = facts.sequence.reference_frames if facts.sequence else 1
+            pictures = self._count(decode_pictures(self.source, wanted, motion=True))
+            yield from bitstream_signals(pictures, chosen, facts.codec, references)
+        else:
+            with_previous = np.union1d(wanted, np.maximum(wanted - 1, 0))
+            pictures = self._count(decode_pictures(self.source, with_previous, motion=False))
+            yield from compare_pictures(pictures, chosen, size)
+
+    def _count(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        for picture in pictures:
+            self.pictures_decoded += 1
+            yield picture
+
+    def nearest_decoded(self, decoded: list[int]) -> np.ndarray:
+        """int64 [T]: the frame to show in each slot: its own, or where that was lost the nearest that decoded.
+
+        Raises VideoError where nothing decoded.
+        """
+        if not decoded:
+            raise VideoError(f"{self.path}: no picture could be decoded; the file is damaged or cut short")
+        have = np.array(sorted(decoded))
+        after = np.minimum(np.searchsorted(have, self.sample.frame_ids), len(have) - 1)
+        before = np.maximum(after - 1, 0)
+        ids = self.sample.frame_ids
+        return np.where(np.abs(have[before] - ids) <= np.abs(have[after] - ids), have[before], have[after])
+
+
+def read_clip(
+    path: str | os.PathLike[str],
+    num_frames: int = 64,
+    signals: str = "auto",
+    start: float | None = None,
+    end: float | None = None,
+    size: int = 224,
+    patch: int = 14,
+) -> ClipSignals:
+    """Motion and residual of a clip's sampled frames.
+
+    Args:
+        path: a video file.
+        num_frames: T, slots spread evenly over the clip's frames; repeats where it has fewer.
+        signals: `bitstream` (the codec's own motion, exact residual: H.264, MPEG-4, MPEG-1/2), `search` (block
+            matching at the model's resolution, any codec), or `auto`.
+        start: seconds from the file's first frame; None: from the beginning.
+        end: seconds, exclusive; None: to the end.
+        size: side of the model's crop, for `search`.
+        patch: side of a patch; `size` must be a multiple of it.
+
+    Returns:
+        ClipSignals.
+
+    Raises:
+        VideoError: the file cannot be used: one line that names it and says what to do.
+        ValueError: an option is out of range.
+    """
+    if size <= 0 or patch <= 0 or size % patch:
+        raise ValueError(f"size ({size}) must be a positive multiple of patch ({patch})")
+    with ClipDecoder(path, num_frames, signals, start, end) as clip:
+        # The pictures themselves are let go at once: only their signals are wanted.
+        signals_of = {s.picture.display_index: (s.motion, s.residual, s.predicted) for s in clip.slots(size)}
+        ids = clip.nearest_decoded(list(signals_of))
+        motion, residual, predicted = zip(*(signals_of[index] for index in ids.tolist()), strict=True)
+        return ClipSignals(
+            frame_ids=ids,
+            keyframe=~np.array(predicted, bool),
+            motion=np.stack(motion),
+            residual=np.stack(residual),
+            signals=clip.signals,
+            pictures_decoded=clip.pictures_decoded,
+            frames_in_clip=clip.sample.frames,
+        )
+

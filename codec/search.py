@@ -1,0 +1,54 @@
+"""`search` signals: block matching between consecutive pictures, for any codec and on any device.
+
+Luma is brought to the model's resolution and crop, and each wanted picture is compared with the one shown just
+before it, whatever the codec did. The arithmetic is in `kernels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from codecsieve.codec.picture import Picture
+from codecsieve.codec.slots import SlotSignals
+from codecsieve.codec.upright import upright_planes
+from codecsieve.kernels.cpu.search import area_resize, pyramid, search_signals
+from codecsieve.kernels.geometry import geometry
+from codecsieve.kernels.resample import area_taps
+
+
+def model_luma(picture: Picture, size: int) -> np.ndarray:
+    """Luma of the model's crop at its resolution: uint8 [size, size]."""
+    shown = upright_planes(picture)
+    grids = geometry(shown.height, shown.width, size, size)
+    rows = area_taps(shown.height, grids.scaled_height, grids.crop_top, size)
+    columns = area_taps(shown.width, grids.scaled_width, grids.crop_left, size)
+    return area_resize(shown.planes[0], *shown.origins[0], rows, columns, picture.layout.bit_depth)
+
+
+def compare_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+    """Signals of the wanted pictures.
+
+    Args:
+        pictures: all that was decoded, in order of presentation, with the picture before each wanted one.
+        wanted: display indices.
+        size: side of the model's crop.
+
+    Yields:
+        One SlotSignals a wanted picture, in order; motion and residual are those of the model's crop. The first
+        picture of the file has nothing before it and is unpredicted.
+    """
+    before: tuple[int, tuple[np.ndarray, ...]] = (-2, ())
+    for picture in pictures:
+        display = picture.display_index
+        if display not in wanted and display + 1 not in wanted:
+            continue
+        levels = pyramid(model_luma(picture, size))
+        if display in wanted:
+            if before[0] == display - 1:
+                motion, residual = search_signals(levels, before[1])
+                yield SlotSignals(picture, motion, residual, predicted=True)
+            else:
+                yield SlotSignals.unpredicted(picture, size, size)
+        before = display, levels

@@ -1,0 +1,94 @@
+"""How a command shows itself on a terminal: a progress bar, tables, lists of what failed.
+
+Progress and failures go to standard error, results to standard output. Where standard error is no terminal the
+bar becomes a plain line now and then.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+_LISTED = 20
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Meter:
+    """Progress of a run over many clips. Use as a context manager."""
+
+    def __init__(self, what: str, quiet: bool = False) -> None:
+        """`what` is counted, such as "clips"; a quiet meter shows nothing."""
+        self._what = what
+        self._quiet = quiet
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._plain = not quiet and not console.is_terminal
+        self._task = self._bar.add_task(what, total=None, facts="")
+        self._began = self._said = time.monotonic()
+
+    def update(self, done: int, total: int, failed: int) -> None:
+        """Show how many of `total` are done, failed ones among them."""
+        seconds = time.monotonic() - self._began
+        rate = done / seconds if seconds else 0.0
+        facts = f"{rate:.1f} {self._what}/s"
+        if 0 < done < total:
+            facts += f", {datetime.timedelta(seconds=round((total - done) / rate))} left"
+        if failed:
+            facts += f", {failed} failed"
+        self._bar.update(self._task, completed=done, total=total, facts=facts)
+        due = time.monotonic() - self._said > _SECONDS_BETWEEN_LINES or done == total
+        if self._plain and total and due:
+            self._said = time.monotonic()
+            click.echo(f"{done} of {total} {self._what}, {facts}", err=True)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
+    """A table of names and values on standard output; nothing of it is cut off."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False, box=None)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(str(value)))
+    Console().print(table)
+
+
+def print_failures(lines: Sequence[str], rest: str) -> None:
+    """The first failures, one a line, on standard error; `rest` tells where the others are to be seen."""
+    for line in lines[:_LISTED]:
+        click.echo(f"failed: {line}", err=True)
+    if len(lines) > _LISTED:
+        click.echo(f"… and {len(lines) - _LISTED} more: {rest}", err=True)
+
+
+def in_units(size: float) -> str:
+    """A number of bytes for people: `1.2 MB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,164 @@
+"""The commands that look at something: `info` and `inspect` at a cache, `describe` at a video."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codecsieve.command_group import OneLineError
+
+if TYPE_CHECKING:
+    from codecsieve.cache import SparseCache
+
+
+@click.command()
+@click.argument("cache")
+@click.option("--failed", is_flag=True, help="List the clips that failed, and why.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+def info(cache: str, failed: bool, as_json: bool) -> None:
+    """Tell what is in a cache.
+
+    Clips are counted by codec and signals used; below stand the options that the cache was made with. With
+    --failed, one line a clip instead: its id, then the error, which names the file.
+
+    \b
+    Example:
+      codecsieve info cache --failed
+    """
+    from codecsieve.cache import open_cache
+    from codecsieve.console import print_facts
+
+    opened = open_cache(cache)
+    if failed:
+        rows = [row for row in opened.index.to_pylist() if row["status"] == "failed"]
+        kept = [{name: row[name] for name in ("id", "uri", "label", "error")} for row in rows]
+        click.echo(
+            json.dumps(kept, indent=1) if as_json else "\n".join(f"{r['id']}  {r['error']}" for r in kept)
+        )
+        return
+    facts = _cache_facts(opened)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    shown: list[tuple[str, object]] = [
+        (name, value) for name, value in facts.items() if name not in ("kinds", "config")
+    ]
+    shown += [(f"  {kind}", count) for kind, count in facts["kinds"].items()]
+    print_facts(f"Cache {cache}", shown)
+    print_facts("Made with", list(facts["config"].items()))
+
+
+def _cache_facts(cache: SparseCache) -> dict[str, Any]:
+    from codecsieve.console import in_units
+
+    rows = cache.index.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
+    clips = [row for row in rows if row["status"] == "ok"]
+    kinds = Counter(f"{row['codec']}, {row['signals']}" for row in clips)
+    clip_bytes = sum(array.nbytes for array in cache.layout.arrays())
+    return {
+        "clips": len(clips),
+        "failed": len(rows) - len(clips),
+        "labels": len({row["label"] for row in clips} - {None}),
+        "frames": sum(row["frames"] for row in clips),
+        "size": in_units(len(clips) * clip_bytes),
+        "size of a clip": in_units(clip_bytes),
+        "kinds": dict(sorted(kinds.items())),
+        "config": cache.config,
+    }
+
+
+@click.command()
+@click.argument("cache")
+@click.argument("clip_id", metavar="CLIP_ID")
+@click.option(
+    "--out", required=True, metavar="PICTURE", help="File to write: .png a still, .gif or .mp4 animated."
+)
+@click.option(
+    "--slots", type=click.IntRange(min=1), default=8, show_default=True, help="Slots a still shows."
+)
+@click.option("--video", metavar="PATH", help="Where the video is now, if it has moved.")
+def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -> None:
+    """Draw what was kept of a clip.
+
+    CLIP_ID is an id of the cache's index, or its beginning if no other clip's begins so. The video is decoded
+    again for it. The picture's rows: frames; what the same budget pays for in whole frames; the energy of every
+    patch, bright for much; the patches that were kept, in place.
+
+    \b
+    Example:
+      codecsieve inspect cache 3f2a --out clip.png
+    """
+    import numpy as np
+
+    from codecsieve.cache import open_cache
+    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.inspect import draw_clip
+    from codecsieve.pipelines.pictures import save_picture
+
+    opened = open_cache(cache)
+    record = _find_clip(opened, clip_id)
+    path = _find_video(record, video)
+    known = {name.name for name in dataclasses.fields(SieveConfig)}
+    config = SieveConfig(**{name: value for name, value in opened.config.items() if name in known})
+    drawn = draw_clip(path, config, record["start"], record["end"], clip_id=record["id"])
+    positions = opened[record["id"]].positions.astype(np.int64)
+    kept = np.ravel_multi_index(tuple(positions.T), drawn.scores.shape)
+    save_picture(out, dataclasses.replace(drawn, indices=kept), slots)
+    click.echo(f"{record['id']} ({path}): {out}")
+
+
+def _find_clip(cache: SparseCache, clip_id: str) -> dict[str, Any]:
+    """The index's row of the one clip whose id is, or begins with, `clip_id`."""
+    rows = [row for row in cache.index.to_pylist() if row["id"].startswith(clip_id)]
+    rows = [row for row in rows if row["id"] == clip_id] or rows
+    if len(rows) != 1:
+        found = ", ".join(row["id"] for row in rows[:4]) + (", …" if len(rows) > 4 else "")
+        what = f"several clips: {found}" if rows else "no clip"
+        raise OneLineError(f"{clip_id!r} begins the id of {what} in {cache.location}; give one clip's id", 1)
+    if rows[0]["status"] != "ok":
+        raise OneLineError(f"clip {rows[0]['id']} is not in the cache: it failed ({rows[0]['error']})", 1)
+    return rows[0]
+
+
+def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
+    """The path of a clip's video, which must be the very file it was made from."""
+    from codecsieve.pipelines.manifest import fingerprint
+
+    path = elsewhere or record["uri"]
+    if not os.path.exists(path):
+        raise OneLineError(f"{path}: no such file; say where the clip's video is now with --video PATH", 1)
+    if fingerprint(path) != record["fingerprint"]:
+        raise OneLineError(
+            f"{path}: is not the video clip {record['id']} was made from: its content differs", 1
+        )
+    return str(path)
+
+
+@click.command()
+@click.argument("video")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+def describe(video: str, as_json: bool) -> None:
+    """Tell what a video offers: its codec, its GOPs, and which signals would be used and why.
+
+    "packets for clip" is how many packets the decoder is given for the whole file: droppable pictures that are
+    not sampled, and GOPs without a sample, are never decoded.
+
+    \b
+    Example:
+      codecsieve describe video.mp4
+    """
+    from codecsieve.console import print_facts
+    from codecsieve.pipelines.inspect import describe as look
+
+    facts = dataclasses.asdict(look(video))
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    shown = {name.replace("_", " "): value for name, value in facts.items() if name != "path"}
+    print_facts(Path(video).name, [(name, "unknown" if v is None else v) for name, v in shown.items()])

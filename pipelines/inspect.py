@@ -1,0 +1,150 @@
+"""Look into one video: what it offers the sieve, and the data for the pictures of what the sieve keeps of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from codecsieve.codec.clip import ClipDecoder
+from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.packets import PacketSource, open_source
+from codecsieve.codec.plan import plan_gops, sample_frames
+from codecsieve.codec.probe import MOTION_CODECS, choose_signals
+from codecsieve.codec.upright import upright_size
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.crops import cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.pictures import SievedClip as DrawnClip
+from codecsieve.pipelines.sieve import score_slot, select_from
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a video offers, as `codecsieve describe` prints it."""
+
+    path: str
+    container: str
+    codec: str
+    profile: str
+    pixel_format: str
+    width: int
+    """Of the upright picture."""
+    height: int
+    rotation: int
+    """Degrees clockwise by which it is turned for display."""
+    fps: float
+    seconds: float
+    frames: int
+    gops: int
+    longest_gop: int
+    """In packets."""
+    open_gops: int
+    """GOPs with pictures shown before their keyframe."""
+    droppable: int
+    """Packets whose picture no other refers to."""
+    reference_frames: int | None
+    """How many reference pictures the stream may use at once; H.264 only."""
+    interlaced: bool | None
+    """Whether the stream may be coded as fields; H.264 only."""
+    ordered: bool
+    """Whether timestamps give the order of display; where not, everything must be decoded."""
+    signals: str
+    """What `--signals auto` uses."""
+    why: str
+    packets_for_clip: int
+    """Packets sent to the decoder for the whole file at `num_frames` slots."""
+    num_frames: int
+
+
+def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
+    """State what a file offers. Raises VideoError where it cannot be used."""
+    with open_source(os.fspath(path)) as source:
+        facts = source.facts
+        signals = choose_signals(facts, "auto")
+        gops = [source.read(index) for index in range(source.gops)]
+        droppable = sum(int(gop.droppable.sum()) for gop in gops)
+        leading = sum(gop.leading for gop in gops) if source.ordered else 0
+        wanted = np.unique(sample_frames(source, num_frames).frame_ids)
+        if signals == "search":
+            wanted = np.union1d(wanted, np.maximum(wanted - 1, 0))
+        packets = sum(len(plan.feed) for plan in plan_gops(source, wanted))
+        picture = next(decode_pictures(source, wanted[:1], motion=False), None)
+        if picture is None:
+            raise VideoError(f"{facts.path}: no picture could be decoded; the file is damaged or cut short")
+        height, width = upright_size(picture)
+        return Description(
+            path=facts.path,
+            container=facts.container,
+            codec=facts.codec,
+            profile=facts.profile,
+            pixel_format=facts.pixel_format,
+            width=width,
+            height=height,
+            rotation=picture.layout.rotation,
+            fps=facts.fps,
+            seconds=facts.seconds,
+            frames=source.frames,
+            gops=source.gops,
+            longest_gop=int(np.diff(source.starts).max()),
+            open_gops=leading,
+            droppable=droppable,
+            reference_frames=facts.sequence.reference_frames if facts.sequence else None,
+            interlaced=not facts.sequence.frame_macroblocks_only if facts.sequence else None,
+            ordered=source.ordered,
+            signals=signals,
+            why=_why(source, signals),
+            packets_for_clip=packets,
+            num_frames=num_frames,
+        )
+
+
+def _why(source: PacketSource, signals: str) -> str:
+    codec = source.facts.codec
+    if signals == "search":
+        reason = f"FFmpeg exports no motion for {codec}" if codec not in MOTION_CODECS else "over 12 bits a sample"
+        return f"{reason}: block matching instead (transcode to H.264 for the codec's own motion)"
+    if codec != "h264":
+        return f"{codec}'s own motion; residual by bilinear prediction"
+    if source.facts.sequence and not source.facts.sequence.frame_macroblocks_only:
+        return "H.264's own motion; residual exact but in blocks coded as fields"
+    return "H.264's own motion and exact residual"
+
+
+def draw_clip(
+    path: str | os.PathLike[str],
+    config: SieveConfig,
+    start: float | None = None,
+    end: float | None = None,
+    clip_id: str = "",
+) -> DrawnClip:
+    """Sieve a clip again with its whole slots at hand, for the pictures of `inspect`.
+
+    Raises VideoError where the file cannot be used.
+    """
+    with ClipDecoder(path, config.num_frames, config.signals, start, end) as clip:
+        corners = slot_corners(config.grid, config.patch_size)
+        scores, frames = {}, {}
+        for slot in clip.slots(config.input_size):
+            index = slot.picture.display_index
+            scores[index] = score_slot(slot, config)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+            frames[index] = _whole(cut_patches(crop, corners), config)
+        ids = clip.nearest_decoded(list(scores)).tolist()
+        slot_scores = np.stack([scores[index] for index in ids])
+        return DrawnClip(
+            frames=np.stack([frames[index] for index in ids]),
+            scores=slot_scores,
+            indices=select_from(slot_scores, config),
+            clip_id=clip_id or os.path.basename(os.fspath(path)),
+            codec=clip.source.facts.codec,
+            signals=clip.signals,
+        )
+
+
+def _whole(patches: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """All patches [gh * gw, 3, P, P] of a slot put together: uint8 [size, size, 3]."""
+    grid, side = config.grid, config.patch_size
+    tiles = patches.reshape(grid, grid, 3, side, side)
+    return tiles.transpose(0, 3, 1, 4, 2).reshape(grid * side, grid * side, 3)

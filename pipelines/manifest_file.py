@@ -1,0 +1,183 @@
+"""A manifest's lines: a file of text or Parquet that lists clips as `path,label[,start,end,id]`.
+
+Text may name its columns in its first line or not, and separate them by commas, tabs, or, where there are only
+path and label, by spaces. Relative paths start at the manifest's own folder. What the lines stand for, and their
+ids, are left to `manifest`.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+
+COLUMNS = ("path", "label", "start", "end", "id")
+_PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+MANIFEST_SUFFIXES = _PARQUET_SUFFIXES | {".csv", ".tsv", ".txt", ".list", ".lst"}
+_RULE = "columns must be path,label[,start,end,id]"
+
+
+class ManifestError(ValueError):
+    """The inputs cannot be understood: one line with the file, the line, and the rule it breaks."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip as it was asked for. where: for messages, such as `list.csv line 3`; id: None if not given."""
+
+    where: str
+    path: str
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    id: str | None = None
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """The clips that the manifest `path` (absolute) lists, in its order.
+
+    Labels are text, whatever they look like. Blank fields count as not given, blank lines not at all. Whether
+    the files are there is not looked at. Raises ManifestError where a line breaks the rules.
+    """
+    if Path(path).suffix.lower() in _PARQUET_SUFFIXES:
+        return _parquet_rows(path)
+    return _text_rows(path)
+
+
+def _text_rows(path: str) -> Iterator[Row]:
+    """The rows of a manifest of text."""
+    lines = _read_lines(path)
+    number, first = next(lines, (0, None))
+    if first is None:
+        raise ManifestError(f"{path}: is empty; {_RULE}")
+    names = [name.strip().lower() for name in first]
+    if "path" in names:
+        _check_header(names, f"{path} line {number}")
+    elif _looks_like_header(first, path):
+        raise ManifestError(f"{path} line {number}: no column 'path' among {', '.join(first)}; {_RULE}")
+    else:
+        if len(first) > len(COLUMNS):
+            raise ManifestError(f"{path} line {number}: {len(first)} columns; {_RULE}")
+        names = list(COLUMNS[: len(first)])
+        lines = itertools.chain([(number, first)], lines)
+    empty = True
+    for line, fields in lines:
+        empty, where = False, f"{path} line {line}"
+        if len(fields) != len(names):
+            raise ManifestError(f"{where}: {len(fields)} columns, the first line has {len(names)}; {_RULE}")
+        yield _make_row(path, where, dict(zip(names, fields, strict=True)))
+    if empty:
+        raise ManifestError(f"{path}: names its columns but no clip; add lines below")
+
+
+def _read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every line that is not blank. The first tells what separates the fields."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            first = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            if "," not in first and "\t" not in first:
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield number, _split_at_space(line.strip())
+                return
+            tabs = "\t" in first and (Path(path).suffix.lower() == ".tsv" or "," not in first)
+            reader = csv.reader(file, delimiter="\t" if tabs else ",", skipinitialspace=True, strict=True)
+            for fields in reader:
+                if any(field.strip() for field in fields):
+                    yield reader.line_num, fields
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such file; check the path") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8, or as Parquet") from error
+    except csv.Error as error:
+        raise ManifestError(f'{path} line {reader.line_num}: {error}; quote fields with "..."') from error
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}; check that it can be read") from error
+
+
+def _split_at_space(line: str) -> list[str]:
+    """`path label`, or a path alone, which may have spaces in it."""
+    if Path(line).suffix.lower() in VIDEO_SUFFIXES:
+        return [line]
+    return line.rsplit(maxsplit=1)
+
+
+def _looks_like_header(fields: Sequence[str], manifest: str) -> bool:
+    """Whether a first line without `path` names columns all the same: its first field is no file's name."""
+    path = fields[0].strip()
+    beside = os.path.join(os.path.dirname(manifest), path)
+    return not path or not (os.path.dirname(path) or Path(path).suffix or os.path.exists(beside))
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            raise ManifestError(f"{where}: unknown column {name!r}; {_RULE}")
+        if names.count(name) > 1:
+            raise ManifestError(f"{where}: column {name!r} comes twice; {_RULE}")
+
+
+def _parquet_rows(path: str) -> Iterator[Row]:
+    """The rows of a Parquet manifest; columns that pandas adds for its row labels do not count."""
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such file; check the path") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(
+            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}); {_RULE}"
+        ) from error
+    names = [name for name in table.column_names if not name.startswith("__index_level_")]
+    if "path" not in names:
+        raise ManifestError(f"{path}: no column 'path' among {', '.join(names)}; {_RULE}")
+    _check_header(names, path)
+    if not len(table):
+        raise ManifestError(f"{path}: has no rows; add some")
+    for number, fields in enumerate(table.select(names).to_pylist(), 1):
+        yield _make_row(path, f"{path} row {number}", fields)
+
+
+def _make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
+    path = fields["path"]
+    if not isinstance(path, str) or not path.strip():
+        raise ManifestError(f"{where}: path ({path!r}) must name a file")
+    clip_id = _text(fields.get("id"))
+    if clip_id is not None and not clip_id.isprintable():
+        raise ManifestError(f"{where}: id ({clip_id!r}) must be printable")
+    return Row(
+        where=where,
+        path=os.path.abspath(os.path.join(os.path.dirname(manifest), path)),
+        label=_text(fields.get("label")),
+        start=_seconds(fields, "start", where),
+        end=_seconds(fields, "end", where),
+        id=clip_id,
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value).strip() or None
+
+
+def _seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
+    text = _text(fields.get(name))
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(f"{where}: {name} ({text!r}) must be a number of seconds")
+    return value

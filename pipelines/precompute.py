@@ -1,0 +1,286 @@
+"""Clips in, cache out: give the clips to worker processes, and what becomes of each to the cache.
+
+What happens to one clip stays with that clip: bad data, a crash, a hang become a row of the index with its
+error. The bytes of a cache depend on the inputs and the config only, not on the number of workers or on how
+often the run was cut off. How a clip is sieved is left to `sieve`, when shards are written to `shards`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout
+from codecsieve.cache.index import column, join_parts, read_parts
+from codecsieve.cache.layout import Store
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.manifest import ClipRequest, distinct
+from codecsieve.pipelines.manifest_file import ManifestError
+from codecsieve.pipelines.shards import Outcome, Shards
+from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.warm import warm_up
+from codecsieve.pipelines.workers import Lost, available_cores, run_jobs
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: clips done of those that it has to make, failed among them."""
+
+    done: int
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that is not in the cache, and why, in one line."""
+
+    id: str
+    uri: str
+    error: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did, and how all the clips of its inputs stand after it.
+
+    made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
+    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of runs
+    before; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of the run.
+    """
+
+    made: int
+    skipped: int
+    duplicates: int
+    not_tried: int
+    seconds: float
+    clip_bytes: int
+    failures: tuple[Failure, ...] = ()
+    kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip of the inputs is in the cache."""
+        return not self.failures and not self.not_tried
+
+    @property
+    def clips_per_second(self) -> float:
+        """Clips put in for each second of the run."""
+        return self.made / self.seconds if self.seconds else 0.0
+
+
+def precompute(
+    requests: Sequence[ClipRequest],
+    out: str | os.PathLike[str],
+    config: SieveConfig | None = None,
+    *,
+    workers: int | None = None,
+    store: Store = "patches",
+    retry_failed: bool = False,
+    fail_fast: bool = False,
+    clip_timeout: float = 600.0,
+    progress: Callable[[Progress], None] | None = None,
+) -> RunSummary:
+    """Put every clip of `requests` into the cache `out`, which is made or gone on with.
+
+    Clips that are in already are passed over, and so are those that failed before, unless `retry_failed`.
+
+    Args:
+        requests: what `manifest.read_inputs` returns.
+        out: the cache's folder.
+        config: what is sampled, scored and kept; the defaults where None.
+        workers: processes, one clip each at a time; None: one for each core this process may use; 0: none,
+            clips are sieved in this process, where a crash or a hang is not caught.
+        store: "patches", or "indices" to leave the pixels out.
+        retry_failed: try clips again that failed before.
+        fail_fast: stop at the first clip that fails.
+        clip_timeout: seconds that one clip may take.
+        progress: called in this thread at the start and after every clip.
+
+    Raises:
+        CacheError: `out` cannot be made or written, holds something else, or a cache of another config. What
+            was published by then stays.
+        ManifestError: one id stands for different clips, here or in the cache.
+        WorkerError: no worker process can be started.
+        ValueError: an option out of range.
+        KeyboardInterrupt: clips that are done by then are published first; run again to go on.
+    """
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers ({workers}) must be >= 0")
+    if not clip_timeout > 0:
+        raise ValueError(f"clip_timeout ({clip_timeout}) must be > 0")
+    if not requests:
+        raise ManifestError("no clip in the inputs; name at least one video")
+    began = time.monotonic()
+    config = config or SieveConfig()
+    layout = Layout(config.num_frames, config.k_keep, config.patch_size, store)
+    wanted = {request.id: request for request in distinct(requests)}
+    with CacheWriter.open(out, layout, config.to_dict(), _versions()) as writer:
+        _check_against_index(writer.path, wanted)
+        work = writer.plan(wanted, retry_failed)
+        jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
+        _warn_of_space(writer.path, len(jobs), layout)
+        sieve = functools.partial(sieve_request, config=config, layout=layout)
+        count = min(available_cores() if workers is None else workers, len(jobs))
+        made = 0
+        with (
+            Shards(writer, work) as shards,
+            closing(_outcomes(sieve, jobs, count, clip_timeout)) as outcomes,
+        ):
+            report = progress or (lambda _: None)
+            report(Progress(0, len(jobs), 0))
+            for done, (record, arrays) in enumerate(outcomes, 1):
+                shards.add(record, arrays)
+                made += arrays is not None
+                report(Progress(done, len(jobs), done - made))
+                if fail_fast and arrays is None:
+                    break
+        path = writer.path
+    return _summarise(path, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
+
+
+# --- clips
+
+
+def sieve_request(request: ClipRequest, config: SieveConfig, layout: Layout) -> Outcome:
+    """One clip's record and arrays; a record with the error, and None, where it cannot be sieved."""
+    began = time.perf_counter()
+    try:
+        clip = sieve_clip(request.path, config, request.start, request.end, pixels=layout.store == "patches")
+        pixels = clip.patches if layout.store == "patches" else None
+        arrays = ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
+        arrays.check(layout, request.id)
+    except ValueError as error:
+        return _failed(request, str(error), time.perf_counter() - began), None
+    except Exception as error:
+        # A fault of this program's in one clip out of many must not end the run; its row says what it was.
+        message = f"internal error: {type(error).__name__}: {error}"
+        return _failed(request, message, time.perf_counter() - began), None
+    record = IndexRecord(
+        id=request.id,
+        uri=request.path,
+        status="ok",
+        fingerprint=request.fingerprint,
+        label=request.label,
+        codec=clip.codec,
+        width=clip.width,
+        height=clip.height,
+        fps=clip.fps,
+        frames=clip.frames,
+        distinct_frames=clip.distinct_frames,
+        signals=clip.signals,
+        start=request.start,
+        end=request.end,
+        seconds=time.perf_counter() - began,
+    )
+    return record, arrays
+
+
+def _failed(request: ClipRequest, error: str, seconds: float) -> IndexRecord:
+    """The record of a clip that failed; its error is one line that names the file."""
+    if request.path not in error:
+        error = f"{request.path}: {error}"
+    return IndexRecord(
+        id=request.id,
+        uri=request.path,
+        status="failed",
+        fingerprint=request.fingerprint,
+        label=request.label,
+        error=" ".join(error.split()),
+        start=request.start,
+        end=request.end,
+        seconds=seconds,
+    )
+
+
+def _outcomes(
+    sieve: Callable[[ClipRequest], Outcome], jobs: Sequence[ClipRequest], workers: int, timeout: float
+) -> Generator[Outcome]:
+    """What becomes of each job, in the order in which they are done."""
+    if not jobs:
+        return
+    warm_up()
+    if workers == 0:
+        yield from map(sieve, jobs)
+        return
+    with closing(run_jobs(sieve, jobs, workers, timeout)) as answers:
+        for request, answer in answers:
+            if isinstance(answer, Lost):
+                error = f"{answer.reason}; leave it out, or try again with --retry-failed"
+                yield _failed(request, error, answer.seconds), None
+            else:
+                yield answer
+
+
+# --- before and after
+
+
+def _versions() -> dict[str, str]:
+    ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"av": av.__version__, "libavcodec": ffmpeg}
+
+
+def _check_against_index(cache: Path, wanted: Mapping[str, ClipRequest]) -> None:
+    """Raise ManifestError where the cache has another clip, or another label, under an id of the inputs."""
+    for part in read_parts(cache).values():
+        for known in part.select(["id", "status", "uri", "label", "start", "end", "fingerprint"]).to_pylist():
+            request = wanted.get(known["id"])
+            if request is None or known["status"] != "ok":
+                continue
+            for name in ("label", "start", "end", "fingerprint"):
+                asked = getattr(request, name)
+                if known[name] != asked:
+                    raise ManifestError(
+                        f"clip {request.id} ({request.path}) is in the cache with {name} {known[name]!r}, "
+                        f"the inputs say {asked!r}; give it an id of its own, or use another --out"
+                    )
+
+
+def _warn_of_space(cache: Path, clips: int, layout: Layout) -> None:
+    needed, free = clips * _clip_bytes(layout), shutil.disk_usage(cache).free
+    if needed > free:
+        _log.warning(
+            "%s: %d clips take up to %.1f GB, %.1f GB are free; the run stops where the disk is full",
+            cache, clips, needed / 1e9, free / 1e9,
+        )  # fmt: skip
+
+
+def _clip_bytes(layout: Layout) -> int:
+    return sum(array.nbytes for array in layout.arrays())
+
+
+def _summarise(
+    cache: Path, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
+) -> RunSummary:
+    index = join_parts(read_parts(cache).values())
+    columns = [column(index, name) for name in ("id", "status", "uri", "error", "codec", "signals")]
+    failures: list[Failure] = []
+    kinds: Counter[tuple[str, str]] = Counter()
+    for clip_id, status, uri, error, codec, signals in zip(*columns, strict=True):
+        if clip_id not in wanted:
+            continue
+        if status == "ok":
+            kinds[codec, signals] += 1
+        else:
+            failures.append(Failure(clip_id, uri, error))
+    return RunSummary(
+        made=made,
+        skipped=kinds.total() - made,
+        duplicates=duplicates,
+        not_tried=len(wanted) - kinds.total() - len(failures),
+        seconds=seconds,
+        clip_bytes=_clip_bytes(layout),
+        failures=tuple(failures),
+        kinds=dict(sorted(kinds.items())),
+    )

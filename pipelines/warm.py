@@ -1,0 +1,41 @@
+"""Compile the CPU kernels before workers start, so that N workers do not each compile them.
+
+Numba keeps compiled kernels on disk, beside the package or in the user's cache folder: only the first run after
+an installation takes its time here (half a minute), later ones a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve import sieve_clip
+
+
+def warm_up() -> None:
+    """Sieve a tiny clip made on the spot, with either kind of signals."""
+    with tempfile.TemporaryDirectory(prefix="codecsieve-") as folder:
+        path = Path(folder) / "tiny.mp4"
+        write_tiny_clip(path)
+        for signals in ("bitstream", "search"):
+            for mode in ("median", "similarity"):
+                sieve_clip(path, SieveConfig(num_frames=8, input_size=56, k_keep=16, signals=signals, mv_compensate=mode))
+
+
+def write_tiny_clip(path: Path) -> None:
+    """Eight small moving pictures, as H.264 with a B-picture where this FFmpeg can, else as MPEG-4."""
+    codec = "libx264" if "libx264" in av.codec.codecs_available else "mpeg4"
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for index in range(8):
+            grey = np.ascontiguousarray(noise[index : index + 64, index : index + 64])
+            frame = av.VideoFrame.from_ndarray(grey, format="gray8").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

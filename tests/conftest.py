@@ -1,0 +1,85 @@
+"""What every test may use: small videos made on the spot, and the shared folder where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+settings.register_profile("codecsieve", deadline=None)
+settings.load_profile("codecsieve")
+
+MakeVideo = Callable[..., Path]
+
+
+def draw_frames(frames: int, size: tuple[int, int], moving: str, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Luma pictures uint8 [height, width] of a random texture, fine enough for a block to tell its motion.
+
+    moving: "square" a bright square crosses it at 2 px a frame, "pan" the whole picture moves right by 2 px a
+    frame, "none" nothing moves, "noise" every picture is noise of its own.
+    """
+    width, height = size
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 256, (height + 4, width + 2 * frames + 4))
+    blurred = sum(noise[y : y - 4 or None, x : x - 4 or None] for y in range(5) for x in range(5)) / 25
+    ground = np.clip(4 * (blurred - 127.5) + 127.5, 16, 235).astype(np.uint8)
+    pictures = []
+    for number in range(frames):
+        left = 2 * (frames - number) if moving == "pan" else 0
+        picture = ground[:height, left : left + width].copy()
+        if moving == "square":
+            x = 2 * number % max(1, width - 16)
+            picture[height // 4 : height // 4 + 16, x : x + 16] = 250
+        if moving == "noise":
+            picture = random.integers(0, 256, (height, width), dtype=np.uint8)
+        pictures.append(picture)
+    return pictures
+
+
+def write_video(
+    path: Path,
+    codec: str = "libx264",
+    frames: int = 24,
+    size: tuple[int, int] = (96, 64),
+    options: dict[str, str] | None = None,
+    moving: str = "square",
+    rate: int = 25,
+    pixel_format: str = "yuv420p",
+    seed: int = 0,
+) -> Path:
+    """Encode `draw_frames` to `path`, whose suffix says the container; size is (width, height), even."""
+    with av.open(str(path), "w") as container:
+        quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
+        stream = container.add_stream(codec, rate=rate, options=quiet | (options or {}))
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        stream.codec_context.thread_count = 1
+        for number, luma in enumerate(draw_frames(frames, size, moving, seed)):
+            frame = av.VideoFrame.from_ndarray(luma, format="gray").reformat(format=pixel_format)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_video() -> MakeVideo:
+    """`make_video(path, codec=, frames=, size=, options=, moving=, ...)`, see `write_video`."""
+    return write_video
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real videos and golden cases beside the repository; the test is skipped without it."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(
+            f"{folder} is absent: it holds real videos and golden cases that are not in the repository"
+        )
+    return folder
