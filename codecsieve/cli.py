@@ -71,13 +71,31 @@ _CONFIG_OPTIONS = [
 ]  # the defaults themselves are SieveConfig's: an option that is not given is left to it
 
 
+_PRECOMPUTE_NOTES = """
+The table at the end counts the clips that are in the cache by codec and by signals used. Exit status: 0 every
+clip of the inputs is in, 1 some are not, 2 the inputs or options make no sense, 130 interrupted.
+
+\b
+Example:
+  codecsieve precompute videos/ --out cache
+  codecsieve precompute train.csv --out cache --k-keep 1024 --workers 8
+"""
+
+_TRANSCODE_NOTES = """
+The table at the end counts what became of the videos; those that failed are listed with the reason. Exit
+status: 0 every video has its output, 1 some have not, 2 the options make no sense, 130 interrupted.
+
+\b
+Example:
+  codecsieve transcode videos/ --out plain --crf 20
+"""
+
+
 def _config_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_CONFIG_OPTIONS):
-        command = option(command)
-    return command
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(_CONFIG_OPTIONS), command)
 
 
-@main.command()
+@main.command(epilog=_PRECOMPUTE_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
     "--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there."
@@ -121,16 +139,8 @@ def precompute(
     INPUT is a video, a folder of videos, or a manifest: a CSV, text or Parquet file with the columns
     path,label[,start,end,id]; start and end in seconds.
 
-    A clip that fails is listed with the reason and does not keep the others from finishing. A run that was cut
-    off is finished by the same command; more inputs make the cache grow.
-
-    The table at the end counts the clips by codec and by signals used. Exit status: 0 every clip of the inputs
-    is in the cache, 1 some are not, 2 the inputs or options make no sense, 130 interrupted.
-
-    \b
-    Example:
-      codecsieve precompute videos/ --out cache
-      codecsieve precompute train.csv --out cache --k-keep 1024 --workers 8
+    A clip that fails is listed with the reason and does not keep the others from finishing. A run that was
+    cut off is finished by the same command; more inputs make the cache grow.
     """
     from codecsieve.console import Meter, print_failures
     from codecsieve.pipelines.config import SieveConfig
@@ -175,7 +185,7 @@ def _print_summary(summary: RunSummary, out: str) -> None:
     print_facts("Clips", [fact for fact in facts if fact[1] or fact[0] not in optional])
 
 
-@main.command()
+@main.command(epilog=_TRANSCODE_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="FOLDER", help="Where the outputs go.")
 @click.option("--codec", type=click.Choice(["h264", "hevc"]), default="h264", show_default=True)
@@ -190,17 +200,11 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
     """Re-encode videos so that their bitstream says plainly what moved.
 
     INPUT is a video or a folder, whose structure is kept. Outputs are .mp4 with one reference picture, no
-    B-pictures, GOPs of fixed length, the same frames at the same times, no sound. Each is verified; those that
-    are there already are kept.
-
-    Exit status: 0 every video has its output, 1 some failed; each is listed with the reason.
-
-    \b
-    Example:
-      codecsieve transcode videos/ --out plain --codec h264
+    B-pictures, GOPs of fixed length, the same frames at the same times, no sound. Each is verified; those
+    that are there already are kept.
     """
     from codecsieve.codec.transcode import TranscodeOptions, plan_transcode, transcode_many
-    from codecsieve.console import Meter, print_facts, print_failures
+    from codecsieve.console import Meter, print_facts
     from codecsieve.pipelines.workers import available_cores
 
     jobs = plan_transcode(inputs, out)
@@ -228,8 +232,8 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
             ("folder", out),
         ]
         print_facts("Videos", facts)
-    print_failures([result.error for result in results if result.error], "raise the number of ... ")
+    for result in results:
+        if result.error is not None:
+            click.echo(f"failed: {result.error}", err=True)
     if counts["failed"]:
         click.get_current_context().exit(1)
-
-

@@ -1,7 +1,7 @@
 """How the commands behave as a group: what they raise, signals, spellings.
 
-What a pipeline raises on purpose becomes one line on standard error and an exit status: 1 something failed, 2 the
-command or its inputs cannot be understood, 130 interrupted. A defect keeps its traceback.
+What a pipeline raises on purpose becomes one line on standard error and an exit status: 1 something failed, 2
+the command or its inputs cannot be understood, 130 interrupted. A defect keeps its traceback.
 """
 
 from __future__ import annotations
@@ -74,5 +74,3 @@ def _words(error: Exception) -> str:
 def _either_spelling(token: str) -> str:
     """`--K_keep` is `--k-keep`."""
     return token.replace("_", "-").lower()
-
-

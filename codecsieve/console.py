@@ -1,7 +1,7 @@
 """How a command shows itself on a terminal: a progress bar, tables, lists of what failed.
 
-Progress and failures go to standard error, results to standard output. Where standard error is no terminal the
-bar becomes a plain line now and then.
+Progress and failures go to standard error, results to standard output. Where standard error is no terminal
+the bar becomes a plain line now and then.
 """
 
 from __future__ import annotations

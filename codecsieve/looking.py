@@ -17,19 +17,41 @@ if TYPE_CHECKING:
     from codecsieve.cache import SparseCache
 
 
-@click.command()
+_INFO_NOTES = """
+With --failed there is one line a clip that is not in the cache: its id, then the error, which names the file.
+
+\b
+Example:
+  codecsieve info cache --failed
+"""
+
+_INSPECT_NOTES = """
+The picture's rows: the frames; what the same budget pays for in whole frames; the energy of every patch,
+bright for much; the patches that were kept, in place.
+
+\b
+Example:
+  codecsieve inspect cache 3f2a --out clip.png
+"""
+
+_DESCRIBE_NOTES = """
+"packets for clip" counts what the decoder is given for the whole file: GOPs without a sample, and droppable
+pictures that are not sampled, are never decoded.
+
+\b
+Example:
+  codecsieve describe video.mp4
+"""
+
+
+@click.command(epilog=_INFO_NOTES)
 @click.argument("cache")
 @click.option("--failed", is_flag=True, help="List the clips that failed, and why.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 def info(cache: str, failed: bool, as_json: bool) -> None:
     """Tell what is in a cache.
 
-    Clips are counted by codec and signals used; below stand the options that the cache was made with. With
-    --failed, one line a clip instead: its id, then the error, which names the file.
-
-    \b
-    Example:
-      codecsieve info cache --failed
+    Clips are counted by codec and signals used; below stand the options that the cache was made with.
     """
     from codecsieve.cache import open_cache
     from codecsieve.console import print_facts
@@ -73,7 +95,7 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
     }
 
 
-@click.command()
+@click.command(epilog=_INSPECT_NOTES)
 @click.argument("cache")
 @click.argument("clip_id", metavar="CLIP_ID")
 @click.option(
@@ -87,12 +109,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     """Draw what was kept of a clip.
 
     CLIP_ID is an id of the cache's index, or its beginning if no other clip's begins so. The video is decoded
-    again for it. The picture's rows: frames; what the same budget pays for in whole frames; the energy of every
-    patch, bright for much; the patches that were kept, in place.
-
-    \b
-    Example:
-      codecsieve inspect cache 3f2a --out clip.png
+    again for it.
     """
     import numpy as np
 
@@ -140,19 +157,11 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     return str(path)
 
 
-@click.command()
+@click.command(epilog=_DESCRIBE_NOTES)
 @click.argument("video")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 def describe(video: str, as_json: bool) -> None:
-    """Tell what a video offers: its codec, its GOPs, and which signals would be used and why.
-
-    "packets for clip" is how many packets the decoder is given for the whole file: droppable pictures that are
-    not sampled, and GOPs without a sample, are never decoded.
-
-    \b
-    Example:
-      codecsieve describe video.mp4
-    """
+    """Tell what a video offers: its codec, its GOPs, and which signals would be used and why."""
     from codecsieve.console import print_facts
     from codecsieve.pipelines.inspect import describe as look
 

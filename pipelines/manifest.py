@@ -49,8 +49,8 @@ def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:
     """The clips that `inputs` stand for, in the order given.
 
     A folder stands for the videos in it and below, by their suffixes, in the order of their paths, without
-    hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest_file`. Any other file
-    is a video.
+    hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest_file`. Any other
+    file is a video.
 
     Without an id of its own a clip gets 16 hex digits of its file's fingerprint, `@start-end` where it is a
     part, and `~` with 8 digits of its label's hash where the same content is asked for with several labels. A
@@ -149,7 +149,7 @@ def _content(path: str, print_: str) -> str:
 
 
 def _range(row: Row) -> str:
-    if not row.start and row.end is None:
+    if row.start is None and row.end is None:
         return ""
     start, end = (("" if at is None else repr(at).removesuffix(".0")) for at in (row.start or 0.0, row.end))
     return f"@{start}-{end}"

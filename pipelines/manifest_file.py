@@ -1,8 +1,8 @@
 """A manifest's lines: a file of text or Parquet that lists clips as `path,label[,start,end,id]`.
 
-Text may name its columns in its first line or not, and separate them by commas, tabs, or, where there are only
-path and label, by spaces. Relative paths start at the manifest's own folder. What the lines stand for, and their
-ids, are left to `manifest`.
+Text may name its columns in its first line or not, and separate them by commas, tabs, or, where there are
+only path and label, by spaces. Relative paths start at the manifest's own folder. What the lines stand for,
+and their ids, are left to `manifest`.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
         where=where,
         path=os.path.abspath(os.path.join(os.path.dirname(manifest), path)),
         label=_text(fields.get("label")),
-        start=_seconds(fields, "start", where),
+        start=_seconds(fields, "start", where) or None,
         end=_seconds(fields, "end", where),
         id=clip_id,
     )

@@ -56,8 +56,9 @@ class RunSummary:
     """What a run did, and how all the clips of its inputs stand after it.
 
     made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
-    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of runs
-    before; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of the run.
+    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of
+    earlier runs; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of
+    the run.
     """
 
     made: int

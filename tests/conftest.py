@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
@@ -72,6 +73,21 @@ def write_video(
 def make_video() -> MakeVideo:
     """`make_video(path, codec=, frames=, size=, options=, moving=, ...)`, see `write_video`."""
     return write_video
+
+
+@pytest.fixture(scope="session")
+def cache_content() -> Callable[[Path], dict[str, object]]:
+    """`cache_content(path)`: all that a cache is, by file; of its index everything but the seconds spent."""
+
+    def read(cache: Path) -> dict[str, object]:
+        files = [path for path in cache.rglob("*") if path.is_file() and path.name != ".lock"]
+        content: dict[str, object] = {str(path.relative_to(cache)): path.read_bytes() for path in files}
+        for path in cache.glob("index/*.parquet"):
+            table = pq.read_table(path, partitioning=None).drop_columns(["seconds"])
+            content[str(path.relative_to(cache))] = table.to_pylist()
+        return content
+
+    return read
 
 
 @pytest.fixture(scope="session")

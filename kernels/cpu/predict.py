@@ -1,21 +1,19 @@
 """Fast CPU form of `kernels.reference.predict`: the same functions, the same bits.
 
-Neighbouring blocks with the same vector are predicted together, as a strip 8 or 16 rows high: the longer the inner
-loops, the more of them the compiler turns into vector instructions. Offsets are made unsigned (`uintp`) before
-them: a signed one could count from the end, and the check for that keeps a loop scalar. The filters run in float32, where every sum
-is a whole number below 2**24 for up to 12 bits a sample, and so exact.
+Neighbouring blocks with the same vector are predicted together, as a strip 8 or 16 rows high, straight from the
+reference picture's samples; only a strip that reaches outside the picture is first copied with its border
+repeated. Offsets are made unsigned (`uintp`) before the loops that use them: a signed one could count from the
+end, and the check for that keeps a loop scalar. Sums are cut back to int32 for the same reason.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uintp
+from numba import int32, njit, uintp
 
 from codecsieve.kernels.reference.predict import BLOCK, LIST_0, LIST_1, SIX_TAP
 
-F1, F5, F8, F20 = np.float32(1), np.float32(5), np.float32(8), np.float32(20)
-F16, F512, ZERO, HALF = np.float32(16), np.float32(512), np.float32(0), np.float32(0.5)
-F16TH, F32ND, F1024TH = np.float32(1 / 16), np.float32(1 / 32), np.float32(1 / 1024)
+ONE, TWO, THREE, FOUR, FIVE = uintp(1), uintp(2), uintp(3), uintp(4), uintp(5)
 
 
 @njit(cache=True, nogil=True)
@@ -70,151 +68,112 @@ def cell_motion(
 
 
 @njit(cache=True, nogil=True)
-def _fetch(reference: np.ndarray, width: int, y: int, x: int, first: int, last: int, n: int, window: np.ndarray) -> None:
-    """Rows first..last of the window whose corner is (y, x), n columns; outside the picture its border repeats."""
-    height, stride = reference.shape
-    # A few columns too many cost nothing, and whole vectors are much faster than single samples.
-    whole = (n + 15) & ~15
-    if x >= 0 and x + n <= width and x + whole <= stride:
-        start = uintp(x)
-        for i in range(first, last):
-            row = min(max(y + i, 0), height - 1)
-            for j in range(uintp(whole)):
-                window[i, j] = reference[row, start + j]
-    else:
-        for i in range(first, last):
-            row = min(max(y + i, 0), height - 1)
-            for j in range(n):
-                window[i, j] = reference[row, min(max(x + j, 0), width - 1)]
-
-
-@njit(cache=True, nogil=True)
-def _copy(
-    reference: np.ndarray, width: int, y: int, x: int, high: int, n: int, out: np.ndarray, row: int, at: int
-) -> None:
-    """A strip at a whole-sample displacement."""
+def _fetch(reference: np.ndarray, width: int, y: int, x: int, high: int, n: int, window: np.ndarray) -> None:
+    """The high x n samples from (y, x) on, the picture's border repeated outside it."""
     height = reference.shape[0]
-    if x >= 0 and x + n <= width:
-        start, to = uintp(x), uintp(at)
-        for i in range(high):
-            source = min(max(y + i, 0), height - 1)
-            for j in range(uintp(n)):
-                out[row + i, to + j] = reference[source, start + j]
-    else:
-        for i in range(high):
-            source = min(max(y + i, 0), height - 1)
-            for j in range(n):
-                out[row + i, at + j] = reference[source, min(max(x + j, 0), width - 1)]
-
-
-@njit(cache=True, nogil=True)
-def _across(window: np.ndarray, top: int, high: int, n: int, peak: np.float32, out: np.ndarray) -> None:
-    """Half samples between columns, b of H.264 8.4.2.2.1."""
     for i in range(high):
-        k = top + i
+        row = min(max(y + i, 0), height - 1)
         for j in range(n):
-            value = window[k, j] + window[k, j + 5]
-            value += F20 * (window[k, j + 2] + window[k, j + 3]) - F5 * (window[k, j + 1] + window[k, j + 4])
-            out[i, j] = min(max(np.floor((value + F16) * F32ND), ZERO), peak)
+            window[i, j] = reference[row, min(max(x + j, 0), width - 1)]
 
 
 @njit(cache=True, nogil=True)
-def _down(window: np.ndarray, left: int, high: int, n: int, peak: np.float32, out: np.ndarray) -> None:
-    """Half samples between rows, h."""
-    start = uintp(left)
-    for i in range(high):
+def _copy(source: np.ndarray, y: int, x: int, high: int, n: int, out: np.ndarray, row: int, column: int) -> None:
+    """A strip at a whole-sample displacement."""
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high)):
         for j in range(uintp(n)):
-            k = start + j
-            value = window[i, k] + window[i + 5, k]
-            value += F20 * (window[i + 2, k] + window[i + 3, k]) - F5 * (window[i + 1, k] + window[i + 4, k])
-            out[i, j] = min(max(np.floor((value + F16) * F32ND), ZERO), peak)
+            out[row + i, column + j] = source[y + i, x + j]
 
 
 @njit(cache=True, nogil=True)
-def _both(window: np.ndarray, raw: np.ndarray, high: int, n: int, peak: np.float32, out: np.ndarray) -> None:
-    """Half samples between rows and columns, j."""
-    for i in range(high + 5):
-        for j in range(n):
-            value = window[i, j] + window[i, j + 5]
-            value += F20 * (window[i, j + 2] + window[i, j + 3]) - F5 * (window[i, j + 1] + window[i, j + 4])
-            raw[i, j] = value
-    for i in range(high):
-        for j in range(n):
-            value = raw[i, j] + raw[i + 5, j]
-            value += F20 * (raw[i + 2, j] + raw[i + 3, j]) - F5 * (raw[i + 1, j] + raw[i + 4, j])
-            out[i, j] = min(max(np.floor((value + F512) * F1024TH), ZERO), peak)
+def _across(
+    source: np.ndarray, y: int, x: int, high: int, n: int, peak: int, out: np.ndarray, row: int, column: int
+) -> None:
+    """Half samples between columns, b of H.264 8.4.2.2.1; (y, x) is two columns before the strip."""
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high)):
+        for j in range(uintp(n)):
+            k = x + j
+            outer = int32(source[y + i, k]) + int32(source[y + i, k + FIVE])
+            middle = int32(source[y + i, k + ONE]) + int32(source[y + i, k + FOUR])
+            inner = int32(source[y + i, k + TWO]) + int32(source[y + i, k + THREE])
+            value = int32(int32(outer - 5 * middle + 20 * inner + 16) >> 5)
+            out[row + i, column + j] = min(max(value, int32(0)), peak)
 
 
 @njit(cache=True, nogil=True)
-def _across_mean(
-    window: np.ndarray,
-    top: int,
+def _down(
+    source: np.ndarray, y: int, x: int, high: int, n: int, peak: int, out: np.ndarray, row: int, column: int
+) -> None:
+    """Half samples between rows, h; (y, x) is two rows above the strip."""
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high)):
+        k = y + i
+        for j in range(uintp(n)):
+            outer = int32(source[k, x + j]) + int32(source[k + FIVE, x + j])
+            middle = int32(source[k + ONE, x + j]) + int32(source[k + FOUR, x + j])
+            inner = int32(source[k + TWO, x + j]) + int32(source[k + THREE, x + j])
+            value = int32(int32(outer - 5 * middle + 20 * inner + 16) >> 5)
+            out[row + i, column + j] = min(max(value, int32(0)), peak)
+
+
+@njit(cache=True, nogil=True)
+def _both(
+    source: np.ndarray,
+    y: int,
+    x: int,
     high: int,
     n: int,
-    peak: np.float32,
-    other: np.ndarray,
-    below: int,
-    beside: int,
+    peak: int,
+    raw: np.ndarray,
     out: np.ndarray,
     row: int,
-    at: int,
+    column: int,
 ) -> None:
-    """Rounded-up average of b and of another strip from (below, beside) on: the quarter samples beside b."""
-    start, to = uintp(beside), uintp(at)
-    for i in range(high):
-        k = top + i
+    """Half samples between rows and columns, j; (y, x) is two rows above and two columns before the strip."""
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high + 5)):
         for j in range(uintp(n)):
-            value = window[k, j] + window[k, j + 5]
-            value += F20 * (window[k, j + 2] + window[k, j + 3]) - F5 * (window[k, j + 1] + window[k, j + 4])
-            half = min(max(np.floor((value + F16) * F32ND), ZERO), peak)
-            out[row + i, to + j] = np.int32((half + other[below + i, start + j] + F1) * HALF)
-
-
-@njit(cache=True, nogil=True)
-def _down_mean(
-    window: np.ndarray,
-    left: int,
-    high: int,
-    n: int,
-    peak: np.float32,
-    other: np.ndarray,
-    below: int,
-    beside: int,
-    out: np.ndarray,
-    row: int,
-    at: int,
-) -> None:
-    """The same beside h."""
-    start, to, first = uintp(beside), uintp(at), uintp(left)
-    for i in range(high):
+            k = x + j
+            outer = int32(source[y + i, k]) + int32(source[y + i, k + FIVE])
+            middle = int32(source[y + i, k + ONE]) + int32(source[y + i, k + FOUR])
+            inner = int32(source[y + i, k + TWO]) + int32(source[y + i, k + THREE])
+            raw[i, j] = outer - 5 * middle + 20 * inner
+    for i in range(uintp(high)):
         for j in range(uintp(n)):
-            k = first + j
-            value = window[i, k] + window[i + 5, k]
-            value += F20 * (window[i + 2, k] + window[i + 3, k]) - F5 * (window[i + 1, k] + window[i + 4, k])
-            half = min(max(np.floor((value + F16) * F32ND), ZERO), peak)
-            out[row + i, to + j] = np.int32((half + other[below + i, start + j] + F1) * HALF)
-
-
-@njit(cache=True, nogil=True)
-def _store(strip: np.ndarray, high: int, n: int, out: np.ndarray, row: int, at: int) -> None:
-    to = uintp(at)
-    for i in range(high):
-        for j in range(uintp(n)):
-            out[row + i, to + j] = np.int32(strip[i, j])
+            outer = raw[i, j] + raw[i + FIVE, j]
+            middle = raw[i + ONE, j] + raw[i + FOUR, j]
+            inner = raw[i + TWO, j] + raw[i + THREE, j]
+            value = int32(int32(outer - 5 * middle + 20 * inner + 512) >> 10)
+            out[row + i, column + j] = min(max(value, int32(0)), peak)
 
 
 @njit(cache=True, nogil=True)
 def _bilinear(
-    window: np.ndarray, dx: int, dy: int, high: int, n: int, out: np.ndarray, row: int, at: int
+    source: np.ndarray, y: int, x: int, dx: int, dy: int, high: int, n: int, out: np.ndarray, row: int, column: int
 ) -> None:
-    a, b = np.float32((4 - dx) * (4 - dy)), np.float32(dx * (4 - dy))
-    c, d = np.float32((4 - dx) * dy), np.float32(dx * dy)
-    to = uintp(at)
-    for i in range(high):
+    a, b = int32((4 - dx) * (4 - dy)), int32(dx * (4 - dy))
+    c, d = int32((4 - dx) * dy), int32(dx * dy)
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high)):
         for j in range(uintp(n)):
-            value = a * window[2 + i, 2 + j] + b * window[2 + i, 3 + j]
-            value += c * window[3 + i, 2 + j] + d * window[3 + i, 3 + j]
-            out[row + i, to + j] = np.int32((value + F8) * F16TH)
+            k = x + j
+            value = a * int32(source[y + i, k]) + b * int32(source[y + i, k + ONE])
+            value += c * int32(source[y + i + ONE, k]) + d * int32(source[y + i + ONE, k + ONE])
+            out[row + i, column + j] = int32(value + 8) >> 4
+
+
+@njit(cache=True, nogil=True)
+def _average(
+    out: np.ndarray, row: int, column: int, other: np.ndarray, y: int, x: int, high: int, n: int
+) -> None:
+    """A strip becomes the rounded-up average of itself and another: (a + b + 1) >> 1 without a wider type."""
+    y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
+    for i in range(uintp(high)):
+        for j in range(uintp(n)):
+            a, b = out[row + i, column + j], other[y + i, x + j]
+            out[row + i, column + j] = (a | b) - ((a ^ b) >> 1)
 
 
 @njit(cache=True, nogil=True)
@@ -228,55 +187,51 @@ def _predict(
     vector_x: int,
     vector_y: int,
     taps: int,
-    peak: np.float32,
+    peak: int,
     window: np.ndarray,
     raw: np.ndarray,
-    one: np.ndarray,
+    spare: np.ndarray,
     out: np.ndarray,
     row: int,
 ) -> None:
     """Prediction of the strip of high rows and n samples at (y, x) into the row buffer, from (row, x) on."""
     top, left = y + (vector_y >> 2), x + (vector_x >> 2)
     dx, dy = vector_x & 3, vector_y & 3
+    source = reference
+    before, after = (0, 0) if dx == 0 and dy == 0 else (2, 3)
+    if (
+        top < before
+        or left < before
+        or top + high + after > reference.shape[0]
+        or left + n + after > width
+    ):
+        _fetch(reference, width, top - 2, left - 2, high + 5, n + 5, window)
+        source, top, left = window, 2, 2
+    right, below = left + (dx == 3), top + (dy == 3)
     if dx == 0 and dy == 0:
-        _copy(reference, width, top, left, high, n, out, row, x)
-        return
-    first, last = (2, high + 3) if dy == 0 else (0, high + 5)
-    _fetch(reference, width, top - 2, left - 2, first, last, n + 5, window)
-    if taps != SIX_TAP:
-        _bilinear(window, dx, dy, high, n, out, row, x)
-    elif dx == 0 and dy == 2:
-        _down(window, 2, high, n, peak, one)
-        _store(one, high, n, out, row, x)
-    elif dx == 2 and dy == 0:
-        _across(window, 2, high, n, peak, one)
-        _store(one, high, n, out, row, x)
+        _copy(source, top, left, high, n, out, row, x)
+    elif taps != SIX_TAP:
+        _bilinear(source, top, left, dx, dy, high, n, out, row, x)
     elif dy == 0:
-        _across_mean(window, 2, high, n, peak, window, 2, 2 + (dx == 3), out, row, x)
+        _across(source, top, left - 2, high, n, peak, out, row, x)
+        if dx != 2:
+            _average(out, row, x, source, top, right, high, n)
     elif dx == 0:
-        _down_mean(window, 2, high, n, peak, window, 2 + (dy == 3), 2, out, row, x)
-    elif dx == 2 and dy == 2:
-        _both(window, raw, high, n, peak, one)
-        _store(one, high, n, out, row, x)
-    elif dx == 2:
-        _both(window, raw, high, n, peak, one)
-        _across_mean(window, 2 + (dy == 3), high, n, peak, one, 0, 0, out, row, x)
-    elif dy == 2:
-        _both(window, raw, high, n, peak, one)
-        _down_mean(window, 2 + (dx == 3), high, n, peak, one, 0, 0, out, row, x)
+        _down(source, top - 2, left, high, n, peak, out, row, x)
+        if dy != 2:
+            _average(out, row, x, source, below, left, high, n)
+    elif dx == 2 or dy == 2:
+        _both(source, top - 2, left - 2, high, n, peak, raw, out, row, x)
+        if dy != 2:
+            _across(source, below, left - 2, high, n, peak, spare, 0, 0)
+            _average(out, row, x, spare, 0, 0, high, n)
+        elif dx != 2:
+            _down(source, top - 2, right, high, n, peak, spare, 0, 0)
+            _average(out, row, x, spare, 0, 0, high, n)
     else:
-        _across(window, 2 + (dy == 3), high, n, peak, one)
-        _down_mean(window, 2 + (dx == 3), high, n, peak, one, 0, 0, out, row, x)
-
-
-@njit(cache=True, nogil=True)
-def _average(first: np.ndarray, second: np.ndarray, row: int, x: int, high: int, n: int) -> None:
-    """First becomes the rounded-up average of both, in columns x.. of two row buffers."""
-    start = uintp(x)
-    for i in range(high):
-        for j in range(uintp(n)):
-            a, b = first[row + i, start + j], second[row + i, start + j]
-            first[row + i, start + j] = (a | b) - ((a ^ b) >> 1)  # the rounded-up mean, without a wider type
+        _across(source, below, left - 2, high, n, peak, out, row, x)
+        _down(source, top - 2, right, high, n, peak, spare, 0, 0)
+        _average(out, row, x, spare, 0, 0, high, n)
 
 
 @njit(cache=True, nogil=True)
@@ -285,7 +240,8 @@ def _difference(
 ) -> None:
     """Predicted [rows, ...] becomes abs(picture - predicted); errors [2, blocks] its sum by block."""
     for half in range(2):
-        sums[:] = 0
+        for x in range(len(sums)):
+            sums[x] = 0
         for i in range(half * BLOCK, min(half * BLOCK + BLOCK, rows)):
             for x in range(width):
                 a, b = picture[y + i, x], predicted[i, x]
@@ -351,19 +307,20 @@ def _residual(
     width: int,
     taps: int,
     bit_depth: int,
+    sums: np.ndarray,
     result: np.ndarray,
 ) -> None:
-    peak = np.float32((1 << bit_depth) - 1)
+    peak = int32((1 << bit_depth) - 1)
     shift = bit_depth - 8
     crop_top, crop_left, height, shown_width = shown
     blocks = lists.shape[1]
     capacity = blocks * BLOCK + 64
-    window, raw = np.zeros((21, capacity), np.float32), np.zeros((21, capacity), np.float32)
-    one = np.zeros((16, capacity), np.float32)
+    window = np.empty((21, capacity), picture.dtype)
+    raw = np.empty((21, capacity), np.int32)
+    spare = np.empty((16, capacity), picture.dtype)
     best = np.zeros((16, capacity), picture.dtype)
     trial = np.zeros((16, capacity), picture.dtype)
     ahead = np.zeros((16, capacity), picture.dtype)
-    sums = np.zeros(capacity, np.uint16)  # 8 differences of up to 12 bits fit
     least = np.zeros((2, blocks), np.int32)
     errors = np.zeros((2, blocks), np.int32)
     tried = np.zeros((2, blocks), np.bool_)
@@ -375,18 +332,19 @@ def _residual(
         for k in range(count):
             row, column, end, tall = strips[k, 0], strips[k, 1], strips[k, 2], strips[k, 3]
             used = lists[row, column] if futures else lists[row, column] & LIST_0
-            at, top, x, high, n = (row - pair) * BLOCK, row * BLOCK, column * BLOCK, tall * BLOCK, (end - column) * BLOCK
+            at, top, x = (row - pair) * BLOCK, row * BLOCK, column * BLOCK
+            high, n = min(tall * BLOCK, picture.shape[0] - top), min(end * BLOCK, width) - x
             ax, ay = vectors[row, column, 0, 0], vectors[row, column, 0, 1]
             bx, by = vectors[row, column, 1, 0], vectors[row, column, 1, 1]
             if used == LIST_1:
-                _predict(future, width, top, x, high, n, bx, by, taps, peak, window, raw, one, best, at)
+                _predict(future, width, top, x, high, n, bx, by, taps, peak, window, raw, spare, best, at)
             elif used == 0:
-                _copy(past, width, top, x, high, n, best, at, x)
+                _predict(past, width, top, x, high, n, 0, 0, taps, peak, window, raw, spare, best, at)
             else:
-                _predict(past, width, top, x, high, n, ax, ay, taps, peak, window, raw, one, best, at)
+                _predict(past, width, top, x, high, n, ax, ay, taps, peak, window, raw, spare, best, at)
                 if used & LIST_1:
-                    _predict(future, width, top, x, high, n, bx, by, taps, peak, window, raw, one, ahead, at)
-                    _average(best, ahead, at, x, high, n)
+                    _predict(future, width, top, x, high, n, bx, by, taps, peak, window, raw, spare, ahead, at)
+                    _average(best, at, x, ahead, at, x, high, n)
         _difference(picture, y, rows, width, best, sums, least)
         if pasts > 1:
             tried[:] = False
@@ -399,11 +357,12 @@ def _residual(
                     for block in range(column, end):
                         worst = max(worst, least[other, block])
                 if used & LIST_0 and worst > 0:
-                    at, top, x, high, n = half * BLOCK, row * BLOCK, column * BLOCK, tall * BLOCK, (end - column) * BLOCK
+                    at, top, x = half * BLOCK, row * BLOCK, column * BLOCK
+                    high, n = min(tall * BLOCK, picture.shape[0] - top), min(end * BLOCK, width) - x
                     ax, ay = vectors[row, column, 0, 0], vectors[row, column, 0, 1]
-                    _predict(older, width, top, x, high, n, ax, ay, taps, peak, window, raw, one, trial, at)
+                    _predict(older, width, top, x, high, n, ax, ay, taps, peak, window, raw, spare, trial, at)
                     if used & LIST_1:
-                        _average(trial, ahead, at, x, high, n)
+                        _average(trial, at, x, ahead, at, x, high, n)
                     for other in range(half, half + tall):
                         for block in range(column, end):
                             tried[other, block] = True
@@ -438,9 +397,11 @@ def prediction_residual(
 ) -> np.ndarray:
     """See `reference.predict.prediction_residual`."""
     result = np.empty(shown[2:], np.uint8)
+    # Eight differences of 8 bits fit 16: the narrower the sum, the more of them fit a vector register.
+    sums = np.empty(lists.shape[1] * BLOCK + 64, np.uint16 if bit_depth == 8 else np.int32)
     later = picture if future is None else future
     _residual(
         picture, past[0], past[-1], len(past), later, future is not None,
-        vectors, lists, shown, width, taps, bit_depth, result,
+        vectors, lists, shown, width, taps, bit_depth, sums, result,
     )  # fmt: skip
     return result

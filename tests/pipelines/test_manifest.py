@@ -1,0 +1,209 @@
+"""What inputs stand for: which clips a folder or a manifest gives, their ids, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from codecsieve.pipelines.manifest import ClipRequest, distinct, fingerprint, read_inputs
+from codecsieve.pipelines.manifest_file import ManifestError
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def listed(manifest: Path) -> list[tuple[str, str | None, float | None, float | None]]:
+    """Path relative to the manifest's folder, label, start, end of every clip."""
+    clips = read_inputs([manifest])
+    return [(os.path.relpath(clip.path, manifest.parent), clip.label, clip.start, clip.end) for clip in clips]
+
+
+# --- folders
+
+
+def test_a_folder_gives_its_videos_sorted_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a/z.MKV", "a/notes.txt", ".hidden.mp4", ".cache/c.mp4", "list.csv"):
+        write(tmp_path / name, name)
+    assert [os.path.relpath(clip.path, tmp_path) for clip in read_inputs([tmp_path])] == ["b.mp4", "a/z.MKV"]
+
+
+def test_a_folder_that_links_to_itself_gives_each_video_once(tmp_path: Path) -> None:
+    write(tmp_path / "in/a/one.mp4", "one")
+    (tmp_path / "in/a/loop").symlink_to(tmp_path / "in")
+    write(tmp_path / "elsewhere/two.mp4", "two")
+    (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere")
+    assert [Path(clip.path).name for clip in read_inputs([tmp_path / "in"])] == ["one.mp4", "two.mp4"]
+
+
+def test_a_link_that_leads_nowhere_is_a_clip_that_will_fail(tmp_path: Path) -> None:
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (clip,) = read_inputs([tmp_path])
+    assert clip.fingerprint == ""
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no video in this folder"):
+        read_inputs([tmp_path])
+
+
+# --- manifests
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", "path,label\na.mp4,3\nsub/b c.mp4,cat\n"),
+        ("list.csv", "a.mp4,3\nsub/b c.mp4,cat\n"),
+        ("list.csv", "\ufeffLabel,PATH\r\n3,a.mp4\r\n\r\ncat,sub/b c.mp4\r\n"),
+        ("list.csv", '"a.mp4",3\n"sub/b c.mp4", "cat"\n'),
+        ("list.txt", "a.mp4 3\nsub/b c.mp4 cat\n"),
+        ("list.csv", "path label\na.mp4 3\nsub/b c.mp4 cat"),
+        ("list.tsv", "a.mp4\t3\nsub/b c.mp4\tcat\n"),
+    ],
+)
+def test_text_manifests_may_be_written_in_many_ways(tmp_path: Path, name: str, text: str) -> None:
+    manifest = write(tmp_path / name, text)
+    assert listed(manifest) == [("a.mp4", "3", None, None), ("sub/b c.mp4", "cat", None, None)]
+
+
+def test_times_may_be_blank_and_commas_quoted(tmp_path: Path) -> None:
+    manifest = write(
+        tmp_path / "list.csv", 'path,label,start,end,id\n"a, b.mp4",x,1.5,,one\nc.mp4,, ,7,two\n'
+    )
+    assert listed(manifest) == [("a, b.mp4", "x", 1.5, None), ("c.mp4", None, None, 7.0)]
+    assert [clip.id for clip in read_inputs([manifest])] == ["one", "two"]
+
+
+def test_a_list_of_paths_alone_needs_no_label(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "list.txt", "a.mp4\nwith space.mkv\n")
+    assert listed(manifest) == [("a.mp4", None, None, None), ("with space.mkv", None, None, None)]
+
+
+def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
+    columns = {
+        "path": ["a.mp4", "/b.mp4"],
+        "label": [3, None],
+        "start": [None, 2.5],
+        "__index_level_0__": [0, 1],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    first, second = read_inputs([tmp_path / "list.parquet"])
+    assert (first.path, first.label, first.start) == (str(tmp_path / "a.mp4"), "3", None)
+    assert (second.path, second.label, second.start) == ("/b.mp4", None, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("path,label\n", "names its columns but no clip"),
+        ("name,codec\na.mp4,h264\n", "line 1: no column 'path' among name, codec"),
+        ("path,lable\na.mp4,1\n", "line 1: unknown column 'lable'"),
+        ("path,path\na.mp4,1\n", "line 1: column 'path' comes twice"),
+        ("a.mp4,1\nb.mp4,1,2\n", "line 2: 3 columns, the first line has 2"),
+        ("a.mp4,1,0,1,x,more\n", "line 1: 6 columns"),
+        ("a.mp4,cat,train\n", r"line 1: start \('train'\) must be a number"),
+        ("path,start\na.mp4,1\n\nb.mp4,nan\n", r"line 4: start \('nan'\) must be a number"),
+        ("path,id\na.mp4,x\nb.mp4,x\n", r"line 3: id x is also that of .*line 2"),
+        ('path,label\n"a.mp4,1\n', "line 2: unexpected end of data"),
+        ("path,label\n,1\n", r"line 2: path \(''\) must name a file"),
+        (b"a.mp4,\xff\n", "is not UTF-8"),
+    ],
+)
+def test_a_manifest_that_breaks_a_rule_is_told_with_its_line(
+    tmp_path: Path, text: str | bytes, error: str
+) -> None:
+    manifest = write(tmp_path / "list.csv", text)
+    with pytest.raises(ManifestError, match=error) as caught:
+        read_inputs([manifest])
+    assert str(manifest) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_that_is_none_or_lacks_the_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"text\.parquet: cannot be read as Parquet"):
+        read_inputs([write(tmp_path / "text.parquet", "path,label")])
+    pq.write_table(pa.table({"file": ["a.mp4"]}), tmp_path / "other.parquet")
+    with pytest.raises(ManifestError, match=r"other\.parquet: no column 'path' among file"):
+        read_inputs([tmp_path / "other.parquet"])
+
+
+def test_a_missing_manifest_is_an_error_but_a_missing_video_is_a_clip(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such file"):
+        read_inputs([tmp_path / "list.csv"])
+    (clip,) = read_inputs([tmp_path / "gone.mp4"])
+    assert clip.id.startswith("path-")
+
+
+# --- ids
+
+
+def test_a_moved_file_keeps_its_id_and_a_range_has_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "one/a.mp4", "content")
+    write(tmp_path / "two/renamed.mkv", "content")
+    manifest = write(
+        tmp_path / "list.csv", "one/a.mp4,x,1,2.5\none/a.mp4,x,3,\none/a.mp4,x,,\ntwo/renamed.mkv,x,0,\n"
+    )
+    ranged, open_ended, whole, moved = (clip.id for clip in read_inputs([manifest]))
+    assert whole == moved == fingerprint(tmp_path / "one/a.mp4")[:16]
+    assert (ranged, open_ended) == (f"{whole}@1-2.5", f"{whole}@3-")
+
+
+def test_the_same_content_with_one_label_is_one_clip(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write(tmp_path / name, "content")
+    requests = read_inputs([tmp_path, tmp_path / "a.mp4"])
+    assert len(requests) == 3
+    assert [Path(clip.path).name for clip in distinct(requests)] == ["a.mp4"]
+
+
+def test_the_same_content_with_two_labels_is_two_clips_whatever_their_order(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "content")
+    one = read_inputs([write(tmp_path / "one.csv", "a.mp4,cat\na.mp4,dog\na.mp4,dog\n")])
+    other = read_inputs([write(tmp_path / "two.csv", "a.mp4,dog\na.mp4,cat\n")])
+    assert {clip.label: clip.id for clip in distinct(one)} == {clip.label: clip.id for clip in other}
+    assert len({clip.id for clip in one}) == 2
+
+
+def test_one_id_for_two_clips_is_refused_and_both_are_named() -> None:
+    one, two = ClipRequest("/a.mp4", "x", label="cat"), ClipRequest("/b.mp4", "x", label="dog")
+    with pytest.raises(
+        ManifestError, match=r"x stands for /a\.mp4 with label 'cat' and for /b\.mp4 with 'dog'"
+    ):
+        distinct([one, two])
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(0, 199), st.integers(1, 255))
+def test_any_changed_byte_of_a_small_file_changes_its_fingerprint(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, place: int, change: int
+) -> None:
+    folder = tmp_path_factory.mktemp("content")
+    changed = bytearray(content)
+    changed[place % len(content)] ^= change
+    assert fingerprint(write(folder / "a", content)) != fingerprint(write(folder / "b", bytes(changed)))
+
+
+def test_of_a_large_file_size_ends_and_middle_count(tmp_path: Path) -> None:
+    content = bytes(3 << 20)
+    prints = {
+        fingerprint(write(tmp_path / "a", content)),
+        fingerprint(write(tmp_path / "a", content + b"\0")),
+    }
+    for place in (0, len(content) - 1, len(content) // 5):
+        prints.add(fingerprint(write(tmp_path / "a", content[:place] + b"x" + content[place + 1 :])))
+    assert len(prints) == 5
+
+
+def test_what_has_no_content_has_no_fingerprint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "gone", write(tmp_path / "empty", "")):
+        assert fingerprint(path) == ""
