@@ -19,7 +19,7 @@ class OneLineError(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         """Fold the message into one line."""
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it once for all, but reads it here
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
 
 COLUMNS = ("path", "label", "start", "end", "id")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout
 from codecsieve.cache.index import column, join_parts, read_parts
 from codecsieve.cache.layout import Store

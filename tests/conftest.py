@@ -58,6 +58,7 @@ def write_video(
     with av.open(str(path), "w") as container:
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
         stream = container.add_stream(codec, rate=rate, options=quiet | (options or {}))
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1

@@ -256,36 +256,23 @@ def _difference(
 
 
 @njit(cache=True, nogil=True)
-def _same(vectors: np.ndarray, lists: np.ndarray, row: int, column: int, other_row: int, other_column: int) -> bool:
-    """Whether two blocks have the same motion."""
-    return (
-        lists[row, column] == lists[other_row, other_column]
-        and vectors[row, column, 0, 0] == vectors[other_row, other_column, 0, 0]
-        and vectors[row, column, 0, 1] == vectors[other_row, other_column, 0, 1]
-        and vectors[row, column, 1, 0] == vectors[other_row, other_column, 1, 0]
-        and vectors[row, column, 1, 1] == vectors[other_row, other_column, 1, 1]
-    )
-
-
-@njit(cache=True, nogil=True)
-def _find_strips(vectors: np.ndarray, lists: np.ndarray, row: int, strips: np.ndarray) -> int:
+def _find_strips(keys: np.ndarray, lists: np.ndarray, row: int, strips: np.ndarray) -> int:
     """Strips of equal motion in the two rows of blocks from `row` on: (row, first column, end, blocks high)."""
     columns = lists.shape[1]
     two = row + 1 < lists.shape[0]
+    lower = row + 1 if two else row
     count = 0
-    for half in range(2 if two else 1):
-        top = row + half
+    for top in range(row, lower + 1):
         column = 0
         while column < columns:
-            tall = two and _same(vectors, lists, row, column, row + 1, column)
+            key, used = keys[top, column], lists[top, column]
+            tall = two and keys[row, column] == keys[lower, column] and lists[row, column] == lists[lower, column]
             end = column + 1
-            while (
-                end < columns
-                and _same(vectors, lists, top, column, top, end)
-                and (two and _same(vectors, lists, row, end, row + 1, end)) == tall
-            ):
+            while end < columns and keys[top, end] == key and lists[top, end] == used:
+                if two and tall != (keys[row, end] == keys[lower, end] and lists[row, end] == lists[lower, end]):
+                    break
                 end += 1
-            if not (tall and half == 1):  # the lower half of a tall strip went with the upper
+            if not (tall and top == lower):  # the lower half of a tall strip went with the upper
                 strips[count, 0], strips[count, 1] = top, column
                 strips[count, 2], strips[count, 3] = end, 2 if tall else 1
                 count += 1
@@ -302,6 +289,7 @@ def _residual(
     future: np.ndarray,
     futures: int,
     vectors: np.ndarray,
+    keys: np.ndarray,
     lists: np.ndarray,
     shown: tuple[int, int, int, int],
     width: int,
@@ -328,7 +316,7 @@ def _residual(
     for pair in range(0, lists.shape[0], 2):
         y = pair * BLOCK
         rows = min(2 * BLOCK, picture.shape[0] - y)
-        count = _find_strips(vectors, lists, pair, strips)
+        count = _find_strips(keys, lists, pair, strips)
         for k in range(count):
             row, column, end, tall = strips[k, 0], strips[k, 1], strips[k, 2], strips[k, 3]
             used = lists[row, column] if futures else lists[row, column] & LIST_0
@@ -399,9 +387,11 @@ def prediction_residual(
     result = np.empty(shown[2:], np.uint8)
     # Eight differences of 8 bits fit 16: the narrower the sum, the more of them fit a vector register.
     sums = np.empty(lists.shape[1] * BLOCK + 64, np.uint16 if bit_depth == 8 else np.int32)
+    # A block's four numbers seen as one: equal motion is then one comparison.
+    keys = vectors.reshape(*lists.shape, 4).view(np.int64)[..., 0]
     later = picture if future is None else future
     _residual(
         picture, past[0], past[-1], len(past), later, future is not None,
-        vectors, lists, shown, width, taps, bit_depth, sums, result,
+        vectors, keys, lists, shown, width, taps, bit_depth, sums, result,
     )  # fmt: skip
     return result

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from codecsieve.pipelines.manifest import ClipRequest, distinct, fingerprint, read_inputs
-from codecsieve.pipelines.manifest_file import ManifestError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from codecsieve.pipelines.manifest import ClipRequest, distinct, fingerprint, read_inputs
+from codecsieve.pipelines.manifest_file import ManifestError
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -151,9 +152,11 @@ def test_a_moved_file_keeps_its_id_and_a_range_has_its_own(tmp_path: Path) -> No
     write(tmp_path / "one/a.mp4", "content")
     write(tmp_path / "two/renamed.mkv", "content")
     manifest = write(
-        tmp_path / "list.csv", "one/a.mp4,x,1,2.5\none/a.mp4,x,3,\none/a.mp4,x,,\ntwo/renamed.mkv,x,0,\n"
+        tmp_path / "list.csv", "one/a.mp4,,1,2.5\none/a.mp4,,3,\none/a.mp4,,,\ntwo/renamed.mkv,,0,\n"
     )
-    ranged, open_ended, whole, moved = (clip.id for clip in read_inputs([manifest]))
+    requests = read_inputs([manifest])
+    ranged, open_ended, whole, moved = (clip.id for clip in requests)
+    assert len(distinct(requests)) == 3
     assert whole == moved == fingerprint(tmp_path / "one/a.mp4")[:16]
     assert (ranged, open_ended) == (f"{whole}@1-2.5", f"{whole}@3-")
 

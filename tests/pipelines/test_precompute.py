@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import psutil
 import pytest
+
+import codecsieve.pipelines.precompute as module
 from codecsieve.cache import CacheError, open_cache
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.manifest import ClipRequest, read_inputs
@@ -171,8 +177,6 @@ def test_a_clip_that_takes_too_long_is_given_up(clip: Path, tmp_path: Path) -> N
 def test_a_defect_met_in_one_clip_fails_that_clip_only(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from codecsieve.pipelines import precompute as module
-
     real = module.sieve_clip
 
     def stumble(
@@ -273,8 +277,6 @@ def test_a_bad_input_is_one_line_that_names_the_file(
     assert error.startswith(f"{bad_folder / name}: ")
     assert "\n" not in error
     assert "internal error" not in error
-    import re
-
     assert re.search(says, error)
 
 
@@ -289,7 +291,8 @@ def test_every_real_video_gives_a_row_with_a_frame_to_it(shared: Path, tmp_path:
     summary = precompute(requests, tmp_path / "cache", SieveConfig(num_frames=8, k_keep=64), workers=1)
     assert summary.complete
     assert summary.made == len(requests) >= 20
-    assert min(open_cache(tmp_path / "cache").index["distinct_frames"].to_pylist()) >= 1
+    distinct_frames = [row["distinct_frames"] for row in open_cache(tmp_path / "cache").index.to_pylist()]
+    assert min(distinct_frames) >= 1
 
 
 # --- the cache as a whole
@@ -322,13 +325,13 @@ def test_repeats_are_counted_and_made_once(clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"label": "dog"}, {"fingerprint": "other"}, {"start": 0.5}])
 def test_a_clip_that_is_in_as_something_else_is_refused(
-    clip: Path, tmp_path: Path, change: dict[str, str | float]
+    clip: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    asked = {"path": str(clip), "id": "a", "label": "cat", "fingerprint": "content"}
-    precompute([ClipRequest(**asked)], tmp_path / "cache", SMALL, workers=0)
+    request = ClipRequest(str(clip), "a", label="cat", fingerprint="content")
+    precompute([request], tmp_path / "cache", SMALL, workers=0)
     ((name, value),) = change.items()
     with pytest.raises(ManifestError, match=rf"clip a \(.*clip\.mp4\) is in the cache with {name} .*{value}"):
-        precompute([ClipRequest(**(asked | change))], tmp_path / "cache", SMALL, workers=0)
+        precompute([dataclasses.replace(request, **change)], tmp_path / "cache", SMALL, workers=0)
 
 
 def test_a_cache_of_another_config_is_refused(clip: Path, tmp_path: Path) -> None:
@@ -351,8 +354,6 @@ def test_no_clips_and_options_out_of_range_are_refused(clip: Path, tmp_path: Pat
 def test_little_room_is_told_before_the_work_begins(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import shutil
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
     assert "0.0 GB are free" in caplog.text

@@ -10,10 +10,11 @@ from contextlib import closing
 
 import psutil
 import pytest
+
 from codecsieve.pipelines.workers import Lost, WorkerError, available_cores, run_jobs
 
 
-def act(job: str) -> str | bytes:
+def act(job: str) -> object:
     """What a job asks for."""
     match job:
         case "hang":
@@ -23,10 +24,16 @@ def act(job: str) -> str | bytes:
         case "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "killed in mid-answer":
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            time.sleep(0.049)
-            return bytes(512 << 20)
+            return bytes(128 << 20), DiesWhenSent()
     return job.upper()
+
+
+class DiesWhenSent:
+    """Kills its process a little after it was pickled, while the large answer it is part of is on its way."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return DiesWhenSent, ()
 
 
 class StartsNoWorker:

@@ -1,0 +1,43 @@
+# Two commands do everything, set-up included, on a machine with python3 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= auto
+
+.PHONY: demo test lint types pytest install bench clean
+
+demo: install
+	$(BIN)/codecsieve demo --out demo
+
+test: lint types pytest
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Types are checked on the wheel that users get, not on the folders that it is made of.
+types: install
+	rm -rf build/wheel build/typed
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed build/wheel/*.whl
+	MYPYPATH=build/typed $(BIN)/mypy -p codecsieve
+
+pytest: install
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
+
+bench: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/length.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/cache.py
+
+clean:
+	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage
