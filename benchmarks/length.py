@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import click
-from common import carried_videos, loop_video, save, show
+from common import loop_video, save, show
 
+from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve import sieve_clip
 
 LENGTHS = {"1 minute": 60, "10 minutes": 600, "1 hour": 3600}

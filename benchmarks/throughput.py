@@ -28,10 +28,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import carried_videos, loop_video, save, show
+from common import loop_video, save, show
 
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
+from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve import sieve_clip
 
 PEER = "codec-video-prep==0.2.5"
@@ -68,7 +69,7 @@ def main(videos: tuple[Path, ...], rounds: int, copies: int, peer_home: Path) ->
 def make_videos(folder: Path) -> list[Path]:
     """Three clips of 15 s at 360p, H.264 with x264's default B-frames."""
     return [
-        loop_video(source, folder / f"{source.stem}_360p.mp4", 15, scale="640:360") for source in carried_videos()
+        loop_video(source, folder / f"{source.stem}_360p.mp4", 15, scale="640:360") for source in carried_videos()[:3]
     ]
 
 

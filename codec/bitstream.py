@@ -56,8 +56,8 @@ def bitstream_signals(
         if reference:
             recent = [*recent[1 - KEPT_REFERENCES :], picture]
             if picture.intra and codec == "h264" and picture.frame.key_frame:
-                # Nothing after an IDR picture in decoding order refers to what was before it.
-                recent = [picture, *[p for p in recent if p.decode_index > picture.decode_index]]
+                # What is shown after a keyframe refers to nothing that is shown before it, leading pictures included.
+                recent = [picture]
     for held in waiting:
         yield _signals(held, recent, None, taps, count)
 

@@ -17,6 +17,12 @@ from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
 
+LATE_MOTION = frozenset({"mpeg4", "mpeg2video", "mpeg1video"})
+"""Codecs whose FFmpeg decoders give a reference picture with its motion once the next one comes, but without it
+when they are emptied."""
+REPEATED = -1
+"""Decode index of a packet that is sent again only to bring out the picture before it."""
+
 
 def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> Iterator[Picture]:
     """Decode the wanted pictures and the reference pictures they need.
@@ -37,7 +43,8 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
     coded = (0, 0)
     shown = 0
     numbers: dict[int, tuple[int, bool]] = {}
-    for index, frame in _decode(decoder, plan_gops(source, wanted), numbers):
+    repeat_last = motion and source.facts.codec in LATE_MOTION
+    for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, repeat_last):
         if layout is None:
             layout = read_format(frame, source.facts.width, source.facts.height, sequence)
             coded = frame.height, frame.width
@@ -61,20 +68,31 @@ def _open_decoder(source: PacketSource, motion: bool, uncropped: bool) -> av.Vid
 
 
 def _decode(
-    decoder: av.VideoCodecContext, plans: Iterator[GopPlan], numbers: dict[int, tuple[int, bool]]
+    decoder: av.VideoCodecContext,
+    plans: Iterator[GopPlan],
+    numbers: dict[int, tuple[int, bool]],
+    repeat_last: bool,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames with their decode index; `numbers` gets the display index and droppable mark of all that is sent."""
     for plan in plans:
-        if not plan.continues and decoder.is_open:
-            yield from _send(decoder, None)
-            decoder.flush_buffers()
         for index, packet in plan.feed:
             offset = index - plan.gop.first
             numbers[index] = int(plan.gop.display[offset]), bool(plan.gop.droppable[offset])
             packet.pts = packet.dts = index
             yield from _send(decoder, packet)
-    if decoder.is_open:
-        yield from _send(decoder, None)
+        if plan.closes and decoder.is_open:
+            # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.
+            if repeat_last:
+                yield from _send(decoder, _repeat_last_reference(plan))
+            yield from _send(decoder, None)
+            decoder.flush_buffers()
+
+
+def _repeat_last_reference(plan: GopPlan) -> av.Packet:
+    """The last packet of a plan that others may refer to, marked so that its second picture is left out."""
+    packet = next(p for index, p in reversed(plan.feed) if not plan.gop.droppable[index - plan.gop.first])
+    packet.pts = packet.dts = REPEATED
+    return packet
 
 
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -86,5 +104,5 @@ def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[t
     except av.FFmpegError as error:
         raise VideoError(f"decoder failed ({error.strerror}); transcode the file") from error
     for frame in frames:
-        if frame.pts is not None:
+        if frame.pts is not None and frame.pts != REPEATED:
             yield frame.pts, frame

@@ -32,7 +32,7 @@ from codecsieve.codec.probe import VideoFacts, open_container, read_facts
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
 
-UNTIMED_CONTAINERS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
+UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 from codecsieve.codec.nal import SequenceParameters
 
@@ -87,7 +88,8 @@ class Picture:
 
     def motion_records(self) -> tuple[np.ndarray, ...] | None:
         """FFmpeg's motion vectors, one array a field of MOTION_FIELDS, or None where the picture has none."""
-        data = self.frame.side_data.get("MOTION_VECTORS")
+        # `frame.side_data` would make a reference cycle and keep the frame until the garbage collector runs.
+        data = SideDataContainer(self.frame).get("MOTION_VECTORS")
         if data is None:
             return None
         records = data.to_ndarray()

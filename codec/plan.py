@@ -36,8 +36,8 @@ class GopPlan:
     gop: Gop
     feed: list[tuple[int, av.Packet]]
     """Decode index and packet, in decode order."""
-    continues: bool
-    """True where the decoder must keep its reference pictures from the GOP before."""
+    closes: bool
+    """True where the next GOP to decode needs none of its pictures: the decoder is emptied after this one."""
 
 
 def sample_frames(
@@ -88,18 +88,15 @@ def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
     if not source.ordered:
         for index in range(source.gops):
             gop = source.read(index)
-            yield GopPlan(gop, list(enumerate(gop.packets, gop.first)), continues=index > 0)
+            yield GopPlan(gop, list(enumerate(gop.packets, gop.first)), closes=index == source.gops - 1)
         return
     by_gop: dict[int, set[int]] = {}
     for display in wanted.tolist():
         by_gop.setdefault(source.gop_of(display), set()).add(display)
-    before = -2
     whole = _needed_by_leading(source, by_gop)
     for index in sorted(by_gop.keys() | whole):
         gop = source.read(index)
-        continues = before == index - 1 and before in whole
-        yield GopPlan(gop, _feed(gop, by_gop.get(index, set()), index in whole), continues)
-        before = index
+        yield GopPlan(gop, _feed(gop, by_gop.get(index, set()), index in whole), closes=index not in whole)
 
 
 def _needed_by_leading(source: PacketSource, by_gop: dict[int, set[int]]) -> set[int]:

