@@ -24,9 +24,10 @@ import av
 import click
 import numpy as np
 from cache_chunk_codecs import CodecCost, compare_codecs
-from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from rich.console import Console
 from rich.table import Table
+
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 
 LAYOUT = Layout(num_frames=64, k_keep=2048, patch=14)
 SIDE = 224

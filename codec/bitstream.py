@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
@@ -69,15 +67,15 @@ def _signals(picture: Picture, recent: list[Picture], future: Picture | None, ta
         past = decoded[::-1][:count]  # list 0 of a B-picture: nearest in time first (H.264 8.2.4.2.3)
     else:
         past = sorted(decoded, key=lambda p: -p.decode_index)[:count]  # of a P-picture: last decoded first (8.2.4.2.1)
-    records = picture.motion_records()
-    if picture.intra or not (past or future) or records is None:
+    nearest = past or ([future] if future else [])
+    if picture.intra or not nearest:
         return SlotSignals.unpredicted(picture, *upright_size(picture))
-    rows, stride = picture.luma.shape
+    rows = picture.luma.shape[0]
     width = picture.frame.width
-    vectors, lists = block_motion(*records, -(-rows // BLOCK), -(-width // BLOCK))
+    vectors, lists = block_motion(*picture.motion_records(), -(-rows // BLOCK), -(-width // BLOCK))  # type: ignore[call-arg, arg-type]
     residual = prediction_residual(
         picture.luma,
-        tuple(p.luma for p in past) or (future.luma,),
+        tuple(p.luma for p in nearest),
         future.luma if future else None,
         vectors,
         lists,

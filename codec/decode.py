@@ -90,7 +90,8 @@ def _decode(
 
 def _repeat_last_reference(plan: GopPlan) -> av.Packet:
     """The last packet of a plan that others may refer to, marked so that its second picture is left out."""
-    packet = next(p for index, p in reversed(plan.feed) if not plan.gop.droppable[index - plan.gop.first])
+    references = (p for index, p in reversed(plan.feed) if not plan.gop.droppable[index - plan.gop.first])
+    packet = next(references, plan.feed[-1][1])
     packet.pts = packet.dts = REPEATED
     return packet
 

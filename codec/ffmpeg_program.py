@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
+
 from codecsieve.codec.errors import VideoError
 
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}

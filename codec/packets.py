@@ -160,7 +160,7 @@ class IndexedSource(PacketSource):
         self.cached: tuple[int, Gop] | None = None
         self.start_time = 0
         try:
-            self.start_time = min(packet.pts for packet in self.read(0).packets)
+            self.start_time = min(int(packet.pts or 0) for packet in self.read(0).packets)
         except VideoError as error:
             raise _NotIndexedError from error
         self.cached = None
@@ -272,7 +272,7 @@ def _make_gop(
 
 
 def _droppable(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> np.ndarray:
-    """bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
+    """Bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
     views = [memoryview(packet) for packet in packets]
     if facts.codec == "h264":
         size = nal_length_size(stream.codec_context.extradata)

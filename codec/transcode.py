@@ -27,6 +27,7 @@ import av
 import ffmpeg
 from av.stream import Discard
 from av.video.frame import PictureType
+
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.ffmpeg_program import (
     LOCAL_FILES_ONLY,

@@ -24,7 +24,8 @@ def warm_up() -> None:
         write_tiny_clip(path)
         for signals in ("bitstream", "search"):
             for mode in ("median", "similarity"):
-                sieve_clip(path, SieveConfig(num_frames=8, input_size=56, k_keep=16, signals=signals, mv_compensate=mode))
+                config = SieveConfig(num_frames=8, input_size=56, k_keep=16, signals=signals, mv_compensate=mode)
+                sieve_clip(path, config)
 
 
 def write_tiny_clip(path: Path) -> None:
@@ -33,6 +34,7 @@ def write_tiny_clip(path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25))
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for index in range(8):
             grey = np.ascontiguousarray(noise[index : index + 64, index : index + 64])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -53,18 +54,32 @@ def write_video(
     rate: int = 25,
     pixel_format: str = "yuv420p",
     seed: int = 0,
+    pictures: list[NDArray[np.uint8]] | None = None,
+    times: list[int] | None = None,
+    colour: tuple[int, int] | None = None,
 ) -> Path:
-    """Encode `draw_frames` to `path`, whose suffix says the container; size is (width, height), even."""
+    """Encode `draw_frames` to `path`, whose suffix says the container; size is (width, height).
+
+    pictures: grey [height, width] or RGB [height, width, 3] instead of drawn ones. times: their milliseconds, for
+    a variable frame rate. colour: AVColorSpace and AVColorRange that the samples have and the file states.
+    """
+    drawn = draw_frames(frames, size, moving, seed) if pictures is None else pictures
+    base = Fraction(1, rate) if times is None else Fraction(1, 1000)
+    convert: dict[str, Any] = {"format": pixel_format}
     with av.open(str(path), "w") as container:
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
         stream = container.add_stream(codec, rate=rate, options=quiet | (options or {}))
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height = size
+        stream.height, stream.width = drawn[0].shape[:2]
         stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1
-        for number, luma in enumerate(draw_frames(frames, size, moving, seed)):
-            frame = av.VideoFrame.from_ndarray(luma, format="gray").reformat(format=pixel_format)
-            frame.pts, frame.time_base = number, Fraction(1, rate)
+        stream.codec_context.time_base = base
+        if colour:
+            stream.codec_context.colorspace, stream.codec_context.color_range = colour
+            convert |= {"dst_colorspace": colour[0], "dst_color_range": colour[1]}
+        for number, picture in enumerate(drawn):
+            layout = "gray" if picture.ndim == 2 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(picture, format=layout).reformat(**convert)
+            frame.pts, frame.time_base = number if times is None else times[number], base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -72,7 +87,7 @@ def write_video(
 
 @pytest.fixture(scope="session")
 def make_video() -> MakeVideo:
-    """`make_video(path, codec=, frames=, size=, options=, moving=, ...)`, see `write_video`."""
+    """`make_video(path, codec=, frames=, size=, options=, moving=, pictures=, ...)`, see `write_video`."""
     return write_video
 
 

@@ -1,14 +1,15 @@
 """From the motion and the residual of a slot to the scores of its patches: numba.
 
-Equal bit for bit to `codecsieve.kernels.reference.energy`, which defines and documents these functions. Each
-slot is read twice, for its histogram and for its energies; nothing as large as the picture is written.
+Equal bit for bit to `codecsieve.kernels.reference.energy`, which defines and documents these functions. What
+counts as 1.0 is measured over the whole picture; energies of pixels only where the patches are. Nothing as large
+as the picture is written.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, uintp
 
 from codecsieve.kernels.cpu.motion import length_at_rank, magnitude, remove_camera
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
@@ -43,6 +44,7 @@ _WEIGHT_HALF = np.int32(1 << (WEIGHT_BITS - 1))
 _WEIGHT_SHIFT = np.int32(WEIGHT_BITS)
 _CENTER_HALF = np.int32(1 << (CENTER_BITS - 1))
 _CENTER_SHIFT = np.int32(CENTER_BITS)
+_LANES = 1024
 _WEIGHTED, _MAX, _SUM = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum"))
 
 
@@ -75,15 +77,57 @@ def slot_scores(
     residual_counts: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]."""
-    counts = residual_histogram(residual) if residual_counts is None else residual_counts
+    check_fuse_mode(fuse)
+    if residual_counts is None:
+        limit = max(_level_at_rank(residual, percentile_rank(residual.size)), 1)
+    else:
+        limit = residual_limit(residual_counts)
     moved = motion_energy(magnitude(remove_camera(motion, mode)))
-    energy = cell_energy(moved, residual, residual_limit(counts), table, fuse, weights)
-    return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)
+    pool_y, pool_x = geometry.pool_y, geometry.pool_x
+    shown = (*_span(pool_y), *_span(pool_x))
+    energy = _cell_means(moved, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, shown)
+    return pool_scores(energy, pool_y, pool_x, geometry.patch)
+
+
+def _span(pool: Pooling) -> tuple[int, int]:
+    """The first cell of an axis that any patch covers, and the end of the last."""
+    return int(pool.first[0]), int(pool.first[-1]) + pool.weights.shape[1]
 
 
 def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Energy of motion: int32 [Hc, Wc] lengths in 1/4096 px -> int32 [Hc, Wc]."""
     return _relative(lengths, max(length_at_rank(lengths, percentile_rank(lengths.size)), 1))
+
+
+@njit(cache=True, nogil=True)
+def _level_at_rank(residual: npt.NDArray[np.uint8], rank: int) -> int:
+    """The residual at a 0-based rank of all, from its highest bit down: 8 counts are quicker than a histogram."""
+    pixels = np.ascontiguousarray(residual).reshape(residual.size)
+    level = 0
+    for bit in range(7, -1, -1):
+        if _count_below(pixels, np.uint8(level | 1 << bit)) <= rank:
+            level |= 1 << bit
+    return level
+
+
+@njit(cache=True, nogil=True)
+def _count_below(pixels: npt.NDArray[np.uint8], level: np.uint8) -> int:
+    """How many pixels are below a level, counted by 8 bits side by side for as long as they hold it."""
+    counts = np.empty(_LANES, np.uint8)
+    lanes = uintp(_LANES)
+    rows = len(pixels) // _LANES
+    total = 0
+    for begin in range(0, rows, 255):
+        counts[:] = 0
+        for row in range(begin, min(begin + 255, rows)):
+            start = uintp(row * _LANES)
+            for i in range(lanes):
+                counts[i] += np.uint8(pixels[start + i] < level)
+        for count in counts:
+            total += count
+    for i in range(uintp(rows * _LANES), uintp(len(pixels))):
+        total += pixels[i] < level
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -114,9 +158,8 @@ def cell_energy(
 ) -> npt.NDArray[np.int32]:
     """Mean over each cell's pixels of the fused, lifted and clipped energy: int32 [Hc, Wc]."""
     check_fuse_mode(fuse)
-    w_mv, w_res = weights
-    mode = FUSE_MODES.index(fuse)
-    return _cell_means(motion, residual, np.uint8(limit), table, mode, np.int32(w_mv), np.int32(w_res))
+    everywhere = (0, motion.shape[0], 0, motion.shape[1])
+    return _cell_means(motion, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, everywhere)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -133,7 +176,7 @@ def _relative(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int3
 
 # Below, every intermediate fits 32 bits and is kept there, so that the loops vectorise: `ENERGY_ONE <<
 # SCALE_BITS`, `ENERGY_ONE << WEIGHT_BITS`, and `ENERGY_ONE` times the largest lift are each below 2^31 with
-# their rounding.
+# their rounding. Offsets are unsigned for the same reason.
 
 
 @njit(cache=True, nogil=True)
@@ -143,37 +186,64 @@ def _cell_means(
     limit: np.uint8,
     table: npt.NDArray[np.int32],
     fuse: int,
-    w_mv: np.int32,
-    w_res: np.int32,
+    w_mv: int,
+    w_res: int,
+    shown: tuple[int, int, int, int],
 ) -> npt.NDArray[np.int32]:
+    """`cell_energy` of the rows and columns of cells that are shown (begin and end of each); 0 elsewhere."""
     height, width = residual.shape
-    cells_height, cells_width = motion.shape
-    means = np.empty((cells_height, cells_width), np.int32)
+    row_begin, row_end, begin, end = shown
+    means = np.zeros(motion.shape, np.int32)
     scale = np.int32((ENERGY_ONE << SCALE_BITS) // limit)
+    start, pixels = uintp(begin * CELL), uintp(min(end * CELL, width) - begin * CELL)
     # A row of cells spread over its pixels; the sums of its columns of pixels; and a row of pixels.
-    e_mv = np.empty(cells_width * CELL, np.int32)
-    lift = np.empty(cells_width * CELL, np.int32)
-    sums = np.empty(cells_width * CELL, np.int32)
-    energy = np.zeros(cells_width * CELL, np.int32)
-    for row in range(cells_height):
-        for x in range(cells_width * CELL):
-            e_mv[x] = motion[row, x // CELL]
-            lift[x] = table[row, x // CELL]
+    e_mv = np.empty((end - begin) * CELL, np.int32)
+    lift = np.empty((end - begin) * CELL, np.int32)
+    sums = np.empty((end - begin) * CELL, np.int32)
+    energy = np.zeros((end - begin) * CELL, np.int32)
+    for row in range(row_begin, row_end):
+        _spread(motion, row, begin, e_mv)
+        _spread(table, row, begin, lift)
         sums[:] = 0
         rows = min(CELL, height - row * CELL)
         for y in range(row * CELL, row * CELL + rows):
-            for x in range(width):
-                level = np.int32(min(residual[y, x], limit))
-                energy[x] = np.int32(np.int32(level * scale + _SCALE_HALF) >> _SCALE_SHIFT)
-            _fuse_row(energy, e_mv, fuse, w_mv, w_res)
-            for x in range(width):
-                lifted = np.int32(np.int32(energy[x] * lift[x] + _CENTER_HALF) >> _CENTER_SHIFT)
+            for x in range(pixels):
+                level = np.int32(min(residual[y, start + x], limit))
+                energy[x] = np.int32(np.int32(level * scale) + _SCALE_HALF) >> _SCALE_SHIFT
+            _fuse_row(energy, e_mv, fuse, np.int32(w_mv), np.int32(w_res))
+            for x in range(pixels):
+                lifted = np.int32(np.int32(energy[x] * lift[x]) + _CENTER_HALF) >> _CENTER_SHIFT
                 sums[x] += min(lifted, _ONE)
-        for column in range(cells_width):
-            x = column * CELL
-            pixels = rows * min(CELL, width - x)
-            means[row, column] = (sums[x] + sums[x + 1] + sums[x + 2] + sums[x + 3] + pixels // 2) // pixels
+        _mean_row(sums, rows, pixels, means, row, begin)
     return means
+
+
+@njit(cache=True, nogil=True)
+def _spread(cells: npt.NDArray[np.int32], row: int, begin: int, pixels: npt.NDArray[np.int32]) -> None:
+    """Give every pixel of a row of cells its cell's value."""
+    for column in range(uintp(len(pixels) // CELL)):
+        value = cells[row, uintp(begin) + column]
+        for i in range(uintp(CELL)):
+            pixels[column * uintp(CELL) + i] = value
+
+
+@njit(cache=True, nogil=True)
+def _mean_row(
+    sums: npt.NDArray[np.int32], rows: int, width: int, means: npt.NDArray[np.int32], row: int, begin: int
+) -> None:
+    """Means of a row of cells from its sums by column of pixels; only cells of 16 pixels need no division."""
+    whole = width // CELL if rows == CELL else 0
+    for column in range(uintp(whole)):
+        x = column * uintp(CELL)
+        total = np.int32(sums[x] + sums[x + uintp(1)]) + np.int32(sums[x + uintp(2)] + sums[x + uintp(3)])
+        means[row, uintp(begin) + column] = np.int32(total + CELL * CELL // 2) // (CELL * CELL)
+    for column in range(whole, len(sums) // CELL):
+        x = column * CELL
+        pixels = rows * min(CELL, np.int64(width) - x)
+        total = 0
+        for i in range(min(CELL, np.int64(width) - x)):
+            total += sums[x + i]
+        means[row, begin + column] = (total + pixels // 2) // pixels
 
 
 @njit(cache=True, nogil=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import int32, njit, uintp
 
 from codecsieve.kernels.camera import (
     CAMERA_BITS,
@@ -77,11 +77,18 @@ def subtract_camera(motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]
         y = 2 * row - (height - 1)
         start_x = camera[0, 0] + camera[0, 2] * y + half - camera[0, 1] * (width - 1)
         start_y = camera[1, 0] + camera[1, 2] * y + half - camera[1, 1] * (width - 1)
-        for column in range(width):
-            moved_x = (start_x + 2 * camera[0, 1] * column) >> CAMERA_BITS
-            moved_y = (start_y + 2 * camera[1, 1] * column) >> CAMERA_BITS
-            vectors[row, column, 0] = VECTOR_UNITS * np.int64(motion[row, column, 0]) - moved_x
-            vectors[row, column, 1] = VECTOR_UNITS * np.int64(motion[row, column, 1]) - moved_y
+        if camera[0, 1] == 0 and camera[1, 1] == 0:
+            # The same all along the row, as it always is of a camera that was not fitted.
+            still_x, still_y = int32(start_x >> CAMERA_BITS), int32(start_y >> CAMERA_BITS)
+            for column in range(uintp(width)):
+                vectors[row, column, 0] = int32(VECTOR_UNITS * int32(motion[row, column, 0])) - still_x
+                vectors[row, column, 1] = int32(VECTOR_UNITS * int32(motion[row, column, 1])) - still_y
+        else:
+            for column in range(width):
+                moved_x = (start_x + 2 * camera[0, 1] * column) >> CAMERA_BITS
+                moved_y = (start_y + 2 * camera[1, 1] * column) >> CAMERA_BITS
+                vectors[row, column, 0] = VECTOR_UNITS * np.int64(motion[row, column, 0]) - moved_x
+                vectors[row, column, 1] = VECTOR_UNITS * np.int64(motion[row, column, 1]) - moved_y
     return vectors
 
 
@@ -150,22 +157,43 @@ def _mean(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _median(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
-    """The lower median of each component, by counting over the range that both span."""
+    """The lower median of each component."""
     height, width = motion.shape[:2]
-    low, high = motion[0, 0, 0], motion[0, 0, 0]
+    x, y = np.empty((height, width), np.int16), np.empty((height, width), np.int16)
     for row in range(height):
-        for column in range(width):
-            low = min(low, motion[row, column, 0], motion[row, column, 1])
-            high = max(high, motion[row, column, 0], motion[row, column, 1])
-    counts = np.zeros((2, np.int64(high) - low + 1), np.int32)
-    for row in range(height):
-        for column in range(width):
-            counts[0, np.int64(motion[row, column, 0]) - low] += 1
-            counts[1, np.int64(motion[row, column, 1]) - low] += 1
+        for column in range(uintp(width)):
+            x[row, column] = motion[row, column, 0]
+            y[row, column] = motion[row, column, 1]
     rank = (height * width - 1) // 2
-    x, _ = _bin_at_rank(counts[0], rank)
-    y, _ = _bin_at_rank(counts[1], rank)
-    return VECTOR_UNITS * (x + low), VECTOR_UNITS * (y + low)
+    return VECTOR_UNITS * _value_at_rank(x, rank), VECTOR_UNITS * _value_at_rank(y, rank)
+
+
+@njit(cache=True, nogil=True)
+def _value_at_rank(values: npt.NDArray[np.int16], rank: int) -> int:
+    """The value at a 0-based rank of all, found bit by bit over the range that they span."""
+    low, high = values[0, 0], values[0, 0]
+    for row in range(values.shape[0]):
+        for column in range(uintp(values.shape[1])):
+            low, high = min(low, values[row, column]), max(high, values[row, column])
+    found, bit = np.int64(low), 1 << 15
+    while bit:
+        if found + bit <= high and _count_below(values, np.int16(found + bit)) <= rank:
+            found += bit
+        bit >>= 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _count_below(values: npt.NDArray[np.int16], limit: np.int16) -> int:
+    """How many values are below a limit: by rows of at most 32767, so that 16 bits are enough to count in."""
+    total = 0
+    for row in range(values.shape[0]):
+        for begin in range(0, values.shape[1], 32767):
+            count = np.int16(0)
+            for column in range(uintp(begin), uintp(min(begin + 32767, values.shape[1]))):
+                count = np.int16(count + np.int16(values[row, column] < limit))
+            total += count
+    return total
 
 
 @njit(cache=True, nogil=True)

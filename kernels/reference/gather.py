@@ -11,7 +11,9 @@ import numpy as np
 from codecsieve.kernels.resample import COLOUR_BITS, FRACTION_BITS, TAP_BITS, ColourMatrix, Taps
 
 
-def resize_patch(plane: np.ndarray, rows: Taps, columns: Taps, at: tuple[int, int], patch: int, depth: int) -> np.ndarray:
+def resize_patch(
+    plane: np.ndarray, rows: Taps, columns: Taps, at: tuple[int, int], patch: int, depth: int
+) -> np.ndarray:
     """One plane of one patch at model resolution: int64 [patch, patch], 8-bit scale with FRACTION_BITS fraction bits.
 
     Columns of samples are weighed first, then rows of the result.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
 from codecsieve.cache.index import read_parts
 

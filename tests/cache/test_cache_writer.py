@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from cache_cases import CONFIG, LAYOUT, array_files, fill, make_clip, make_record, names, same_cache
+
 from codecsieve.cache import CacheError, CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
 
 

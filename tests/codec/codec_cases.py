@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.ffmpeg_program import find_ffmpeg
@@ -69,40 +70,6 @@ def run_ffmpeg(target: Path, *arguments: str | Path) -> Path:
         pytest.skip(str(error))
     subprocess.run([program, "-v", "error", "-y", *map(str, arguments), str(target)], check=True)
     return target
-
-
-def encode_pictures(
-    path: Path,
-    pictures: list[np.ndarray],
-    codec: str = "libx264",
-    pixel_format: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    source_format: str = "gray",
-    timestamps: list[int] | None = None,
-    colour: tuple[int, int] | None = None,
-) -> Path:
-    """Encode arrays (uint8 [height, width], or with 3 channels as `source_format` says) at 25 frames a second.
-
-    timestamps: in 1/1000 s. colour: AVColorSpace and AVColorRange that the file states and its samples have.
-    """
-    base = Fraction(1, 25) if timestamps is None else Fraction(1, 1000)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = pixel_format
-        stream.codec_context.thread_count = 1
-        stream.codec_context.time_base = base
-        convert = {"format": pixel_format}
-        if colour:
-            stream.codec_context.colorspace, stream.codec_context.color_range = colour
-            convert |= {"dst_colorspace": colour[0], "dst_color_range": colour[1]}
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format=source_format).reformat(**convert)
-            frame.pts = number if timestamps is None else timestamps[number]
-            frame.time_base = base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def natural_pictures(count: int, width: int, height: int, pixel_format: str = "yuv420p") -> list[av.VideoFrame]:

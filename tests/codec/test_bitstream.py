@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_cases import OPEN_GOP, PLAIN, encode_frames, encode_pictures, natural_pictures, zero_blocks
+from codec_cases import OPEN_GOP, PLAIN, encode_frames, natural_pictures, zero_blocks
+
 from codecsieve.codec.clip import ClipSignals, read_clip
 
 MANY = {"bf": "3", "refs": "4", "x264-params": "no-deblock=1:weightp=2:weightb=1"}
@@ -67,7 +68,7 @@ def test_motion_of_a_pan_is_the_pan(tmp_path: Path, make_video, codec: str) -> N
 def test_motion_of_a_pan_down_has_its_sign(tmp_path: Path, make_video) -> None:
     ground = np.random.default_rng(1).integers(40, 200, (160, 24), np.uint8).repeat(4, 0).repeat(4, 1)
     pictures = [np.ascontiguousarray(ground[100 - 3 * n : 196 - 3 * n]) for n in range(10)]
-    clip = read_clip(encode_pictures(tmp_path / "down.mp4", pictures, options=PLAIN), num_frames=10)
+    clip = read_clip(make_video(tmp_path / "down.mp4", pictures=pictures, options=PLAIN), num_frames=10)
     assert np.median(clip.motion[1:, 4:-4, 4:-4].reshape(-1, 2), axis=0).tolist() == [0, -12]
 
 
@@ -81,11 +82,11 @@ def test_b_pictures_keep_the_motion_to_their_list_0_reference(tmp_path: Path, ma
     assert (medians[:, 1] == 0).all()
 
 
-def test_a_cut_disturbs_no_other_frame(tmp_path: Path) -> None:
+def test_a_cut_disturbs_no_other_frame(tmp_path: Path, make_video) -> None:
     random = np.random.default_rng(0)
     scenes = [random.integers(20, 230, (24, 60), np.uint8).repeat(4, 0).repeat(4, 1) for _ in range(2)]
     pictures = [np.ascontiguousarray(scenes[n >= 8][:, 60 - 2 * n : 188 - 2 * n]) for n in range(16)]
-    clip = read_clip(encode_pictures(tmp_path / "cut.mp4", pictures, options=PLAIN | {"g": "50"}), num_frames=16)
+    clip = read_clip(make_video(tmp_path / "cut.mp4", pictures=pictures, options=PLAIN | {"g": "50"}), num_frames=16)
     pan = [n for n in range(1, 16) if n != 8]
     medians = np.median(clip.motion[pan][:, 4:-4, 8:-4].reshape(len(pan), -1, 2), axis=1)
     assert medians.tolist() == [[-8, 0]] * len(pan)

@@ -12,9 +12,9 @@ from codec_cases import (
     OPEN_GOP,
     decode_all,
     decode_wanted,
-    encode_pictures,
     run_ffmpeg,
 )
+
 from codecsieve.codec import packets
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.packets import open_source
@@ -86,11 +86,11 @@ def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path, make_vid
     assert_same_pixels(path, [[0], [5], [0, 20], list(range(shown))])
 
 
-def test_variable_frame_rate(tmp_path: Path) -> None:
+def test_variable_frame_rate(tmp_path: Path, make_video) -> None:
     random = np.random.default_rng(0)
     pictures = list(random.integers(0, 256, (20, 48, 64), np.uint8))
     times = np.cumsum(random.integers(5, 400, 20)).tolist()
-    path = encode_pictures(tmp_path / "clip.mp4", pictures, options={"g": "5", "bf": "2"}, timestamps=times)
+    path = make_video(tmp_path / "clip.mp4", pictures=pictures, options={"g": "5", "bf": "2"}, times=times)
     assert_same_pixels(path, [[0], [19], [3, 17], list(range(20))])
 
 

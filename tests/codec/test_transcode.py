@@ -15,6 +15,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.transcode import (
     TranscodeJob,

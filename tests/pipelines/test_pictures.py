@@ -8,8 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from codecsieve.pipelines.pictures import SievedClip, draw_animation, draw_rows, save_picture
 from PIL import Image
+
+from codecsieve.pipelines.pictures import SievedClip, draw_animation, draw_rows, save_picture
 
 SLOTS, GRID = 12, 4
 
