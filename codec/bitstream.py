@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
@@ -70,9 +72,13 @@ def _signals(picture: Picture, recent: list[Picture], future: Picture | None, ta
     nearest = past or ([future] if future else [])
     if picture.intra or not nearest:
         return SlotSignals.unpredicted(picture, *upright_size(picture))
-    rows = picture.luma.shape[0]
     width = picture.frame.width
-    vectors, lists = block_motion(*picture.motion_records(), -(-rows // BLOCK), -(-width // BLOCK))  # type: ignore[call-arg, arg-type]
+    grid = -(-picture.luma.shape[0] // BLOCK), -(-width // BLOCK)
+    records = picture.motion_records()
+    if records is None:
+        vectors, lists = np.zeros((*grid, 2, 2), np.int16), np.zeros(grid, np.uint8)
+    else:
+        vectors, lists = block_motion(*records, *grid)  # type: ignore[call-arg, arg-type]
     residual = prediction_residual(
         picture.luma,
         tuple(p.luma for p in nearest),

@@ -16,16 +16,6 @@ from av.sidedata.sidedata import SideDataContainer
 from codecsieve.codec.nal import SequenceParameters
 
 MOTION_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
-NO_MOTION = np.zeros(
-    0,
-    {
-        "names": MOTION_FIELDS,
-        "formats": ["<i4", "u1", "u1", "<i2", "<i2", "<i4", "<i4", "<u2"],
-        "offsets": [0, 4, 5, 10, 12, 24, 28, 32],
-        "itemsize": 40,
-    },
-)
-"""No AVMotionVector, laid out as FFmpeg lays them out."""
 INTRA_TYPES = frozenset({1, 5, 7})
 """AVPictureType of pictures without prediction: I, SI, BI."""
 FULL_RANGE = 2
@@ -96,11 +86,13 @@ class Picture:
         """Luma as coded: uint8 or uint16 [rows, stride]."""
         return self.planes[0]
 
-    def motion_records(self) -> tuple[np.ndarray, ...]:
-        """FFmpeg's motion vectors, one array a field of MOTION_FIELDS; empty ones where all blocks are intra."""
+    def motion_records(self) -> tuple[np.ndarray, ...] | None:
+        """FFmpeg's motion vectors, one array a field of MOTION_FIELDS; None where all blocks are intra."""
         # `frame.side_data` would make a reference cycle and keep the frame until the garbage collector runs.
         data = SideDataContainer(self.frame).get("MOTION_VECTORS")  # type: ignore[call-arg]
-        records = NO_MOTION if data is None else data.to_ndarray()
+        if data is None:
+            return None
+        records = data.to_ndarray()
         return tuple(records[name] for name in MOTION_FIELDS)
 
 
