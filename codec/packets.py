@@ -157,24 +157,27 @@ class IndexedSource(PacketSource):
         self.shown = shown[self.starts]
         self.demuxer: Iterator[av.Packet] = iter(())
         self.next_index = -1
-        self.cached: tuple[int, Gop] | None = None
-        self.start_time = 0
         try:
-            self.start_time = min(int(packet.pts or 0) for packet in self.read(0).packets)
+            packets = self._read_timed(0)
         except VideoError as error:
             raise _NotIndexedError from error
-        self.cached = None
+        self.start_time = min(int(packet.pts or 0) for packet in packets)
+        self.cached = 0, self._number(0, packets)
 
     def read(self, gop: int) -> Gop:
-        if self.cached and self.cached[0] == gop:
-            return self.cached[1]
-        first, last = int(self.starts[gop]), int(self.starts[gop + 1])
-        packets = list(self._packets(first, last))
+        if self.cached[0] != gop:
+            self.cached = gop, self._number(gop, self._read_timed(gop))
+        return self.cached[1]
+
+    def _number(self, gop: int, packets: list[av.Packet]) -> Gop:
+        first, shown = int(self.starts[gop]), int(self.shown[gop])
+        return _make_gop(self.facts, self.stream, first, shown, packets, self.start_time)
+
+    def _read_timed(self, gop: int) -> list[av.Packet]:
+        packets = list(self._packets(int(self.starts[gop]), int(self.starts[gop + 1])))
         if any(packet.pts is None for packet in packets):
             raise VideoError(f"{self.facts.path}: packets without timestamps; remux it (ffmpeg -c copy)")
-        result = _make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
-        self.cached = gop, result
-        return result
+        return packets
 
     def _packets(self, first: int, last: int) -> Iterator[av.Packet]:
         if self.next_index != first:
@@ -214,8 +217,13 @@ class ScannedSource(PacketSource):
         if not pts:
             raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
+        self.second = container
         self.reader: Iterator[av.Packet] = iter(())
         self.read_to = -1
+
+    def close(self) -> None:
+        super().close()
+        self.second.close()
 
     def _number(self, pts: list[int | None], keyframe: np.ndarray, discard: np.ndarray) -> None:
         keyframe[0] = True
@@ -239,9 +247,11 @@ class ScannedSource(PacketSource):
 
     def _reread(self, first: int, last: int) -> list[av.Packet]:
         if not 0 <= self.read_to <= first:
-            self.container.close()
-            self.container = open_container(self.facts.path)
-            self.reader, self.read_to = _read_packets(self.container), 0
+            # A container of its own: opening the first one anew would take the decoder's pictures with it.
+            if self.second is not self.container:
+                self.second.close()
+            self.second = open_container(self.facts.path)
+            self.reader, self.read_to = _read_packets(self.second), 0
         for _ in range(first - self.read_to):
             next(self.reader)
         self.read_to = last

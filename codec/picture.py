@@ -18,10 +18,12 @@ from codecsieve.codec.nal import SequenceParameters
 MOTION_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 INTRA_TYPES = frozenset({1, 5, 7})
 """AVPictureType of pictures without prediction: I, SI, BI."""
-FULL_RANGE = 2
-"""AVCOL_RANGE_JPEG."""
+LIMITED_RANGE, FULL_RANGE = 1, 2
+"""AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG."""
 MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020", 4: "fcc", 7: "smpte240m"}
-"""AVColorSpace -> name of the matrix in `kernels.colour`."""
+"""AVColorSpace -> name of the matrix in `kernels.resample`."""
+COLOUR_SPACES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
+"""Name of the matrix -> AVColorSpace."""
 
 
 @dataclass(frozen=True)
@@ -149,4 +151,10 @@ def fit_format(frame: av.VideoFrame, layout: PictureFormat, coded: tuple[int, in
     """Convert a frame whose size or format is not the stream's first (height, width); others pass untouched."""
     if frame.format.name == layout.pixel_format and (frame.height, frame.width) == coded:
         return frame
-    return frame.reformat(width=coded[1], height=coded[0], format=layout.pixel_format)
+    return frame.reformat(
+        width=coded[1],
+        height=coded[0],
+        format=layout.pixel_format,
+        dst_colorspace=COLOUR_SPACES[layout.matrix],
+        dst_color_range=FULL_RANGE if layout.full_range else LIMITED_RANGE,
+    )

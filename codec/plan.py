@@ -93,21 +93,23 @@ def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
     by_gop: dict[int, set[int]] = {}
     for display in wanted.tolist():
         by_gop.setdefault(source.gop_of(display), set()).add(display)
-    whole = _needed_by_leading(source, by_gop)
-    for index in sorted(by_gop.keys() | whole):
-        gop = source.read(index)
-        yield GopPlan(gop, _feed(gop, by_gop.get(index, set()), index in whole), closes=index not in whole)
-
-
-def _needed_by_leading(source: PacketSource, by_gop: dict[int, set[int]]) -> set[int]:
-    """GOPs whose reference pictures the wanted leading pictures of the next GOP may use."""
-    whole = set()
-    for index, wanted in by_gop.items():
-        if index > 0:
+    # Each GOP is read once, but for the rare one whose GOP before must be read back. While the decoder holds
+    # pictures that are still needed, reading only goes on from where it was: to seek would empty the decoder.
+    following: Gop | None = None
+    for index in sorted(by_gop):
+        gop = following or source.read(index)
+        if index > 0 and index - 1 not in by_gop and _needs_gop_before(gop, by_gop[index]):
+            before = source.read(index - 1)
+            yield GopPlan(before, _feed(before, set(), whole=True), closes=False)
             gop = source.read(index)
-            if gop.leading and min(wanted) < gop.display[0]:
-                whole.add(index - 1)
-    return whole
+        following = source.read(index + 1) if index + 1 in by_gop else None
+        whole = following is not None and _needs_gop_before(following, by_gop[index + 1])
+        yield GopPlan(gop, _feed(gop, by_gop[index], whole), closes=not whole)
+
+
+def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
+    """True where a leading picture is wanted: it may refer to pictures of the GOP before."""
+    return gop.leading and min(wanted) < gop.display[0]
 
 
 def _feed(gop: Gop, wanted: set[int], whole: bool) -> list[tuple[int, av.Packet]]:

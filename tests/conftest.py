@@ -111,7 +111,5 @@ def shared() -> Path:
     """The folder of real videos and golden cases beside the repository; the test is skipped without it."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip(
-            f"{folder} is absent: it holds real videos and golden cases that are not in the repository"
-        )
+        pytest.skip(f"{folder} is absent: it holds real videos and golden cases that are not in the repository")
     return folder

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, uintp
 
-from codecsieve.kernels.cpu.motion import length_at_rank, magnitude, remove_camera
+from codecsieve.kernels.cpu.motion import estimate_camera, length_at_rank, lengths_without_camera
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
 from codecsieve.kernels.reference.energy import (
     ENERGY_BITS,
@@ -82,7 +82,7 @@ def slot_scores(
         limit = max(_level_at_rank(residual, percentile_rank(residual.size)), 1)
     else:
         limit = residual_limit(residual_counts)
-    moved = motion_energy(magnitude(remove_camera(motion, mode)))
+    moved = motion_energy(lengths_without_camera(motion, estimate_camera(motion, mode)))
     pool_y, pool_x = geometry.pool_y, geometry.pool_x
     shown = (*_span(pool_y), *_span(pool_x))
     energy = _cell_means(moved, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, shown)

@@ -72,24 +72,27 @@ def subtract_camera(motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]
     """Motion less a camera's: int16 [Hc, Wc, 2] quarter-pel, int64 [2, 3] -> int32 [Hc, Wc, 2] 1/4096 px."""
     height, width = motion.shape[:2]
     vectors = np.empty((height, width, 2), np.int32)
-    half = 1 << (CAMERA_BITS - 1)
+    moved = np.empty((2, width), np.int32)
     for row in range(height):
-        y = 2 * row - (height - 1)
-        start_x = camera[0, 0] + camera[0, 2] * y + half - camera[0, 1] * (width - 1)
-        start_y = camera[1, 0] + camera[1, 2] * y + half - camera[1, 1] * (width - 1)
-        if camera[0, 1] == 0 and camera[1, 1] == 0:
-            # The same all along the row, as it always is of a camera that was not fitted.
-            still_x, still_y = int32(start_x >> CAMERA_BITS), int32(start_y >> CAMERA_BITS)
-            for column in range(uintp(width)):
-                vectors[row, column, 0] = int32(VECTOR_UNITS * int32(motion[row, column, 0])) - still_x
-                vectors[row, column, 1] = int32(VECTOR_UNITS * int32(motion[row, column, 1])) - still_y
+        _move_row(camera, 2 * row - (height - 1), moved)
+        for column in range(uintp(width)):
+            vectors[row, column, 0] = VECTOR_UNITS * int32(motion[row, column, 0]) - moved[0, column]
+            vectors[row, column, 1] = VECTOR_UNITS * int32(motion[row, column, 1]) - moved[1, column]
+    return vectors
+
+
+@njit(cache=True, nogil=True)
+def _move_row(camera: npt.NDArray[np.int64], y: int, moved: npt.NDArray[np.int32]) -> None:
+    """What a camera moves a row of cells by, 1/4096 px: int32 [2, Wc], x then y."""
+    width = moved.shape[1]
+    for axis in range(2):
+        turn = 2 * camera[axis, 1]
+        start = camera[axis, 0] + camera[axis, 2] * y + (1 << (CAMERA_BITS - 1)) - camera[axis, 1] * (width - 1)
+        if turn == 0:
+            moved[axis] = start >> CAMERA_BITS
         else:
             for column in range(width):
-                moved_x = (start_x + 2 * camera[0, 1] * column) >> CAMERA_BITS
-                moved_y = (start_y + 2 * camera[1, 1] * column) >> CAMERA_BITS
-                vectors[row, column, 0] = VECTOR_UNITS * np.int64(motion[row, column, 0]) - moved_x
-                vectors[row, column, 1] = VECTOR_UNITS * np.int64(motion[row, column, 1]) - moved_y
-    return vectors
+                moved[axis, column] = (start + turn * column) >> CAMERA_BITS
 
 
 @njit(cache=True, nogil=True)
@@ -99,24 +102,50 @@ def magnitude(vectors: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     lengths = np.empty((height, width), np.int32)
     squares = np.empty(width, np.float64)
     for row in range(height):
-        # The sum of squares is not exact above 2^53, but there it is far above the top that it is clipped at.
-        for column in range(width):
-            x, y = np.float64(vectors[row, column, 0]), np.float64(vectors[row, column, 1])
-            squares[column] = min(x * x + y * y, np.float64(LENGTH_TOP) * LENGTH_TOP)
-        for column in range(width):
+        for column in range(uintp(width)):
+            squares[column] = _square(vectors[row, column, 0], vectors[row, column, 1])
+        for column in range(uintp(width)):
             lengths[row, column] = np.int32(np.sqrt(squares[column]))
     return lengths
 
 
 @njit(cache=True, nogil=True)
+def lengths_without_camera(
+    motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
+    """`magnitude` of `subtract_camera`, whose vectors are never written: int32 [Hc, Wc], 1/4096 px."""
+    height, width = motion.shape[:2]
+    lengths = np.empty((height, width), np.int32)
+    squares = np.empty(width, np.float64)
+    moved = np.empty((2, width), np.int32)
+    for row in range(height):
+        _move_row(camera, 2 * row - (height - 1), moved)
+        for column in range(uintp(width)):
+            x = int32(VECTOR_UNITS * int32(motion[row, column, 0]) - moved[0, column])
+            y = int32(VECTOR_UNITS * int32(motion[row, column, 1]) - moved[1, column])
+            squares[column] = _square(x, y)
+        for column in range(uintp(width)):
+            lengths[row, column] = np.int32(np.sqrt(squares[column]))
+    return lengths
+
+
+@njit(cache=True, nogil=True)
+def _square(x: np.int32, y: np.int32) -> np.float64:
+    """Square of a vector's length, clipped at that of the longest: not exact above 2^53, but far above that."""
+    return min(np.float64(x) * np.float64(x) + np.float64(y) * np.float64(y), np.float64(LENGTH_TOP) * LENGTH_TOP)
+
+
+@njit(cache=True, nogil=True)
 def length_at_rank(lengths: npt.NDArray[np.int32], rank: int) -> int:
     """The length at a 0-based rank of the sorted lengths, found by its high bits and then by its low ones."""
-    coarse = np.zeros(1 << COARSE_BITS, np.int32)
-    for length in lengths.flat:
-        coarse[length >> FINE_BITS] += 1
-    high, rank = _bin_at_rank(coarse, rank)
+    flat = np.ascontiguousarray(lengths).reshape(lengths.size)
+    # Neighbours are often equal: in counts of their own, one increment need not wait for the last.
+    coarse = np.zeros((4, 1 << COARSE_BITS), np.int32)
+    for i in range(uintp(len(flat))):
+        coarse[i & uintp(3), flat[i] >> FINE_BITS] += 1
+    high, rank = _bin_at_rank(coarse.sum(axis=0), rank)
     fine = np.zeros(1 << FINE_BITS, np.int32)
-    for length in lengths.flat:
+    for length in flat:
         if length >> FINE_BITS == high:
             fine[length & ((1 << FINE_BITS) - 1)] += 1
     low, _ = _bin_at_rank(fine, rank)
@@ -135,7 +164,7 @@ def _fit_camera(
     points = int(moments[0])
     if points < MIN_TRIM_POINTS:
         return first
-    errors = magnitude(subtract_camera(motion, first))
+    errors = lengths_without_camera(motion, first)
     limit = length_at_rank(errors[moving], trim_rank(points))
     second = solve_camera(camera_moments(motion, moving & (errors <= limit)), mode, height, width)
     return first if second is None else second
@@ -159,11 +188,12 @@ def _mean(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
 def _median(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
     """The lower median of each component."""
     height, width = motion.shape[:2]
-    x, y = np.empty((height, width), np.int16), np.empty((height, width), np.int16)
+    x, y = np.empty(height * width, np.int16), np.empty(height * width, np.int16)
     for row in range(height):
+        start = uintp(row * width)
         for column in range(uintp(width)):
-            x[row, column] = motion[row, column, 0]
-            y[row, column] = motion[row, column, 1]
+            x[start + column] = motion[row, column, 0]
+            y[start + column] = motion[row, column, 1]
     rank = (height * width - 1) // 2
     return VECTOR_UNITS * _value_at_rank(x, rank), VECTOR_UNITS * _value_at_rank(y, rank)
 
@@ -171,10 +201,9 @@ def _median(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
 @njit(cache=True, nogil=True)
 def _value_at_rank(values: npt.NDArray[np.int16], rank: int) -> int:
     """The value at a 0-based rank of all, found bit by bit over the range that they span."""
-    low, high = values[0, 0], values[0, 0]
-    for row in range(values.shape[0]):
-        for column in range(uintp(values.shape[1])):
-            low, high = min(low, values[row, column]), max(high, values[row, column])
+    low, high = values[0], values[0]
+    for i in range(uintp(len(values))):
+        low, high = min(low, values[i]), max(high, values[i])
     found, bit = np.int64(low), 1 << 15
     while bit:
         if found + bit <= high and _count_below(values, np.int16(found + bit)) <= rank:
@@ -185,14 +214,13 @@ def _value_at_rank(values: npt.NDArray[np.int16], rank: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _count_below(values: npt.NDArray[np.int16], limit: np.int16) -> int:
-    """How many values are below a limit: by rows of at most 32767, so that 16 bits are enough to count in."""
+    """How many values are below a limit, 32767 of them at a time, so that 16 bits are enough to count in."""
     total = 0
-    for row in range(values.shape[0]):
-        for begin in range(0, values.shape[1], 32767):
-            count = np.int16(0)
-            for column in range(uintp(begin), uintp(min(begin + 32767, values.shape[1]))):
-                count = np.int16(count + np.int16(values[row, column] < limit))
-            total += count
+    for begin in range(0, len(values), 32767):
+        count = np.int16(0)
+        for i in range(uintp(begin), uintp(min(begin + 32767, len(values)))):
+            count = np.int16(count + np.int16(values[i] < limit))
+        total += count
     return total
 
 

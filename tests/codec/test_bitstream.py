@@ -20,7 +20,9 @@ def zero_part(clip: ClipSignals) -> float:
 
 @pytest.mark.parametrize("options", [PLAIN, MANY], ids=["one reference", "B-pictures"])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p", "gray"])
-def test_skipped_macroblocks_have_no_residual(tmp_path: Path, make_video, options: dict[str, str], pixel_format: str) -> None:
+def test_skipped_macroblocks_have_no_residual(
+    tmp_path: Path, make_video, options: dict[str, str], pixel_format: str
+) -> None:
     # A square crosses a still picture: far from its path nothing is coded, whatever the quantiser did there.
     path = make_video(tmp_path / "clip.mp4", frames=16, size=(160, 96), options=options, pixel_format=pixel_format)
     clip = read_clip(path, num_frames=16, signals="bitstream")
@@ -55,7 +57,11 @@ def test_deblocking_leaves_less_of_it_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video", "mpeg1video"])
 def test_motion_of_a_pan_is_the_pan(tmp_path: Path, make_video, codec: str) -> None:
     # The picture moves right by 2 px a frame: a block came from 2 px, 8 quarter-pel, to the left.
-    options = PLAIN | {"g": "50"} if codec == "libx264" else {"bf": "0", "g": "50", "b": "2000000", "sc_threshold": "1000000000"}
+    options = (
+        PLAIN | {"g": "50"}
+        if codec == "libx264"
+        else {"bf": "0", "g": "50", "b": "2000000", "sc_threshold": "1000000000"}
+    )
     path = make_video(tmp_path / "pan.mp4", codec, frames=12, size=(160, 96), options=options, moving="pan")
     clip = read_clip(path, num_frames=12)
     assert clip.motion.shape == (12, 24, 40, 2)

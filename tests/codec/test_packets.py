@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, OPEN_GOP, decode_all, run_ffmpeg
+
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import IndexedSource, ScannedSource, open_source
 from codecsieve.codec.probe import choose_signals, open_container, read_facts
@@ -113,7 +114,9 @@ def test_an_mp4_without_its_index_is_an_error(tmp_path: Path, make_video) -> Non
         open_source(str(path))
 
 
-def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_looks_like_a_protocol_is_a_file(
+    tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     make_video(tmp_path / "clip.mp4", frames=4).rename("concat:a|b.mp4")
     with open_source("concat:a|b.mp4") as source:

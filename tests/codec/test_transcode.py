@@ -317,9 +317,7 @@ def test_a_video_of_someone_elses_is_not_replaced(job: TranscodeJob, program: st
     assert job.output.read_bytes() == before
 
 
-def test_leftovers_of_a_killed_run_go_once_nobody_can_be_writing_them(
-    job: TranscodeJob, program: str
-) -> None:
+def test_leftovers_of_a_killed_run_go_once_nobody_can_be_writing_them(job: TranscodeJob, program: str) -> None:
     old, new, other = (job.output.parent / n for n in (".transcode-1.part", ".transcode-2.part", "b.part"))
     touch(old, new, other)
     for path in (old, other):
@@ -396,9 +394,7 @@ def fake_ffmpeg(folder: Path, code: str) -> str:
 
 def copying_ffmpeg(folder: Path, video: Path) -> str:
     """A program that writes `video`, whatever it is asked for."""
-    return fake_ffmpeg(
-        folder, f"import shutil, sys; shutil.copy({str(video)!r}, sys.argv[-2].removeprefix('file:'))"
-    )
+    return fake_ffmpeg(folder, f"import shutil, sys; shutil.copy({str(video)!r}, sys.argv[-2].removeprefix('file:'))")
 
 
 def test_an_output_with_lost_frames_is_not_published(job: TranscodeJob, tmp_path: Path) -> None:
@@ -449,14 +445,10 @@ def test_an_interrupt_ends_the_programs_and_leaves_no_half_output(tmp_path: Path
 # --- the ffmpeg program
 
 
-def test_without_any_program_the_error_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_any_program_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(
-        VideoError, match=r"libx265 .*PATH: none; imageio-ffmpeg: none.*pip install imageio-ffmpeg"
-    ):
+    with pytest.raises(VideoError, match=r"libx265 .*PATH: none; imageio-ffmpeg: none.*pip install imageio-ffmpeg"):
         find_ffmpeg("hevc")
 
 
