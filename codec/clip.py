@@ -156,4 +156,3 @@ def read_clip(
             pictures_decoded=clip.pictures_decoded,
             frames_in_clip=clip.sample.frames,
         )
-

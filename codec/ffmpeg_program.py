@@ -110,9 +110,7 @@ def encode_command(
     One reference, no B pictures, closed GOPs at fixed places, no weighted prediction: x264's weightp=2 would
     add a second, duplicate reference. `extra` holds what the target's format needs.
     """
-    structure = (
-        f"keyint={options.gop}:min-keyint={options.gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0"
-    )
+    structure = f"keyint={options.gop}:min-keyint={options.gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0"
     encoders = {
         "h264": {"x264-params": structure},
         "hevc": {
@@ -167,17 +165,12 @@ def run(command: list[str], source: Path, check: Callable[[], None]) -> None:
             child.kill()
         if child.returncode:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 65536))
-            raise VideoError(
-                f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})"
-            )
+            raise VideoError(f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})")
 
 
 def _last_words(stderr: bytes) -> str:
     """The last line of ffmpeg's complaints that names a cause rather than its consequences."""
-    lines = [
-        re.sub(r"\[[^\]]* @ [^\]]*\] ", "", line).strip()
-        for line in stderr.decode(errors="replace").splitlines()
-    ]
+    lines = [re.sub(r"\[[^\]]* @ [^\]]*\] ", "", line).strip() for line in stderr.decode(errors="replace").splitlines()]
     lines = [line for line in lines if line]
     causes = [line for line in lines if not _CONSEQUENCES.search(line)]
     return (causes or lines or [""])[-1]

@@ -40,7 +40,7 @@ def nal_length_size(extradata: bytes | None) -> int:
 
     Source: ISO/IEC 14496-15, AVCDecoderConfigurationRecord and HEVCDecoderConfigurationRecord.
     """
-    if not extradata or extradata[0] != 1:
+    if not extradata or len(extradata) < 5 or extradata[0] != 1:
         return 0
     is_hvcc = len(extradata) >= 23 and extradata[13] & 0xF0 == 0xF0 and extradata[15] & 0xFC == 0xFC
     return (extradata[21] if is_hvcc else extradata[4]) % 4 + 1

@@ -144,9 +144,7 @@ class IndexedSource(PacketSource):
         entries = self.stream.index_entries
         if facts.container != "mov" or not 0 < self.stream.frames == len(entries):
             raise _NotIndexedError
-        table = np.array(
-            [(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], dtype=np.int64
-        )
+        table = np.array([(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], dtype=np.int64)
         cut = np.flatnonzero(table[:, 1] + table[:, 2] > facts.size)  # a truncated file lists more than it holds
         table = table[: cut[0]] if cut.size else table
         if not len(table) or not table[0, 3]:

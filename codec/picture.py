@@ -98,9 +98,7 @@ class Picture:
         return tuple(records[name] for name in MOTION_FIELDS)
 
 
-def read_format(
-    frame: av.VideoFrame, width: int, height: int, sequence: SequenceParameters | None
-) -> PictureFormat:
+def read_format(frame: av.VideoFrame, width: int, height: int, sequence: SequenceParameters | None) -> PictureFormat:
     """The layout of a stream's pictures, from its first.
 
     Args:
@@ -128,9 +126,15 @@ def read_format(
         chroma_shift_x=-1 if grey else (8 // layout.chroma_width(8)).bit_length() - 1,
         chroma_shift_y=-1 if grey else (8 // layout.chroma_height(8)).bit_length() - 1,
         matrix="bt601" if converted else MATRICES.get(int(frame.colorspace), "bt601"),
-        full_range=not converted and (int(frame.color_range) == FULL_RANGE or "yuvj" in name),
+        full_range=not converted and _is_full_range(frame),
         rotation=round(-frame.rotation / 90) % 4 * 90,
     )
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    """By the stream's metadata; where it says nothing, as FFmpeg takes it: grey is full, YUV is not."""
+    name, stated = frame.format.name, int(frame.color_range)
+    return stated == FULL_RANGE or "yuvj" in name or (stated != LIMITED_RANGE and name.startswith("gray"))
 
 
 def readable_format(frame: av.VideoFrame) -> str:

@@ -79,9 +79,7 @@ class _Budget:
         if self.stop.is_set():
             raise VideoError(f"{path}: stopped before it was done; run again to finish")
         if time.monotonic() - self.start > self.seconds:
-            raise VideoError(
-                f"{path}: not done after {self.seconds:g} s; raise the timeout or use a faster preset"
-            )
+            raise VideoError(f"{path}: not done after {self.seconds:g} s; raise the timeout or use a faster preset")
 
 
 @dataclass(frozen=True)
@@ -131,9 +129,7 @@ def _decode(path: Path, budget: _Budget) -> _Decoded:
                     continue
                 kinds += ["K" if f.key_frame else PictureType(f.pict_type).name for f in frames]
     except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{path}: FFmpeg cannot read it ({error.strerror}); check that it is a video"
-        ) from error
+        raise VideoError(f"{path}: FFmpeg cannot read it ({error.strerror}); check that it is a video") from error
     return _Decoded("".join(kinds), damaged, time_base)
 
 
@@ -146,19 +142,13 @@ def _verify(path: Path, source: Path, expected: _Expected, gop: int, budget: _Bu
     decoded = _decode(path, budget)
     count = len(decoded.pictures)
     if decoded.damaged:
-        raise VideoError(
-            f"{source}: its output does not decode whole; run again, and check the disk if it recurs"
-        )
+        raise VideoError(f"{source}: its output does not decode whole; run again, and check the disk if it recurs")
     if not count or abs(count - expected.frames) > expected.damaged:
-        raise VideoError(
-            f"{source}: it has {expected.frames} frames but its output {count}; remux it and try again"
-        )
+        raise VideoError(f"{source}: it has {expected.frames} frames but its output {count}; remux it and try again")
     due = ("K" + "P" * (gop - 1)) * (count // gop + 1)
     for index, (is_, should) in enumerate(zip(decoded.pictures, due, strict=False)):
         if is_ != should:
-            raise VideoError(
-                f"{source}: picture {index} of its output is {is_}, not {should}; try another ffmpeg"
-            )
+            raise VideoError(f"{source}: picture {index} of its output is {is_}, not {should}; try another ffmpeg")
     return count
 
 

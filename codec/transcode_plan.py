@@ -49,9 +49,7 @@ def plan_transcode(inputs: Iterable[str | Path], out: str | Path) -> list[Transc
         if not target.is_relative_to(home):
             raise VideoError(f"{out / relative} leads to {target}, outside {out}: remove that link")
         if target in sources:
-            raise VideoError(
-                f"{source}: its output {target} would replace an input; choose another output folder"
-            )
+            raise VideoError(f"{source}: its output {target} would replace an input; choose another output folder")
     return [TranscodeJob(source, out / relative) for source, relative in outputs.items()]
 
 
@@ -72,9 +70,7 @@ def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
                 found = True
                 yield path, path.relative_to(given)
     if not found:
-        raise VideoError(
-            f"{given}: no video in this folder; name its files one by one if their suffixes are unusual"
-        )
+        raise VideoError(f"{given}: no video in this folder; name its files one by one if their suffixes are unusual")
 
 
 def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
@@ -95,9 +91,7 @@ def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
     for naming in (by_stem, by_name, by_path):
         wanted = {source: naming(source) for source in found if source not in named}
         claims = Counter(str(name).lower() for name in wanted.values())
-        unique = {
-            s: n for s, n in wanted.items() if claims[str(n).lower()] == 1 and str(n).lower() not in taken
-        }
+        unique = {s: n for s, n in wanted.items() if claims[str(n).lower()] == 1 and str(n).lower() not in taken}
         named |= unique
         taken |= {str(name).lower() for name in unique.values()}
     return {source: named[source] for source in found}

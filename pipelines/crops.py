@@ -7,6 +7,8 @@ which is both smaller and quicker than making it allocate new ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,42 +43,64 @@ class Crop:
 def hold_crop(picture: Picture, size: int, patch: int) -> Crop:
     """Copy the samples of the model's crop (size x size model pixels) out of a picture."""
     shown = upright_planes(picture)
-    grids = geometry(shown.height, shown.width, size, patch)
-    down_y, down_x = (1 << shift for shift in shown.subsampling)
-    rows, columns = -(-shown.height // down_y), -(-shown.width // down_x)
-    y_axis, x_axis = (grids.scaled_height, grids.crop_top), (grids.scaled_width, grids.crop_left)
-    luma_taps = (
-        cubic_taps(shown.height, *y_axis, size, float(shown.height), 0.0),
-        cubic_taps(shown.width, *x_axis, size, float(shown.width), 0.0),
-    )
-    chroma_taps = (
-        cubic_taps(rows, *y_axis, size, shown.height / down_y, shown.chroma_shift[0]),
-        cubic_taps(columns, *x_axis, size, shown.width / down_x, shown.chroma_shift[1]),
-    )
+    luma, chroma = _taps(shown.height, shown.width, shown.subsampling, shown.chroma_shift, size, patch)
     layout = picture.layout
-    planes = [_copy(shown.planes[0], shown.origins[0], luma_taps)]
-    planes += [_copy(plane, shown.origins[1], chroma_taps) for plane in shown.planes[1:]]
+    planes = [_copy(shown.planes[0], shown.origins[0], luma)]
+    planes += [_copy(plane, shown.origins[1], chroma) for plane in shown.planes[1:]]
     return Crop(
-        tuple(planes),
-        luma_taps,
-        chroma_taps,
-        (_corner(luma_taps), _corner(chroma_taps)),
-        patch,
-        layout.bit_depth,
-        colour_matrix(layout.matrix, layout.full_range),
+        planes=tuple(planes),
+        luma_taps=luma.taps,
+        chroma_taps=chroma.taps,
+        origins=((-luma.top, -luma.left), (-chroma.top, -chroma.left)),
+        patch=patch,
+        bit_depth=layout.bit_depth,
+        matrix=colour_matrix(layout.matrix, layout.full_range),
     )
 
 
-def _corner(taps: tuple[Taps, Taps]) -> tuple[int, int]:
-    return -int(taps[0].first[0]), -int(taps[1].first[0])
+class _PlaneTaps(NamedTuple):
+    """Weights of a plane's rows and columns, and the samples that they count: top .. bottom, left .. right."""
+
+    taps: tuple[Taps, Taps]
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
-def _copy(plane: np.ndarray, origin: tuple[int, int], taps: tuple[Taps, Taps]) -> np.ndarray:
-    spans = [
-        slice(start + int(axis.first[0]), start + int(axis.first[-1]) + axis.weights.shape[1])
-        for start, axis in zip(origin, taps, strict=True)
-    ]
-    return plane[spans[0], spans[1]].copy()
+@lru_cache(maxsize=64)
+def _taps(
+    height: int,
+    width: int,
+    subsampling: tuple[int, int],
+    chroma_shift: tuple[float, float],
+    size: int,
+    patch: int,
+) -> tuple[_PlaneTaps, _PlaneTaps]:
+    """What the crop's pixels are made of, in Y and in U, V."""
+    grids = geometry(height, width, size, patch)
+    down_y, down_x = (1 << shift for shift in subsampling)
+    rows, columns = -(-height // down_y), -(-width // down_x)
+    y_axis, x_axis = (grids.scaled_height, grids.crop_top), (grids.scaled_width, grids.crop_left)
+    luma = (
+        cubic_taps(height, *y_axis, size, float(height), 0.0),
+        cubic_taps(width, *x_axis, size, float(width), 0.0),
+    )
+    chroma = (
+        cubic_taps(rows, *y_axis, size, height / down_y, chroma_shift[0]),
+        cubic_taps(columns, *x_axis, size, width / down_x, chroma_shift[1]),
+    )
+    return _PlaneTaps(luma, *_span(luma[0]), *_span(luma[1])), _PlaneTaps(chroma, *_span(chroma[0]), *_span(chroma[1]))
+
+
+def _span(axis: Taps) -> tuple[int, int]:
+    """The first sample of an axis that any output counts, and the end of the last."""
+    return int(axis.first[0]), int(axis.first[-1]) + axis.weights.shape[1]
+
+
+def _copy(plane: np.ndarray, origin: tuple[int, int], shown: _PlaneTaps) -> np.ndarray:
+    y, x = origin
+    return plane[y + shown.top : y + shown.bottom, x + shown.left : x + shown.right].copy()
 
 
 def cut_patches(crop: Crop, corners: np.ndarray) -> np.ndarray:

@@ -266,9 +266,7 @@ def _fuse_row(
             energy[x] = np.int32(np.sqrt(np.float64(e_mv[x]) * np.float64(energy[x])))
 
 
-def pool_scores(
-    energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int
-) -> npt.NDArray[np.int64]:
+def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
     """Mean energy of each patch by area, times its pixels: int64 [grid, grid]."""
     return _pool(energy, pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
 

@@ -110,9 +110,7 @@ def magnitude(vectors: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
-def lengths_without_camera(
-    motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int32]:
+def lengths_without_camera(motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """`magnitude` of `subtract_camera`, whose vectors are never written: int32 [Hc, Wc], 1/4096 px."""
     height, width = motion.shape[:2]
     lengths = np.empty((height, width), np.int32)
@@ -152,9 +150,7 @@ def length_at_rank(lengths: npt.NDArray[np.int32], rank: int) -> int:
     return (high << FINE_BITS) | low
 
 
-def _fit_camera(
-    motion: npt.NDArray[np.int16], mode: str, median: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _fit_camera(motion: npt.NDArray[np.int16], mode: str, median: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     height, width = motion.shape[:2]
     moving = _moving(motion)
     moments = camera_moments(motion, moving)
@@ -209,7 +205,7 @@ def _value_at_rank(values: npt.NDArray[np.int16], rank: int) -> int:
         if found + bit <= high and _count_below(values, np.int16(found + bit)) <= rank:
             found += bit
         bit >>= 1
-    return found
+    return int(found)
 
 
 @njit(cache=True, nogil=True)

@@ -40,9 +40,10 @@ def block_motion(
         left = (int(dst_x[k]) - wide // 2) // BLOCK
         bottom = min(top + max(high // BLOCK, 1), rows)
         right = min(left + max(wide // BLOCK, 1), columns)
-        scale = max(int(motion_scale[k]), 1)
-        x = min(max(int(motion_x[k]) * 4 // scale, -32768), 32767)
-        y = min(max(int(motion_y[k]) * 4 // scale, -32768), 32767)
+        x, y, scale = int(motion_x[k]), int(motion_y[k]), max(int(motion_scale[k]), 1)
+        if scale != 4:  # almost always quarter-pel already, and a division takes longer than all the rest
+            x, y = x * 4 // scale, y * 4 // scale
+        x, y = min(max(x, -32768), 32767), min(max(y, -32768), 32767)
         for row in range(max(top, 0), bottom):
             for column in range(max(left, 0), right):
                 vectors[row, column, index, 0] = x
@@ -52,18 +53,17 @@ def block_motion(
 
 
 @njit(cache=True, nogil=True)
-def cell_motion(
-    vectors: np.ndarray, lists: np.ndarray, top: int, left: int, height: int, width: int
-) -> np.ndarray:
+def cell_motion(vectors: np.ndarray, lists: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """See `reference.predict.cell_motion`."""
-    motion = np.zeros(((height + 3) // 4, (width + 3) // 4, 2), np.int16)
+    motion = np.empty(((height + 3) // 4, (width + 3) // 4, 2), np.int16)
+    start, side = uintp(left), uintp(BLOCK)
     for i in range(motion.shape[0]):
-        row = (top + 4 * i) // BLOCK
-        for j in range(motion.shape[1]):
-            column = (left + 4 * j) // BLOCK
-            if lists[row, column] & LIST_0:
-                motion[i, j, 0] = vectors[row, column, 0, 0]
-                motion[i, j, 1] = vectors[row, column, 0, 1]
+        row = uintp((top + 4 * i) // BLOCK)
+        for j in range(uintp(motion.shape[1])):
+            column = (start + FOUR * j) // side
+            used = lists[row, column] & LIST_0
+            motion[i, j, 0] = vectors[row, column, 0, 0] if used else 0
+            motion[i, j, 1] = vectors[row, column, 0, 1] if used else 0
     return motion
 
 
@@ -165,9 +165,7 @@ def _bilinear(
 
 
 @njit(cache=True, nogil=True)
-def _average(
-    out: np.ndarray, row: int, column: int, other: np.ndarray, y: int, x: int, high: int, n: int
-) -> None:
+def _average(out: np.ndarray, row: int, column: int, other: np.ndarray, y: int, x: int, high: int, n: int) -> None:
     """A strip becomes the rounded-up average of itself and another: (a + b + 1) >> 1 without a wider type."""
     y, x, row, column = uintp(y), uintp(x), uintp(row), uintp(column)
     for i in range(uintp(high)):
@@ -199,12 +197,7 @@ def _predict(
     dx, dy = vector_x & 3, vector_y & 3
     source = reference
     before, after = (0, 0) if dx == 0 and dy == 0 else (2, 3)
-    if (
-        top < before
-        or left < before
-        or top + high + after > reference.shape[0]
-        or left + n + after > width
-    ):
+    if top < before or left < before or top + high + after > reference.shape[0] or left + n + after > width:
         _fetch(reference, width, top - 2, left - 2, high + 5, n + 5, window)
         source, top, left = window, 2, 2
     right, below = left + (dx == 3), top + (dy == 3)

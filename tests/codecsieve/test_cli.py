@@ -132,9 +132,7 @@ def test_failures_are_listed_and_the_status_says_so(videos: Path, tmp_path: Path
     assert len(open_cache(tmp_path / "cache")) == 2
 
 
-def test_failed_clips_are_tried_again_only_when_asked(
-    videos: Path, make_video: MakeVideo, tmp_path: Path
-) -> None:
+def test_failed_clips_are_tried_again_only_when_asked(videos: Path, make_video: MakeVideo, tmp_path: Path) -> None:
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"path,id\n{tmp_path / 'late.mp4'},late\n")
     command = ["precompute", manifest, "--out", tmp_path / "cache", *SMALL]
@@ -158,9 +156,7 @@ def test_failed_clips_are_tried_again_only_when_asked(
         (["--workers", "-1"], "Invalid value for '--workers'"),
     ],
 )
-def test_options_that_make_no_sense_are_status_2(
-    videos: Path, tmp_path: Path, options: list[str], says: str
-) -> None:
+def test_options_that_make_no_sense_are_status_2(videos: Path, tmp_path: Path, options: list[str], says: str) -> None:
     result = run("precompute", videos, "--out", tmp_path / "cache", *options)
     assert result.exit_code == 2
     assert re.search(says, result.stderr)
@@ -261,9 +257,7 @@ def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
         ("FIRST", ["--out", "x.bmp"], "suffix must be one of .png, .gif, .mp4"),
     ],
 )
-def test_inspect_says_what_is_wrong(
-    cache: Path, tmp_path: Path, clip_id: str, options: list[str], says: str
-) -> None:
+def test_inspect_says_what_is_wrong(cache: Path, tmp_path: Path, clip_id: str, options: list[str], says: str) -> None:
     clip_id = open_cache(cache).clip_ids[0] if clip_id == "FIRST" else clip_id
     result = run("inspect", cache, clip_id, "--out", tmp_path / "x.png", *options)
     assert result.exit_code in (1, 2)
@@ -279,9 +273,7 @@ def test_inspect_finds_a_video_that_moved_where_it_is_told(make_video: MakeVideo
     clip_id = open_cache(tmp_path / "cache").clip_ids[0]
     lost = run("inspect", tmp_path / "cache", clip_id, "--out", tmp_path / "x.png")
     assert lost.exit_code == 1
-    found = run(
-        "inspect", tmp_path / "cache", clip_id, "--out", tmp_path / "x.png", "--video", tmp_path / "b.mp4"
-    )
+    found = run("inspect", tmp_path / "cache", clip_id, "--out", tmp_path / "x.png", "--video", tmp_path / "b.mp4")
     assert found.exit_code == 0
 
 
@@ -317,8 +309,6 @@ def test_describe_tells_which_signals_and_why(videos: Path) -> None:
     assert missing.stderr == f"codecsieve: {videos / 'gone.mp4'}: no such file; check the path\n"
 
 
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (7e15, "7000.0 TB")]
-)
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (7e15, "7000.0 TB")])
 def test_sizes_are_told_in_units_for_people(size: float, text: str) -> None:
     assert in_units(size) == text

@@ -37,9 +37,7 @@ def slots(
     reach = draw(st.sampled_from([0, 1, 40, 32767]))
     motion = rng.integers(-reach, reach + 1, (*cells, 2)) * (rng.random((*cells, 1)) < draw(st.floats(0, 1)))
     top = draw(st.sampled_from([0, 1, 9, 255]))
-    residual = rng.integers(0, top + 1, (height, width)) * (
-        rng.random((height, width)) < draw(st.floats(0, 1))
-    )
+    residual = rng.integers(0, top + 1, (height, width)) * (rng.random((height, width)) < draw(st.floats(0, 1)))
     table = center_table(grids, draw(st.sampled_from([0.0, 0.3, 7.0])), draw(st.floats(0, 1)))
     return grids, motion.astype(np.int16), residual.astype(np.uint8), table
 
@@ -241,6 +239,20 @@ def test_signals_of_another_shape_or_mode_are_refused(
     }
     with pytest.raises(ValueError, match=message):
         form.score_clip(**(arguments | change))
+
+
+@pytest.mark.parametrize("top", [0, 1, 30, 255])
+def test_numba_scores_a_large_picture_bit_for_bit(top: int) -> None:
+    rng = np.random.default_rng(top)
+    grids = geometry(501, 1003, 224, 14)
+    residual = np.minimum(rng.geometric(0.1, (501, 1003)), top).astype(np.uint8)
+    motion = rng.normal(0, 20, (126, 251, 2)).astype(np.int16)
+    table = center_table(grids, 0.3, 0.35)
+    arguments = motion, residual, grids, table, "median", "weighted", EQUAL
+    scores = reference_energy.slot_scores(*arguments)
+    assert (cpu_energy.slot_scores(*arguments) == scores).all()
+    counts = reference_energy.residual_histogram(residual)
+    assert (cpu_energy.slot_scores(*arguments, residual_counts=counts) == scores).all()
 
 
 def test_weights_count_by_their_ratio() -> None:

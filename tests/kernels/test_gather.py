@@ -111,9 +111,7 @@ def test_numba_reads_the_shown_samples_of_a_larger_plane(
 def test_numba_needs_no_more_than_the_samples_of_the_crop(gather: Gather) -> None:
     """Planes cut to what the taps count: sample (0, 0) of the picture then lies before them."""
     planes, origins = [], []
-    for plane, (rows, columns) in zip(
-        gather.planes, [gather.luma_taps, *[gather.chroma_taps] * 2], strict=False
-    ):
+    for plane, (rows, columns) in zip(gather.planes, [gather.luma_taps, *[gather.chroma_taps] * 2], strict=False):
         top, left = rows.first[0], columns.first[0]
         bottom, right = (axis.first[-1] + axis.weights.shape[1] for axis in (rows, columns))
         planes.append(plane[top:bottom, left:right].copy())
@@ -122,9 +120,23 @@ def test_numba_needs_no_more_than_the_samples_of_the_crop(gather: Gather) -> Non
     assert np.array_equal(ours, reference_gather.gather_patches(*gather))
 
 
-def pillow_rgb(
-    planes: list[npt.NDArray[np.float32]], scaled: tuple[int, int], matrix: str
-) -> npt.NDArray[np.float64]:
+def test_numba_gathers_patches_near_and_far_along_a_row() -> None:
+    rng = np.random.default_rng(0)
+    size, patch = 560, 14
+    shapes = (90, 1800), (45, 900), (45, 900)
+    gather = Gather(
+        planes=tuple(rng.integers(0, 256, each, dtype=np.uint8) for each in shapes),
+        luma_taps=(cubic_taps(90, 28, 0, 28, 90.0, 0.0), cubic_taps(1800, size, 0, size, 1800.0, 0.0)),
+        chroma_taps=(cubic_taps(45, 28, 0, 28, 45.0, 0.0), cubic_taps(900, size, 0, size, 900.0, 0.25)),
+        corners=np.array([(0, 14), (0, 28), (0, 546), (0, 532), (0, 0), (14, 280), (14, 238), (0, 238)]),
+        patch=patch,
+        depth=8,
+        matrix=colour_matrix("bt709", False),
+    )
+    assert np.array_equal(cpu_gather.gather_patches(*gather), reference_gather.gather_patches(*gather))
+
+
+def pillow_rgb(planes: list[npt.NDArray[np.float32]], scaled: tuple[int, int], matrix: str) -> npt.NDArray[np.float64]:
     """Full-range Y, or Y, Cb, Cr, to RGB [3, rows, columns]: Pillow's resize, the matrix in floats."""
     y, *chroma = (
         np.asarray(Image.fromarray(plane).resize(scaled[::-1], Image.Resampling.BICUBIC)).astype(float)
@@ -141,9 +153,7 @@ def pillow_rgb(
 @pytest.mark.parametrize(("height", "width"), [(90, 160), (20, 36)], ids=["downscale", "upscale"])
 @pytest.mark.parametrize("name", FORMATS)
 @forms
-def test_patches_are_pillows_bicubic(
-    form: ModuleType, name: str, height: int, width: int, depth: int
-) -> None:
+def test_patches_are_pillows_bicubic(form: ModuleType, name: str, height: int, width: int, depth: int) -> None:
     rng = np.random.default_rng(depth)
     step = FORMATS[name]
     shapes = [(height, width)]

@@ -60,6 +60,21 @@ def test_numba_removes_the_same_camera_bit_for_bit(motion: Motion, mode: str) ->
     assert (cpu_motion.magnitude(vectors) == reference_motion.magnitude(vectors)).all()
 
 
+@pytest.mark.parametrize("spread", [0, 3, 9000])
+def test_numba_finds_the_same_median_of_more_cells_than_16_bits_count(spread: int) -> None:
+    motion = np.random.default_rng(spread).normal(-5, spread, (270, 480, 2)).clip(-32768, 32767).astype(np.int16)
+    ours = cpu_motion.estimate_camera(motion, "median")
+    assert (ours == reference_motion.estimate_camera(motion, "median")).all()
+
+
+@compiling
+@given(extreme_motion | any_motion | blocky_motion(), modes)
+def test_numba_measures_what_the_camera_leaves_in_one_go(motion: Motion, mode: str) -> None:
+    camera = reference_motion.estimate_camera(motion, mode)
+    left = reference_motion.magnitude(reference_motion.subtract_camera(motion, camera))
+    assert (cpu_motion.lengths_without_camera(motion, camera) == left).all()
+
+
 @compiling
 @given(extreme_motion | blocky_motion(), st.integers(0, 2**32))
 def test_numba_sums_the_same_moments(motion: Motion, seed: int) -> None:
@@ -77,9 +92,7 @@ def test_numba_measures_and_ranks_the_same_lengths(vectors: npt.NDArray[np.int32
 
 @forms
 def test_lengths_are_integer_square_roots_up_to_256_pixels(form: ModuleType) -> None:
-    vectors = np.array(
-        [[[3, 4], [-5, 5], [0, 0], [-(2**20) + 1, 1], [0, 2**20], [2**27, -(2**27)]]], np.int32
-    )
+    vectors = np.array([[[3, 4], [-5, 5], [0, 0], [-(2**20) + 1, 1], [0, 2**20], [2**27, -(2**27)]]], np.int32)
     assert form.magnitude(vectors).tolist() == [[5, 7, 0, 2**20 - 1, 2**20 - 1, 2**20 - 1]]
 
 

@@ -38,9 +38,7 @@ def check_taps(taps: Taps, source: int, size: int) -> None:
 
 
 @given(sizes, sizes, st.data())
-def test_weights_sum_to_one_exactly_and_stay_inside_the_picture(
-    source: int, scaled: int, data: st.DataObject
-) -> None:
+def test_weights_sum_to_one_exactly_and_stay_inside_the_picture(source: int, scaled: int, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, scaled - 1))
     size = data.draw(st.integers(1, scaled - offset))
     check_taps(area_taps(source, scaled, offset, size), source, size)
@@ -66,9 +64,7 @@ def test_area_weights_of_a_whole_factor_are_equal() -> None:
     assert (taps.weights[1] == [0, 4096, 4096, 4096, 4096]).all()
 
 
-@pytest.mark.parametrize(
-    ("source", "scaled"), [(640, 224), (225, 224), (224, 224), (90, 224), (3, 28), (1, 14)]
-)
+@pytest.mark.parametrize(("source", "scaled"), [(640, 224), (225, 224), (224, 224), (90, 224), (3, 28), (1, 14)])
 def test_cubic_weights_are_those_of_pillow(source: int, scaled: int) -> None:
     samples = np.random.default_rng(source).uniform(0, 255, source).astype(np.float32)
     theirs = np.asarray(Image.fromarray(samples[None]).resize((scaled, 1), Image.Resampling.BICUBIC))[0]
@@ -123,3 +119,28 @@ def test_black_grey_and_white_are_exact(name: str) -> None:
 def test_a_matrix_of_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"matrix \('ycgco'\) must be one of bt601, bt709"):
         colour_matrix("ycgco", False)
+
+
+@pytest.mark.parametrize(
+    ("first", "weights", "rule"),
+    [
+        ([0, 1], [[16384]], "must match"),
+        ([0], [[16000, 300]], "must sum to 16384"),
+        ([0], [[-9000, 25384]], "at most 32768"),
+    ],
+)
+def test_taps_that_do_not_weigh_a_sample_whole_are_refused(
+    first: list[int], weights: list[list[int]], rule: str
+) -> None:
+    with pytest.raises(ValueError, match=rule):
+        Taps(np.array(first), np.array(weights))
+
+
+@given(sizes)
+def test_taps_in_eights_are_the_taps_and_zeros(source: int) -> None:
+    taps = cubic_taps(source, 28, 0, 28, float(source), 0.0)
+    count = taps.weights.shape[1]
+    assert taps.in_eights.dtype == np.int16
+    assert taps.in_eights.shape[1] % 8 == 0
+    assert (taps.in_eights[:, :count] == taps.weights).all()
+    assert not taps.in_eights[:, count:].any()

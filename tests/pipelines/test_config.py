@@ -1,0 +1,77 @@
+"""The options of the sieve are checked once, and every refusal gives the value and the rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from codecsieve.pipelines.config import SieveConfig
+
+
+def test_defaults_are_those_of_the_method() -> None:
+    config = SieveConfig()
+    assert (config.num_frames, config.input_size, config.patch_size, config.k_keep) == (64, 224, 14, 2048)
+    assert (config.mv_compensate, config.center_prior, config.center_sigma) == ("median", 0.3, 0.35)
+    assert (config.fuse, config.w_mv, config.w_res) == ("weighted", 1, 1)
+    assert not config.static_fallback
+    assert (config.static_abs_thresh, config.static_rel_thresh, config.static_uniform_frames) == (126, 0.38, 4)
+    assert config.grid == 16
+    assert config.patches_per_clip == 64 * 256
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_frames": 0}, "num_frames (0) must be > 0"),
+        ({"num_frames": -3}, "num_frames (-3) must be > 0"),
+        ({"num_frames": 65536}, "num_frames (65536) must be <= 65535"),
+        ({"input_size": 0}, "input_size (0) must be > 0"),
+        ({"patch_size": 0}, "patch_size (0) must be > 0"),
+        ({"input_size": 225}, "input_size (225) must be a multiple of patch_size (14)"),
+        ({"k_keep": 0}, "k_keep (0) must be > 0"),
+        ({"k_keep": 513, "num_frames": 2}, "k_keep (513) must be <= 512, the patches of 2 slots of 16x16"),
+        ({"anchors": -1}, "anchors (-1) must be in 0..64, the number of slots"),
+        ({"anchors": 65}, "anchors (65) must be in 0..64, the number of slots"),
+        ({"static_uniform_frames": 0}, "static_uniform_frames (0) must be > 0"),
+        ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search"),
+        ({"mv_compensate": "mode"}, "mv_compensate ('mode') must be one of none, mean, median, similarity, affine"),
+        ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean"),
+        ({"center_prior": -0.1}, "center_prior (-0.1) must be a number >= 0"),
+        ({"center_sigma": float("nan")}, "center_sigma (nan) must be a number >= 0"),
+        ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
+        ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
+        ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be a number >= 0"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_value_that_cannot_work_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SieveConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_frames": 1, "k_keep": 256},
+        {"num_frames": 2, "k_keep": 512, "anchors": 2},
+        {"w_mv": 0},
+        {"center_prior": 0, "center_sigma": 0},
+        {"input_size": 14, "patch_size": 14, "k_keep": 64},
+    ],
+)
+def test_values_at_the_edge_are_accepted(options: dict[str, object]) -> None:
+    SieveConfig(**options)
+
+
+def test_options_go_through_json_and_back() -> None:
+    config = SieveConfig(k_keep=100, signals="search", anchors=2, w_mv=0.5)
+    assert SieveConfig(**json.loads(json.dumps(config.to_dict()))) == config
+    assert list(config.to_dict()) == [field.name for field in dataclasses.fields(SieveConfig)]
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SieveConfig().k_keep = 3

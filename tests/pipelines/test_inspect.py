@@ -1,0 +1,76 @@
+"""Looking into one video: what it offers, and the data of its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codecsieve.codec.errors import VideoError
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.inspect import describe, draw_clip
+from codecsieve.pipelines.sieve import sieve_clip
+
+GOPS = {"bf": "2", "g": "12", "refs": "2", "x264-params": "scenecut=0:b-pyramid=none"}
+
+
+def test_description_of_an_h264_file(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=60, size=(98, 66), options=GOPS)
+    found = describe(path, num_frames=5)
+    assert (found.path, found.container, found.codec) == (str(path), "mov", "h264")
+    assert (found.width, found.height, found.rotation) == (98, 66, 0)
+    assert (found.fps, found.frames, found.gops, found.longest_gop) == (25, 60, 5, 12)
+    assert found.seconds == pytest.approx(2.4, abs=0.05)
+    assert found.open_gops == 0
+    assert 10 <= found.droppable <= 40
+    assert found.reference_frames == 2
+    assert found.interlaced is False
+    assert found.ordered
+    assert found.signals == "bitstream"
+    assert found.why == "H.264's own motion and exact residual"
+    assert found.num_frames == 5
+    assert found.packets_for_clip == sieve_clip(path, SieveConfig(num_frames=5, k_keep=10)).pictures_decoded < 60
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "options", "signals", "why"),
+    [
+        ("libx265", "a.mp4", {}, "search", "FFmpeg exports no motion for hevc"),
+        ("libvpx-vp9", "a.webm", {}, "search", "FFmpeg exports no motion for vp9"),
+        ("mpeg4", "a.avi", {"bf": "2"}, "bitstream", "mpeg4's own motion; residual by bilinear prediction"),
+        ("libx264", "a.mp4", {"x264-params": "interlaced=1"}, "bitstream", "blocks coded as fields"),
+        ("libx264", "a.264", {}, "bitstream", "H.264's own motion"),
+    ],
+)
+def test_signals_and_their_reason(
+    tmp_path: Path, make_video, codec: str, name: str, options: dict[str, str], signals: str, why: str
+) -> None:
+    found = describe(make_video(tmp_path / name, codec, frames=12, options=options))
+    assert found.signals == signals
+    assert why in found.why
+    assert found.frames == 12
+    assert found.ordered == (not name.endswith((".avi", ".264")))
+    assert found.interlaced == (None if codec != "libx264" else "x264-params" in options)
+
+
+def test_files_that_cannot_be_described(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no such file"):
+        describe(tmp_path / "missing.mp4")
+
+
+@pytest.mark.parametrize("signals", ["bitstream", "search"])
+def test_a_drawn_clip_is_what_was_sieved(tmp_path: Path, make_video, signals: str) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=30, size=(160, 120))
+    config = SieveConfig(num_frames=6, input_size=112, k_keep=60, signals=signals)
+    drawn, kept = draw_clip(path, config), sieve_clip(path, config)
+    assert drawn.frames.shape == (6, 112, 112, 3)
+    assert drawn.frames.dtype == np.uint8
+    assert drawn.clip_id == "clip.mp4"
+    assert (drawn.codec, drawn.signals) == ("h264", signals)
+    np.testing.assert_array_equal(drawn.indices, kept.indices)
+    np.testing.assert_array_equal(drawn.scores, kept.slot_scores)
+    for (slot, row, column), patch in zip(kept.positions.astype(int), kept.patches, strict=True):
+        in_place = drawn.frames[slot, row * 14 : row * 14 + 14, column * 14 : column * 14 + 14]
+        np.testing.assert_array_equal(in_place, patch.transpose(1, 2, 0))
+    assert draw_clip(path, config, start=0.4, end=0.8, clip_id="part").clip_id == "part"
