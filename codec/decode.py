@@ -17,6 +17,8 @@ from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
 
+DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)
+"""What FFmpeg's decoders raise of a packet that they cannot make a picture of."""
 LATE_MOTION = frozenset({"mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose FFmpeg decoders give a reference picture with its motion once the next one comes, but without it
 when they are emptied."""
@@ -35,6 +37,9 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
     Yields:
         Pictures in order of presentation, wanted or not; droppable ones only where they are wanted. A damaged
         picture that the decoder gives up on is left out.
+
+    Raises:
+        VideoError: FFmpeg cannot go on.
     """
     uncropped = source.facts.codec == "h264"
     sequence = source.facts.sequence if uncropped else None
@@ -44,16 +49,19 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
     shown = 0
     numbers: dict[int, tuple[int, bool]] = {}
     repeat_last = motion and source.facts.codec in LATE_MOTION
-    for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, repeat_last):
-        if layout is None:
-            layout = read_format(frame, source.facts.width, source.facts.height, sequence)
-            coded = frame.height, frame.width
-        display, droppable = numbers.pop(index, (-1, False))
-        if not source.ordered:
-            display, shown = shown, shown + 1
-        yield Picture(fit_format(frame, layout, coded), layout, index, display, not droppable)
-        if not source.ordered and display > wanted[-1] and not droppable:
-            return
+    try:
+        for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, repeat_last):
+            if layout is None:
+                layout = read_format(frame, source.facts.width, source.facts.height, sequence)
+                coded = frame.height, frame.width
+            display, droppable = numbers.pop(index, (-1, False))
+            if not source.ordered:
+                display, shown = shown, shown + 1
+            yield Picture(fit_format(frame, layout, coded), layout, index, display, not droppable)
+            if not source.ordered and display > wanted[-1] and not droppable:
+                return
+    except av.FFmpegError as error:
+        raise VideoError(f"{source.facts.path}: decoder failed ({error.strerror}); transcode the file") from error
 
 
 def _open_decoder(source: PacketSource, motion: bool, uncropped: bool) -> av.VideoCodecContext:
@@ -99,11 +107,9 @@ def _repeat_last_reference(plan: GopPlan) -> av.Packet:
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
     try:
         frames = decoder.decode(packet)
-    except av.error.InvalidDataError:
-        # A damaged picture: the decoder goes on with the next packet, and the clip with the pictures it has.
+    except DAMAGED:
+        # The decoder goes on with the next packet, and the clip with the pictures it has.
         return
-    except av.FFmpegError as error:
-        raise VideoError(f"decoder failed ({error.strerror}); transcode the file") from error
     for frame in frames:
         if frame.pts is not None and frame.pts != REPEATED:
             yield frame.pts, frame

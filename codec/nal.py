@@ -47,7 +47,7 @@ def nal_length_size(extradata: bytes | None) -> int:
 
 
 def nal_units(data: memoryview, length_size: int) -> Iterator[memoryview]:
-    """Each NAL unit of a packet, without its prefix; stops quietly at the first damaged length."""
+    """Each NAL unit of a packet that is not empty, without its prefix; ends at the first damaged length."""
     if length_size:
         at = 0
         while at + length_size < len(data):
@@ -62,7 +62,9 @@ def nal_units(data: memoryview, length_size: int) -> Iterator[memoryview]:
     at = raw.find(START_CODE)
     while at >= 0:
         end = raw.find(START_CODE, at + 3)
-        yield data[at + 3 : end if end >= 0 else len(data)]
+        unit = data[at + 3 : end if end >= 0 else len(data)]
+        if unit:
+            yield unit
         at = end
 
 

@@ -258,12 +258,18 @@ class ScannedSource(PacketSource):
 
 def _read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
     """Every non-empty packet up to the end or to the first that cannot be read: a cut file gives what it has."""
-    try:
-        for packet in container.demux(container.streams.video[0]):
-            if packet.size:
-                yield packet
-    except av.FFmpegError:
-        return
+    stream = container.streams.video[0]
+    while True:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+            return
+        except av.FFmpegError:
+            return
+        except IndexError:
+            # PyAV does not know a stream that begins in mid-file (MPEG-TS): go on behind its packet.
+            continue
 
 
 def _make_gop(

@@ -13,36 +13,16 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest_file import MANIFEST_SUFFIXES, ManifestError, Row, read_rows
 
 _BLOCK = 64 << 10
 _BLOCKS = 16
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
-
-
-@dataclass(frozen=True)
-class ClipRequest:
-    """One clip to be made.
-
-    path: absolute. id: unique to clip and label. label: text, None where there is none. start, end: seconds,
-    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read.
-    """
-
-    path: str
-    id: str
-    label: str | None = None
-    start: float | None = None
-    end: float | None = None
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.id or not self.id.isprintable():
-            raise ValueError(f"clip id ({self.id!r}) must be printable text")
 
 
 def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -24,10 +25,10 @@ from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout
 from codecsieve.cache.index import column, join_parts, read_parts
 from codecsieve.cache.layout import Store
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.manifest import ClipRequest, distinct
+from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
+from codecsieve.pipelines.manifest import distinct
 from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.shards import Outcome, Shards
-from codecsieve.pipelines.sieve import sieve_clip
 from codecsieve.pipelines.warm import warm_up
 from codecsieve.pipelines.workers import Lost, available_cores, run_jobs
 
@@ -133,7 +134,7 @@ def precompute(
         work = writer.plan(wanted, retry_failed)
         jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
         _warn_of_space(writer.path, len(jobs), layout)
-        sieve = functools.partial(sieve_request, config=config, layout=layout)
+        sieve = functools.partial(sieve_request, config=config, pixels=store == "patches")
         count = min(available_cores() if workers is None else workers, len(jobs))
         made = 0
         with (
@@ -142,7 +143,8 @@ def precompute(
         ):
             report = progress or (lambda _: None)
             report(Progress(0, len(jobs), 0))
-            for done, (record, arrays) in enumerate(outcomes, 1):
+            for done, outcome in enumerate(outcomes, 1):
+                record, arrays = _for_cache(outcome, layout)
                 shards.add(record, arrays)
                 made += arrays is not None
                 report(Progress(done, len(jobs), done - made))
@@ -155,26 +157,22 @@ def precompute(
 # --- clips
 
 
-def sieve_request(request: ClipRequest, config: SieveConfig, layout: Layout) -> Outcome:
-    """One clip's record and arrays; a record with the error, and None, where it cannot be sieved."""
-    began = time.perf_counter()
-    try:
-        clip = sieve_clip(request.path, config, request.start, request.end, pixels=layout.store == "patches")
-        pixels = clip.patches if layout.store == "patches" else None
-        arrays = ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
-        arrays.check(layout, request.id)
-    except ValueError as error:
-        return _failed(request, str(error), time.perf_counter() - began), None
-    except Exception as error:
-        # A fault of this program's in one clip out of many must not end the run; its row says what it was.
-        message = f"internal error: {type(error).__name__}: {error}"
-        return _failed(request, message, time.perf_counter() - began), None
-    record = IndexRecord(
-        id=request.id,
-        uri=request.path,
+def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
+    """An outcome as the cache takes it: its record and arrays; the record alone where the clip failed."""
+    request, clip = outcome.request, outcome.clip
+    asked: dict[str, Any] = {
+        "id": request.id,
+        "uri": request.path,
+        "fingerprint": request.fingerprint,
+        "label": request.label,
+        "start": request.start,
+        "end": request.end,
+        "seconds": outcome.seconds,
+    }
+    if clip is None:
+        return IndexRecord(status="failed", error=outcome.error, **asked), None
+    made = IndexRecord(
         status="ok",
-        fingerprint=request.fingerprint,
-        label=request.label,
         codec=clip.codec,
         width=clip.width,
         height=clip.height,
@@ -182,33 +180,15 @@ def sieve_request(request: ClipRequest, config: SieveConfig, layout: Layout) -> 
         frames=clip.frames,
         distinct_frames=clip.distinct_frames,
         signals=clip.signals,
-        start=request.start,
-        end=request.end,
-        seconds=time.perf_counter() - began,
+        **asked,
     )
-    return record, arrays
-
-
-def _failed(request: ClipRequest, error: str, seconds: float) -> IndexRecord:
-    """The record of a clip that failed; its error is one line that names the file."""
-    if request.path not in error:
-        error = f"{request.path}: {error}"
-    return IndexRecord(
-        id=request.id,
-        uri=request.path,
-        status="failed",
-        fingerprint=request.fingerprint,
-        label=request.label,
-        error=" ".join(error.split()),
-        start=request.start,
-        end=request.end,
-        seconds=seconds,
-    )
+    pixels = clip.patches if layout.store == "patches" else None
+    return made, ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
 
 
 def _outcomes(
-    sieve: Callable[[ClipRequest], Outcome], jobs: Sequence[ClipRequest], workers: int, timeout: float
-) -> Generator[Outcome]:
+    sieve: Callable[[ClipRequest], ClipOutcome], jobs: Sequence[ClipRequest], workers: int, timeout: float
+) -> Generator[ClipOutcome]:
     """What becomes of each job, in the order in which they are done."""
     if not jobs:
         return
@@ -220,7 +200,7 @@ def _outcomes(
         for request, answer in answers:
             if isinstance(answer, Lost):
                 error = f"{answer.reason}; leave it out, or try again with --retry-failed"
-                yield _failed(request, error, answer.seconds), None
+                yield failed(request, error, answer.seconds)
             else:
                 yield answer
 

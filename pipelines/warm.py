@@ -1,7 +1,7 @@
 """Compile the CPU kernels before workers start, so that N workers do not each compile them.
 
 Numba keeps compiled kernels on disk, beside the package or in the user's cache folder: only the first run after
-an installation takes its time here (half a minute), later ones a tenth of a second.
+an installation takes its time here, half a minute.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from pathlib import Path
 import av
 import numpy as np
 
+from codecsieve.kernels.cpu.predict import _residual
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import sieve_clip
 
 
 def warm_up() -> None:
-    """Sieve a tiny clip made on the spot, with either kind of signals."""
+    """Sieve a tiny clip made on the spot, with either kind of signals, unless that has been done before."""
+    folder = Path(_residual.stats.cache_path or ".")
+    if not any(folder.glob("predict._residual-*.nbi")):
+        compile_kernels()
+
+
+def compile_kernels() -> None:
+    """Compile what is not compiled yet."""
     with tempfile.TemporaryDirectory(prefix="codecsieve-") as folder:
         path = Path(folder) / "tiny.mp4"
         write_tiny_clip(path)

@@ -52,6 +52,13 @@ def test_a_length_beyond_the_packet_ends_it() -> None:
     assert [bytes(unit) for unit in nal_units(memoryview(b"\0\0\0\2ab\0\0\0\x09c"), 4)] == [b"ab"]
 
 
+def test_start_codes_without_a_unit_are_passed_over() -> None:
+    stray = memoryview(b"\0\0\1\0\0\1\x41\x9a\0\0\1")
+    assert [bytes(unit) for unit in nal_units(stray, 0)] == [b"\x41\x9a"]
+    assert not h264_is_droppable(stray, 0)
+    assert hevc_layer(memoryview(b"\0\0\1\0\0\1"), 0) == (0, False)
+
+
 def test_length_size_of_each_kind_of_header(tmp_path: Path, make_video) -> None:
     for name, codec, expected in (
         ("a.mp4", "libx264", 4),

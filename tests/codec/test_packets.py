@@ -132,6 +132,17 @@ def test_sound_beside_the_picture_is_passed_over(tmp_path: Path, make_video) -> 
         assert source.frames == len(decode_all(path)) == 25
 
 
+def test_a_transport_stream_in_which_a_stream_begins_late(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "clip.ts", frames=60, options=CLOSED_GOP, moving="noise")
+    content = bytearray(path.read_bytes())
+    starts = [at for at in range(0, len(content), 188) if content[at + 1 : at + 3] == b"\x41\x00"]
+    content[starts[-5] + 1 : starts[-5] + 3] = b"\x41\x77"  # a picture under a number that no table lists
+    path.write_bytes(content)
+    with open_source(str(path)) as source:
+        assert len(source.container.streams) == 1
+        assert 55 <= source.frames < 60
+
+
 def test_facts_of_a_file(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=50, size=(98, 66), rate=25)
     with open_container(path) as container:

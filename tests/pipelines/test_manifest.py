@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.pipelines.manifest import ClipRequest, distinct, fingerprint, read_inputs
+from codecsieve.pipelines.job import ClipRequest
+from codecsieve.pipelines.manifest import distinct, fingerprint, read_inputs
 from codecsieve.pipelines.manifest_file import ManifestError
 
 

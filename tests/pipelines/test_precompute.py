@@ -19,10 +19,11 @@ import numpy as np
 import psutil
 import pytest
 
-import codecsieve.pipelines.precompute as module
+import codecsieve.pipelines.job as module
 from codecsieve.cache import CacheError, open_cache
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.manifest import ClipRequest, read_inputs
+from codecsieve.pipelines.job import ClipRequest
+from codecsieve.pipelines.manifest import read_inputs
 from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.precompute import Progress, RunSummary, precompute
 

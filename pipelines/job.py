@@ -1,0 +1,62 @@
+"""One clip as a worker process gets it, and as it gives it back.
+
+Kept apart from `precompute`, so that a worker loads the codec and the kernels and nothing of the cache.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve import SievedClip, sieve_clip
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One clip to be made.
+
+    path: absolute. id: unique to clip and label. label: text, None where there is none. start, end: seconds,
+    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read.
+    """
+
+    path: str
+    id: str
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.id.isprintable():
+            raise ValueError(f"clip id ({self.id!r}) must be printable text")
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of a request: a clip, or the error, in one line, for which there is none."""
+
+    request: ClipRequest
+    seconds: float
+    clip: SievedClip | None = None
+    error: str | None = None
+
+
+def sieve_request(request: ClipRequest, config: SieveConfig, pixels: bool) -> ClipOutcome:
+    """Sieve one clip. Whatever goes wrong with it is its outcome, and no exception."""
+    began = time.perf_counter()
+    try:
+        clip = sieve_clip(request.path, config, request.start, request.end, pixels)
+    except ValueError as error:
+        return failed(request, str(error), time.perf_counter() - began)
+    except Exception as error:
+        # A fault of this program's in one clip out of many must not end the run; its row says what it was.
+        return failed(request, f"internal error: {type(error).__name__}: {error}", time.perf_counter() - began)
+    return ClipOutcome(request, time.perf_counter() - began, clip)
+
+
+def failed(request: ClipRequest, error: str, seconds: float) -> ClipOutcome:
+    """The outcome of a clip that could not be made; its error is one line that names the file."""
+    if request.path not in error:
+        error = f"{request.path}: {error}"
+    return ClipOutcome(request, seconds, error=" ".join(error.split()))
