@@ -172,7 +172,10 @@ class IndexedSource(PacketSource):
         return _make_gop(self.facts, self.stream, first, shown, packets, self.start_time)
 
     def _read_timed(self, gop: int) -> list[av.Packet]:
-        packets = list(self._packets(int(self.starts[gop]), int(self.starts[gop + 1])))
+        try:
+            packets = list(self._packets(int(self.starts[gop]), int(self.starts[gop + 1])))
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.facts.path}: cannot be read on ({error.strerror}); is it damaged?") from error
         if any(packet.pts is None for packet in packets):
             raise VideoError(f"{self.facts.path}: packets without timestamps; remux it (ffmpeg -c copy)")
         return packets

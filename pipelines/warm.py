@@ -6,6 +6,7 @@ an installation takes its time here, half a minute.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,14 @@ from codecsieve.kernels.cpu.predict import _residual
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import sieve_clip
 
+_log = logging.getLogger(__name__)
+
 
 def warm_up() -> None:
     """Sieve a tiny clip made on the spot, with either kind of signals, unless that has been done before."""
     folder = Path(_residual.stats.cache_path or ".")
     if not any(folder.glob("predict._residual-*.nbi")):
+        _log.warning("compiling the CPU kernels, once after an installation: half a minute")
         compile_kernels()
 
 
