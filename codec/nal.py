@@ -35,15 +35,15 @@ class SequenceParameters:
     """False where the stream may hold fields (interlaced coding)."""
 
 
-def nal_length_size(extradata: bytes | None) -> int:
+def nal_length_size(codec: str, extradata: bytes | None) -> int:
     """Bytes of each NAL unit's length prefix (avcC, hvcC), or 0 for Annex-B start codes.
 
     Source: ISO/IEC 14496-15, AVCDecoderConfigurationRecord and HEVCDecoderConfigurationRecord.
     """
-    if not extradata or len(extradata) < 5 or extradata[0] != 1:
+    at = 21 if codec == "hevc" else 4
+    if not extradata or len(extradata) <= at or extradata[0] != 1:
         return 0
-    is_hvcc = len(extradata) >= 23 and extradata[13] & 0xF0 == 0xF0 and extradata[15] & 0xFC == 0xFC
-    return (extradata[21] if is_hvcc else extradata[4]) % 4 + 1
+    return extradata[at] % 4 + 1
 
 
 def nal_units(data: memoryview, length_size: int) -> Iterator[memoryview]:
@@ -66,6 +66,23 @@ def nal_units(data: memoryview, length_size: int) -> Iterator[memoryview]:
         if unit:
             yield unit
         at = end
+
+
+def h264_starts_intra(data: memoryview, length_size: int) -> bool:
+    """Whether a packet's first slice is intra (H.264 7.4.3): containers also mark recovery points as keyframes,
+    from which a stream with intra refresh mends picture by picture, and those do not begin a GOP.
+    """
+    for unit in nal_units(data, length_size):
+        if unit[0] & 31 == 5:
+            return True
+        if unit[0] & 31 in (1, 2):
+            bits = _BitReader(bytes(unit[1:17]).replace(b"\x00\x00\x03", b"\x00\x00"))
+            try:
+                bits.golomb()  # first_mb_in_slice
+                return bits.golomb() % 5 in (2, 4)
+            except IndexError:
+                return True
+    return True
 
 
 def h264_is_droppable(data: memoryview, length_size: int) -> bool:
@@ -122,7 +139,7 @@ def find_sequence_parameters(extradata: bytes | None, packet: memoryview | None)
     elif extradata:
         units.extend(nal_units(memoryview(extradata), 0))
     if packet is not None:
-        units.extend(nal_units(packet, nal_length_size(extradata)))
+        units.extend(nal_units(packet, nal_length_size("h264", extradata)))
     for unit in units:
         if len(unit) > 4 and unit[0] & 31 == 7:
             try:

@@ -12,6 +12,7 @@ index is known only when the decoder puts it out, and everything must be decoded
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ import numpy as np
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nal import (
     h264_is_droppable,
+    h264_starts_intra,
     hevc_layer,
     mpeg2_is_droppable,
     mpeg4_is_droppable,
@@ -32,6 +34,8 @@ from codecsieve.codec.probe import VideoFacts, open_container, read_facts
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
 
+REDRAWN_CODECS = frozenset({"apng", "gif"})
+"""Codecs whose every picture is drawn over the one before, whatever its packet is marked as."""
 UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
 
@@ -159,6 +163,11 @@ class IndexedSource(PacketSource):
             packets = self._read_timed(0)
         except VideoError as error:
             raise _NotIndexedError from error
+        following = next(self.demuxer, None)
+        if following is not None:
+            self.demuxer = itertools.chain([following], self.demuxer)
+            if self.gops > 1 and not _starts_gop(facts, self.stream, following):
+                raise _NotIndexedError
         self.start_time = min(int(packet.pts or 0) for packet in packets)
         self.cached = 0, self._number(0, packets)
 
@@ -209,7 +218,7 @@ class ScannedSource(PacketSource):
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
-            keyframe.append(packet.is_keyframe)
+            keyframe.append(packet.is_keyframe and _starts_gop(facts, self.stream, packet))
             discard.append(packet.is_discard)
             if self.kept is not None:
                 self.kept.append(packet)
@@ -288,14 +297,24 @@ def _make_gop(
     return Gop(first, packets, display, _droppable(facts, stream, packets), (pts - start) * base)
 
 
+def _starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> bool:
+    """Whether decoding can begin at a packet that its container calls a keyframe."""
+    if facts.codec in REDRAWN_CODECS:
+        return False
+    if facts.codec == "h264":
+        size = nal_length_size(facts.codec, stream.codec_context.extradata)
+        return h264_starts_intra(memoryview(packet), size)
+    return True
+
+
 def _droppable(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> np.ndarray:
     """Bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
     views = [memoryview(packet) for packet in packets]
     if facts.codec == "h264":
-        size = nal_length_size(stream.codec_context.extradata)
+        size = nal_length_size(facts.codec, stream.codec_context.extradata)
         return np.array([h264_is_droppable(view, size) for view in views], bool)
     if facts.codec == "hevc":
-        size = nal_length_size(stream.codec_context.extradata)
+        size = nal_length_size(facts.codec, stream.codec_context.extradata)
         layers, unreferenced = zip(*(hevc_layer(view, size) for view in views), strict=True)
         return np.array(unreferenced, bool) & (np.array(layers) == max(layers))
     if facts.codec in ("mpeg2video", "mpeg1video"):

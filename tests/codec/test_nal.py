@@ -67,8 +67,9 @@ def test_length_size_of_each_kind_of_header(tmp_path: Path, make_video) -> None:
         ("a.265", "libx265", 0),
     ):
         with open_container(make_video(tmp_path / name, codec, frames=2)) as container:
-            assert nal_length_size(container.streams.video[0].codec_context.extradata) == expected
-    assert nal_length_size(None) == nal_length_size(b"") == 0
+            context = container.streams.video[0].codec_context
+            assert nal_length_size(context.codec.canonical_name, context.extradata) == expected
+    assert nal_length_size("h264", None) == nal_length_size("hevc", b"") == 0
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])
@@ -87,7 +88,7 @@ def test_droppable_packets_are_those_of_b_pictures(
     told, truth = {}, {}
     with open_container(path) as container:
         stream = container.streams.video[0]
-        size = nal_length_size(stream.codec_context.extradata)
+        size = nal_length_size(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
         for packet in container.demux(stream):
             if packet.size:
                 view = memoryview(packet)

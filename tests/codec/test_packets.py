@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -169,3 +170,14 @@ def test_signals_that_a_codec_can_give(tmp_path: Path, make_video) -> None:
         choose_signals(hevc, "bitstream")
     with pytest.raises(ValueError, match="signals \\('both'\\) must be one of auto, bitstream, search"):
         choose_signals(hevc, "both")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_recovery_points_of_intra_refresh_do_not_begin_a_gop(
+    tmp_path: Path, make_video: Callable[..., Path], container: str
+) -> None:
+    refresh = {"x264-params": "intra-refresh=1:keyint=10:min-keyint=10:scenecut=0:bframes=0"}
+    path = make_video(tmp_path / f"refresh.{container}", frames=40, options=refresh)
+    with open_source(str(path)) as source:
+        assert source.gops == 1
+        assert source.frames == 40
