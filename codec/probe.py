@@ -17,7 +17,7 @@ from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
 
 MAX_PIXELS = 8192 * 8192
-"""A picture larger than this is refused: 64 of them would not fit a worker's memory."""
+"""A picture larger than this is refused: with its reference pictures it would not fit a worker's memory."""
 
 MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose motion vectors FFmpeg exports."""

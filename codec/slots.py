@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codecsieve.codec.picture import Picture
+from codecsieve.kernels.geometry import CELL
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,5 @@ class SlotSignals:
     @classmethod
     def unpredicted(cls, picture: Picture, height: int, width: int) -> SlotSignals:
         """Signals of a picture without prediction: an intra picture, or one whose reference picture is lost."""
-        motion = np.zeros((-(-height // 4), -(-width // 4), 2), np.int16)
+        motion = np.zeros((-(-height // CELL), -(-width // CELL), 2), np.int16)
         return cls(picture, motion, np.zeros((height, width), np.uint8), predicted=False)

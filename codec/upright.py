@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codecsieve.codec.picture import Picture
-
-CELL = 4
+from codecsieve.kernels.geometry import CELL
 
 
 @dataclass(frozen=True)
