@@ -16,6 +16,7 @@ from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
+from codecsieve.codec.probe import MAX_PIXELS
 
 DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)
 """What FFmpeg's decoders raise of a packet that they cannot make a picture of."""
@@ -67,7 +68,9 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
 def _open_decoder(source: PacketSource, motion: bool, uncropped: bool) -> av.VideoCodecContext:
     context = source.stream.codec_context
     context.thread_count = 1
-    options = {"flags2": "+export_mvs"} if motion else {}
+    options = {"max_pixels": str(MAX_PIXELS)}
+    if motion:
+        options["flags2"] = "+export_mvs"
     if uncropped:
         # Prediction reads beyond the shown picture, up to the coded one.
         options["apply_cropping"] = "0"

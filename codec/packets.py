@@ -29,13 +29,15 @@ from codecsieve.codec.nal import (
     mpeg4_is_droppable,
     nal_length_size,
 )
-from codecsieve.codec.probe import VideoFacts, open_container, read_facts
+from codecsieve.codec.probe import VideoFacts, open_container, read_facts, video_stream
 
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
 
 REDRAWN_CODECS = frozenset({"apng", "gif"})
 """Codecs whose every picture is drawn over the one before, whatever its packet is marked as."""
+MAX_GOP_BYTES = 1 << 30
+"""A GOP is held whole; a larger one (hours of a single keyframe) is refused."""
 UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
 
@@ -101,7 +103,9 @@ class PacketSource:
     @property
     def stream(self) -> av.VideoStream:
         """The video stream, whose codec context decodes its packets."""
-        return self.container.streams.video[0]
+        stream = video_stream(self.container)
+        assert stream is not None, "open_container opens nothing without a video stream"
+        return stream
 
     def gop_of(self, display: int) -> int:
         """The GOP that holds a display index."""
@@ -155,6 +159,7 @@ class IndexedSource(PacketSource):
             raise _NotIndexedError
         self.timestamps, self.positions = table[:, 0], table[:, 1]
         self.starts = np.append(np.flatnonzero(table[:, 3]), len(table))
+        _check_gops(facts, np.add.reduceat(table[:, 2], self.starts[:-1]))
         shown = np.append(0, np.cumsum(table[:, 4] == 0))
         self.shown = shown[self.starts]
         self.demuxer: Iterator[av.Packet] = iter(())
@@ -168,7 +173,9 @@ class IndexedSource(PacketSource):
             self.demuxer = itertools.chain([following], self.demuxer)
             if self.gops > 1 and not _starts_gop(facts, self.stream, following):
                 raise _NotIndexedError
-        self.start_time = min(int(packet.pts or 0) for packet in packets)
+        # What an edit list hides before the first picture shown does not count as time.
+        shown_times = [int(packet.pts or 0) for packet in packets if not packet.is_discard]
+        self.start_time = min(shown_times, default=int(packets[-1].pts or 0))
         self.cached = 0, self._number(0, packets)
 
     def read(self, gop: int) -> Gop:
@@ -214,12 +221,13 @@ class ScannedSource(PacketSource):
     def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
         super().__init__(container, facts)
         self.kept: list[av.Packet] | None = []
-        held, pts, keyframe, discard = 0, [], [], []
+        held, pts, keyframe, discard, sizes = 0, [], [], [], []
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
             keyframe.append(packet.is_keyframe and _starts_gop(facts, self.stream, packet))
             discard.append(packet.is_discard)
+            sizes.append(packet.size)
             if self.kept is not None:
                 self.kept.append(packet)
                 if held > KEEP_BYTES:
@@ -227,6 +235,7 @@ class ScannedSource(PacketSource):
         if not pts:
             raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
+        _check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]))
         self.second = container
         self.reader: Iterator[av.Packet] = iter(())
         self.read_to = -1
@@ -248,7 +257,7 @@ class ScannedSource(PacketSource):
             and bool((high[:-1] < low[1:]).all())
         )
         self.shown = np.append(0, np.cumsum(~discard))[self.starts]
-        self.start_time = int(times.min())
+        self.start_time = int(times[~discard].min() if not discard.all() else times.min())
 
     def read(self, gop: int) -> Gop:
         first, last = int(self.starts[gop]), int(self.starts[gop + 1])
@@ -268,9 +277,17 @@ class ScannedSource(PacketSource):
         return [next(self.reader) for _ in range(last - first)]
 
 
+def _check_gops(facts: VideoFacts, sizes: np.ndarray) -> None:
+    if sizes.max() > MAX_GOP_BYTES:
+        raise VideoError(
+            f"{facts.path}: has a GOP of {sizes.max() >> 20} MB, over the limit of {MAX_GOP_BYTES >> 20} MB; "
+            "transcode it with more keyframes"
+        )
+
+
 def _read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
     """Every non-empty packet up to the end or to the first that cannot be read: a cut file gives what it has."""
-    stream = container.streams.video[0]
+    stream = video_stream(container)
     while True:
         try:
             for packet in container.demux(stream):

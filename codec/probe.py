@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-from av.stream import Discard
+from av.stream import Discard, Disposition
 
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
@@ -21,6 +21,9 @@ MAX_PIXELS = 8192 * 8192
 
 MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose motion vectors FFmpeg exports."""
+
+REFUSED_CONTAINERS = frozenset({"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"})
+"""FFmpeg's names of formats that are lists of other files or streams: one file must not stand for another."""
 
 SIGNALS = ("auto", "bitstream", "search")
 
@@ -68,15 +71,27 @@ def open_container(path: str | os.PathLike[str]) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(f"{name}: not a readable video ({reason}); is it complete, and a video?") from error
-    if not container.streams.video:
+    try:
+        kind = container.format.name.split(",")[0]
+        if kind in REFUSED_CONTAINERS:
+            raise VideoError(f"{name}: is a list of other files ({kind}); name the videos themselves")
+        wanted = video_stream(container)
+        if wanted is None:
+            raise VideoError(f"{name}: has no video stream; leave it out of the manifest")
+    except VideoError:
         container.close()
-        raise VideoError(f"{name}: has no video stream; leave it out of the manifest")
-    wanted = container.streams.video[0]
+        raise
     for stream in container.streams:
         # An unread audio track would otherwise end a truncated file's video early.
         if stream.index != wanted.index:
             stream.discard = Discard.all
     return container
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first video stream that is no cover picture of an audio file; None where there is none."""
+    moving = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    return next(moving, None)
 
 
 def read_facts(container: av.container.InputContainer, path: str | os.PathLike[str]) -> VideoFacts:
@@ -85,7 +100,8 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
     Raises VideoError where the stream has no decoder or its size is out of bounds.
     """
     name = os.fspath(path)
-    stream = container.streams.video[0]
+    stream = video_stream(container)
+    assert stream is not None, "open_container opens nothing without a video stream"
     context = stream.codec_context
     if context is None:
         raise VideoError(f"{name}: its video codec has no decoder in this FFmpeg; transcode it first")

@@ -54,9 +54,7 @@ def trim_rank(points: int) -> int:
     return (7 * points + 9) // 10 - 1
 
 
-def solve_camera(
-    moments: npt.NDArray[np.int64], mode: str, height: int, width: int
-) -> npt.NDArray[np.int64] | None:
+def solve_camera(moments: npt.NDArray[np.int64], mode: str, height: int, width: int) -> npt.NDArray[np.int64] | None:
     """The least-squares camera of a set of cells, from their exact sums.
 
     Every pixel of a cell is a point of the fit, as in the published pipeline: so cells in a row, or in one

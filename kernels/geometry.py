@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -20,6 +21,9 @@ CELL = 4
 
 POOL_BITS = 12
 """The pooling weights of one axis of a patch sum to `1 << POOL_BITS`."""
+
+MAX_CENTER_PRIOR = 7
+"""A lifted energy must fit 32 bits."""
 
 CENTER_BITS = 12
 """The centre table is fixed point: `1 << CENTER_BITS` leaves an energy as it is."""
@@ -41,9 +45,7 @@ class Pooling:
     def __post_init__(self) -> None:
         """Check that every patch is weighed whole."""
         if self.weights.shape[0] != self.first.shape[0]:
-            raise ValueError(
-                f"weights ({self.weights.shape[0]} rows) and first ({self.first.shape[0]}) must match"
-            )
+            raise ValueError(f"weights ({self.weights.shape[0]} rows) and first ({self.first.shape[0]}) must match")
         if (self.weights.sum(axis=1) != 1 << POOL_BITS).any():
             raise ValueError(f"weights of a patch must sum to {1 << POOL_BITS}")
 
@@ -159,8 +161,8 @@ def center_table(grids: Geometry, center_prior: float, center_sigma: float) -> n
     """
     if not (math.isfinite(center_prior) and math.isfinite(center_sigma)):
         raise ValueError(f"center_prior ({center_prior}) and center_sigma ({center_sigma}) must be finite")
-    if center_prior > 7:
-        raise ValueError(f"center_prior ({center_prior}) must be <= 7")
+    if center_prior > MAX_CENTER_PRIOR:
+        raise ValueError(f"center_prior ({center_prior}) must be <= {MAX_CENTER_PRIOR}")
     sigma = max(1.0, center_sigma * min(grids.height, grids.width))
     y = _gaussian(grids.height, grids.cell_pixels_y, sigma)
     x = _gaussian(grids.width, grids.cell_pixels_x, sigma)
@@ -175,8 +177,9 @@ def _cell_pixels(side: int) -> npt.NDArray[np.int32]:
 
 def _gaussian(side: int, pixels: npt.NDArray[np.int32], sigma: float) -> npt.NDArray[np.float64]:
     centers = np.arange(len(pixels)) * CELL + (pixels - 1) / 2
-    # The C library's exp: numpy's vectorised one may differ in the last bit from machine to machine.
-    return np.array([math.exp(-((c - (side - 1) / 2) ** 2) / (2 * sigma * sigma)) for c in centers.tolist()])
+    exponents = [-((c - (side - 1) / 2) ** 2) / (2 * sigma * sigma) for c in centers.tolist()]
+    # Decimal's exp is rounded correctly; C libraries differ in the last bit from machine to machine.
+    return np.array([float(Decimal(exponent).exp()) for exponent in exponents])
 
 
 def _pooling(side: int, scaled: int, crop: int, patch: int, grid: int) -> Pooling:
@@ -186,8 +189,7 @@ def _pooling(side: int, scaled: int, crop: int, patch: int, grid: int) -> Poolin
         begin, end = (crop + i * patch) * side, (crop + (i + 1) * patch) * side
         first, last = begin // (CELL * scaled), (end - 1) // (CELL * scaled)
         overlaps = [
-            min(end, min(CELL * (c + 1), side) * scaled) - max(begin, CELL * c * scaled)
-            for c in range(first, last + 1)
+            min(end, min(CELL * (c + 1), side) * scaled) - max(begin, CELL * c * scaled) for c in range(first, last + 1)
         ]
         rows.append((first, _shares(overlaps, 1 << POOL_BITS)))
     taps = max(len(shares) for _, shares in rows)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 from codecsieve.codec.probe import SIGNALS
 from codecsieve.kernels.camera import CAMERA_MODES
+from codecsieve.kernels.geometry import MAX_CENTER_PRIOR
 from codecsieve.kernels.reference.energy import FUSE_MODES
+
+
+class ConfigError(ValueError):
+    """An option that cannot work: one line with its value and the rule."""
 
 
 @dataclass(frozen=True)
 class SieveConfig:
-    """What is sampled, how it is scored, and what is kept. Raises ValueError for values that cannot work."""
+    """What is sampled, how it is scored, and what is kept. Raises ConfigError for values that cannot work."""
 
     num_frames: int = 64
     """Slots: frames sampled a clip."""
@@ -55,28 +61,38 @@ class SieveConfig:
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""
-        for name in ("num_frames", "input_size", "patch_size", "k_keep", "static_uniform_frames"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
+        for name in ("num_frames", "input_size", "patch_size", "k_keep", "static_uniform_frames", "anchors"):
+            try:
+                value = operator.index(getattr(self, name))
+            except TypeError:
+                raise ConfigError(f"{name} ({getattr(self, name)!r}) must be a whole number") from None
+            object.__setattr__(self, name, value)  # numpy's integers become plain ones, as JSON wants them
+            if value <= 0 and name not in ("anchors", "static_uniform_frames"):
+                raise ConfigError(f"{name} ({value}) must be > 0")
         if self.input_size % self.patch_size:
-            raise ValueError(f"input_size ({self.input_size}) must be a multiple of patch_size ({self.patch_size})")
+            raise ConfigError(f"input_size ({self.input_size}) must be a multiple of patch_size ({self.patch_size})")
         if self.num_frames > 65535:
-            raise ValueError(f"num_frames ({self.num_frames}) must be <= 65535")
-        if not self.k_keep <= self.patches_per_clip:
-            raise ValueError(
+            raise ConfigError(f"num_frames ({self.num_frames}) must be <= 65535")
+        if self.k_keep > self.patches_per_clip:
+            raise ConfigError(
                 f"k_keep ({self.k_keep}) must be <= {self.patches_per_clip}, the patches of "
                 f"{self.num_frames} slots of {self.grid}x{self.grid}"
             )
         if not 0 <= self.anchors <= self.num_frames:
-            raise ValueError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
+            raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
+        if self.static_uniform_frames < 0:
+            raise ConfigError(f"static_uniform_frames ({self.static_uniform_frames}) must be >= 0")
         for name, choices in (("signals", SIGNALS), ("mv_compensate", CAMERA_MODES), ("fuse", FUSE_MODES)):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
+                raise ConfigError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
         for name in ("center_prior", "center_sigma", "w_mv", "w_res", "static_abs_thresh", "static_rel_thresh"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} ({getattr(self, name)}) must be a number >= 0")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} ({value!r}) must be a number >= 0")
+        if self.center_prior > MAX_CENTER_PRIOR:
+            raise ConfigError(f"center_prior ({self.center_prior}) must be <= {MAX_CENTER_PRIOR}")
         if self.w_mv + self.w_res == 0:
-            raise ValueError("w_mv (0) and w_res (0) must not both be 0")
+            raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
 
     @property
     def grid(self) -> int:

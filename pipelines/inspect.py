@@ -63,9 +63,11 @@ def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
     with open_source(os.fspath(path)) as source:
         facts = source.facts
         signals = choose_signals(facts, "auto")
-        gops = [source.read(index) for index in range(source.gops)]
-        droppable = sum(int(gop.droppable.sum()) for gop in gops)
-        leading = sum(gop.leading for gop in gops) if source.ordered else 0
+        droppable = leading = 0
+        for index in range(source.gops):
+            gop = source.read(index)
+            droppable += int(gop.droppable.sum())
+            leading += gop.leading and source.ordered
         wanted = np.unique(sample_frames(source, num_frames).frame_ids)
         if signals == "search":
             wanted = np.union1d(wanted, np.maximum(wanted - 1, 0))

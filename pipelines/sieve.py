@@ -225,9 +225,7 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     )
 
 
-def _cut(
-    ids: np.ndarray, positions: np.ndarray, held: dict[int, Crop | np.ndarray], config: SieveConfig
-) -> np.ndarray:
+def _cut(ids: np.ndarray, positions: np.ndarray, held: dict[int, Crop | np.ndarray], config: SieveConfig) -> np.ndarray:
     """Patches at positions [K, 3], slot by slot; a picture in several slots is cut once for each."""
     side = config.patch_size
     if not held:

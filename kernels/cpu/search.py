@@ -61,9 +61,7 @@ def _area_resize(
             out[i, j] = np.int64(total * UNIT)
 
 
-def area_resize(
-    plane: np.ndarray, top: int, left: int, rows_taps: Taps, columns_taps: Taps, depth: int
-) -> Picture:
+def area_resize(plane: np.ndarray, top: int, left: int, rows_taps: Taps, columns_taps: Taps, depth: int) -> Picture:
     """See `reference.search.area_resize`."""
     out = np.empty((len(rows_taps.first), len(columns_taps.first)), np.uint8)
     _area_resize(
@@ -193,9 +191,7 @@ def _differences(
 
 
 @njit(cache=True, nogil=True)
-def _keep_least(
-    sums: np.ndarray, n: int, first: int, wants: np.ndarray, dx: int, dy: int, least: np.ndarray
-) -> None:
+def _keep_least(sums: np.ndarray, n: int, first: int, wants: np.ndarray, dx: int, dy: int, least: np.ndarray) -> None:
     """Lower the least cost of the blocks from `first` on that want a displacement, by its column sums [n]."""
     key = (((np.int64(abs(dx) + abs(dy)) << KEY_BITS) + dy + KEY_ZERO) << KEY_BITS) + dx + KEY_ZERO
     for start in range(0, n, BLOCK):
@@ -240,9 +236,7 @@ def _search_level(
 
 
 @njit(cache=True, nogil=True)
-def _residual(
-    current: np.ndarray, bordered: np.ndarray, vectors: np.ndarray, reach: int, out: np.ndarray
-) -> None:
+def _residual(current: np.ndarray, bordered: np.ndarray, vectors: np.ndarray, reach: int, out: np.ndarray) -> None:
     for y in range(current.shape[0]):
         for column in range(vectors.shape[1]):
             x = column * BLOCK

@@ -37,9 +37,7 @@ def select_patches(
     return np.sort(np.concatenate([whole, best])).astype(np.int32)
 
 
-def is_static(
-    scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int
-) -> bool:
+def is_static(scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
     """Whether little moves in a clip, by the percentiles of its patches' mean energy."""
     ranks = [percent * (scores.size - 1) // 100 for percent in (95, 50)]
     p95, p50 = np.partition(scores, ranks, axis=None)[ranks]

@@ -78,9 +78,7 @@ def check_signals(
     slots = len(residual)
     cells = (slots, geometry.cells_height, geometry.cells_width, 2)
     if motion.shape != cells:
-        raise ValueError(
-            f"motion {motion.shape} must be {cells}, 4x4-pixel cells, for residual {residual.shape}"
-        )
+        raise ValueError(f"motion {motion.shape} must be {cells}, 4x4-pixel cells, for residual {residual.shape}")
     if keyframe.shape != (slots,):
         raise ValueError(f"keyframe {keyframe.shape} must be ({slots},)")
 
@@ -208,9 +206,7 @@ def cell_energy(
     return ((sums + pixels // 2) // pixels).astype(np.int32)
 
 
-def pool_scores(
-    energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int
-) -> npt.NDArray[np.int64]:
+def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
     """Mean energy of each patch by area, times its pixels.
 
     Args:
@@ -255,6 +251,4 @@ def _over_cells(pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _pool_rows(values: npt.NDArray[np.int64], pool: Pooling) -> npt.NDArray[np.int64]:
     taps = pool.weights.shape[1]
-    return np.stack(
-        [w @ values[first : first + taps] for first, w in zip(pool.first, pool.weights, strict=True)]
-    )
+    return np.stack([w @ values[first : first + taps] for first, w in zip(pool.first, pool.weights, strict=True)])

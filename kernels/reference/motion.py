@@ -124,9 +124,7 @@ def length_at_rank(lengths: npt.NDArray[np.int32], rank: int) -> int:
     return int(np.sort(lengths, axis=None)[rank])
 
 
-def _fit_camera(
-    motion: npt.NDArray[np.int16], mode: str, median: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _fit_camera(motion: npt.NDArray[np.int16], mode: str, median: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Fit on the cells that move, then on those it explains best; an unsolvable fit changes nothing."""
     height, width = motion.shape[:2]
     moving = (motion != 0).any(axis=-1)

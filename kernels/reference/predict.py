@@ -51,16 +51,12 @@ def block_motion(
         bottom, right = top + max(int(h[k]) // BLOCK, 1), left + max(int(w[k]) // BLOCK, 1)
         area = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         scale = max(int(motion_scale[k]), 1)
-        vectors[(*area, index)] = [
-            np.clip(int(value[k]) * 4 // scale, -32768, 32767) for value in (motion_x, motion_y)
-        ]
+        vectors[(*area, index)] = [np.clip(int(value[k]) * 4 // scale, -32768, 32767) for value in (motion_x, motion_y)]
         lists[area] |= LIST_1 if index else LIST_0
     return vectors, lists
 
 
-def cell_motion(
-    vectors: np.ndarray, lists: np.ndarray, top: int, left: int, height: int, width: int
-) -> np.ndarray:
+def cell_motion(vectors: np.ndarray, lists: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """List-0 motion of a grid of blocks on the cells of the shown picture.
 
     Args:

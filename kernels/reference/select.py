@@ -79,9 +79,7 @@ def check_selection(
         raise ValueError(f"patch ({patch}) must be > 0")
 
 
-def is_static(
-    scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int
-) -> bool:
+def is_static(scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
     """Whether little moves in a clip, by the percentiles of its patches' mean energy.
 
     True if the 95th is below `static_abs_thresh`, or below twice that while the 95th less the 50th is below
@@ -99,9 +97,7 @@ def is_static(
     return below_thresholds(p95, p50, static_abs_thresh, static_rel_thresh, patch)
 
 
-def below_thresholds(
-    p95: int, p50: int, static_abs_thresh: float, static_rel_thresh: float, patch: int
-) -> bool:
+def below_thresholds(p95: int, p50: int, static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
     """The rule of `is_static` for given percentiles of the scores.
 
     Raises:

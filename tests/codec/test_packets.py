@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, OPEN_GOP, decode_all, run_ffmpeg
 
+from codecsieve.codec import packets
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import IndexedSource, ScannedSource, open_source
+from codecsieve.codec.plan import display_index_at
 from codecsieve.codec.probe import choose_signals, open_container, read_facts
 
 
@@ -181,3 +183,38 @@ def test_recovery_points_of_intra_refresh_do_not_begin_a_gop(
     with open_source(str(path)) as source:
         assert source.gops == 1
         assert source.frames == 40
+
+
+def test_an_audio_file_with_a_cover_is_not_a_video(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    cover = make_video(tmp_path / "cover.png", codec="png", frames=1, pixel_format="rgb24")
+    path = tmp_path / "song.mp4"
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", "-i", str(cover)]
+    run_ffmpeg(path, *sound, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic")
+    with pytest.raises(VideoError, match=r"song.mp4: has no video stream"):
+        open_source(str(path))
+
+
+def test_a_list_of_other_files_is_refused(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    make_video(tmp_path / "real.mp4", frames=5)
+    path = tmp_path / "list.mp4"
+    path.write_text("ffconcat version 1.0\nfile real.mp4\n")
+    with pytest.raises(VideoError, match=r"list.mp4: is a list of other files \(concat\)"):
+        open_source(str(path))
+
+
+def test_time_begins_at_the_first_frame_shown(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    whole = make_video(tmp_path / "whole.mp4", frames=60, options={"g": "30", "bf": "0"})
+    cut = tmp_path / "cut.mp4"
+    run_ffmpeg(cut, "-ss", "0.48", "-i", whole, "-c", "copy")
+    with open_source(str(cut)) as source:
+        assert any(source.read(0).display < 0), "the cut hides the frames before 0.48 s"
+        assert display_index_at(source, 1.0) == 25
+
+
+def test_a_gop_that_would_not_fit_memory_is_refused(
+    tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "long.mp4", frames=30)
+    monkeypatch.setattr(packets, "MAX_GOP_BYTES", 100)
+    with pytest.raises(VideoError, match=r"has a GOP of 0 MB, over the limit of 0 MB"):
+        open_source(str(path))

@@ -33,9 +33,7 @@ def test_the_last_cells_hold_the_pixels_that_are_left() -> None:
 
 
 @given(sides, sides, st.sampled_from([(14, 14), (28, 7), (112, 14), (224, 16)]))
-def test_each_patch_is_weighed_by_the_area_of_its_cells(
-    height: int, width: int, size_patch: tuple[int, int]
-) -> None:
+def test_each_patch_is_weighed_by_the_area_of_its_cells(height: int, width: int, size_patch: tuple[int, int]) -> None:
     size, patch = size_patch
     grids = geometry(height, width, size, patch)
     for side, scaled, crop, pool in (
@@ -51,9 +49,7 @@ def test_each_patch_is_weighed_by_the_area_of_its_cells(
         edges = (crop + patch * np.arange(grids.grid + 1)) * side / scaled
         cell_edges = np.minimum(4 * np.arange(cells + 1), side)
         for i in range(grids.grid):
-            overlap = np.clip(
-                np.minimum(edges[i + 1], cell_edges[1:]) - np.maximum(edges[i], cell_edges[:-1]), 0, None
-            )
+            overlap = np.clip(np.minimum(edges[i + 1], cell_edges[1:]) - np.maximum(edges[i], cell_edges[:-1]), 0, None)
             exact = np.zeros(cells)
             exact[pool.first[i] : pool.first[i] + taps] = pool.weights[i] / 4096
             assert np.abs(exact - overlap / (edges[i + 1] - edges[i])).max() <= 1.001 / 4096

@@ -36,9 +36,7 @@ class Prediction(NamedTuple):
     bit_depth: int
 
 
-def planes(
-    rng: np.random.Generator, count: int, rows: int, stride: int, depth: int, smooth: bool
-) -> list[Plane]:
+def planes(rng: np.random.Generator, count: int, rows: int, stride: int, depth: int, smooth: bool) -> list[Plane]:
     """Pictures that resemble each other, some blocks exactly, so that references compete; or plain noise."""
     peak = (1 << depth) - 1
     kind = np.uint8 if depth == 8 else np.uint16
@@ -46,9 +44,7 @@ def planes(
         return [rng.choice([0, peak, peak // 2, 1], (rows, stride)).astype(kind) for _ in range(count)]
     y, x = np.mgrid[:rows, :stride]
     scene = peak * (0.5 + 0.3 * np.sin(x / 5) + 0.2 * np.cos(y / 3 + x / 11))
-    flicker = [
-        rng.normal(0, peak / 60, (rows, stride)) * rng.integers(0, 2, (1, stride)) for _ in range(count)
-    ]
+    flicker = [rng.normal(0, peak / 60, (rows, stride)) * rng.integers(0, 2, (1, stride)) for _ in range(count)]
     return [np.clip(scene + change, 0, peak).astype(kind) for change in flicker]
 
 
@@ -152,9 +148,7 @@ def test_interpolation_is_that_of_the_standard(form: ModuleType, dx: int, dy: in
         vector = vectors[y // 8, x // 8, 0].tolist()
         expected[y, x] = sample_by_the_standard(past, 4 * x + vector[0], 4 * y + vector[1], 255)
     lists = np.full((3, 3), LIST_0, np.uint8)
-    residual = form.prediction_residual(
-        expected, (past,), None, vectors, lists, (0, 0, 24, 24), 24, SIX_TAP, 8
-    )
+    residual = form.prediction_residual(expected, (past,), None, vectors, lists, (0, 0, 24, 24), 24, SIX_TAP, 8)
     assert not residual.any()
 
 
@@ -236,9 +230,7 @@ def test_only_the_shown_picture_comes_back(form: ModuleType) -> None:
     rng = np.random.default_rng(0)
     picture, past = (rng.integers(0, 256, (24, 32), dtype=np.uint8) for _ in range(2))
     vectors, lists = np.zeros((3, 3, 2, 2), np.int16), np.zeros((3, 3), np.uint8)
-    residual = form.prediction_residual(
-        picture, (past,), None, vectors, lists, (3, 5, 17, 13), 20, SIX_TAP, 8
-    )
+    residual = form.prediction_residual(picture, (past,), None, vectors, lists, (3, 5, 17, 13), 20, SIX_TAP, 8)
     assert np.array_equal(residual, np.abs(picture.astype(int) - past)[3:20, 5:18])
 
 

@@ -45,19 +45,13 @@ def picture_pairs(draw: st.DrawFn) -> tuple[Picture, Picture]:
         return panned(rng, size, draw(st.integers(-20, 20)), draw(st.integers(-20, 20)))
     if kind == "objects":
         scene = texture(rng, size, size)
-        blocks = (
-            rng.integers(-12, 13, (size // 8 + 1, size // 8 + 1, 2)).repeat(8, 0).repeat(8, 1)[:size, :size]
-        )
+        blocks = rng.integers(-12, 13, (size // 8 + 1, size // 8 + 1, 2)).repeat(8, 0).repeat(8, 1)[:size, :size]
         y, x = np.mgrid[:size, :size]
-        return scene[
-            np.clip(y + blocks[..., 1], 0, size - 1), np.clip(x + blocks[..., 0], 0, size - 1)
-        ], scene
+        return scene[np.clip(y + blocks[..., 1], 0, size - 1), np.clip(x + blocks[..., 0], 0, size - 1)], scene
     if kind == "stripes":
         x = np.arange(size) * np.ones((size, 1), int)
         period = draw(st.integers(2, 16))
-        return ((x + draw(st.integers(0, 16))) % period * 15).astype(np.uint8), (x % period * 15).astype(
-            np.uint8
-        )
+        return ((x + draw(st.integers(0, 16))) % period * 15).astype(np.uint8), (x % period * 15).astype(np.uint8)
     levels = 255 if kind == "noise" else 1
     first, second = rng.integers(0, levels + 1, (2, size, size), dtype=np.uint8)
     return first, second
@@ -93,9 +87,7 @@ def test_no_block_is_predicted_worse_than_by_no_motion_nor_from_out_of_reach(
         assert residual[y : y + 8, x : x + 8].sum() <= in_place[y : y + 8, x : x + 8].sum()
 
 
-@pytest.mark.parametrize(
-    ("dx", "dy"), [(0, 0), (1, 0), (0, -1), (2, 3), (-5, 7), (11, -9), (-15, 15), (16, -16)]
-)
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, 0), (0, -1), (2, 3), (-5, 7), (11, -9), (-15, 15), (16, -16)])
 @forms
 def test_a_pan_is_found_to_the_pixel_but_at_the_border(form: ModuleType, dx: int, dy: int) -> None:
     size = 128
@@ -175,9 +167,7 @@ def test_a_level_is_the_rounded_mean_of_the_one_before(form: ModuleType) -> None
 @forms
 def test_pictures_of_two_sizes_are_refused(form: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"\(16, 16\).*\(24, 24\).*same shapes"):
-        form.search_signals(
-            form.pyramid(np.zeros((16, 16), np.uint8)), form.pyramid(np.zeros((24, 24), np.uint8))
-        )
+        form.search_signals(form.pyramid(np.zeros((16, 16), np.uint8)), form.pyramid(np.zeros((24, 24), np.uint8)))
 
 
 @st.composite
@@ -206,9 +196,7 @@ def test_numba_resizes_the_same_bit_for_bit(
     assert np.array_equal(ours, expected)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "scaled_height", "scaled_width"), [(30, 40, 9, 12), (10, 13, 20, 26)]
-)
+@pytest.mark.parametrize(("height", "width", "scaled_height", "scaled_width"), [(30, 40, 9, 12), (10, 13, 20, 26)])
 @forms
 def test_a_resized_sample_is_the_mean_of_the_area_that_it_covers(
     form: ModuleType, height: int, width: int, scaled_height: int, scaled_width: int
@@ -237,9 +225,7 @@ def test_both_forms_agree_on_real_pictures_and_predict_them(shared: Path) -> Non
         pictures = [picture.to_ndarray(format="gray") for picture in islice(container.decode(video=0), 12)]
     height, width = pictures[0].shape
     taps = area_taps(height, 112, 0, 112), area_taps(width, 199, 43, 112)
-    current, previous = (
-        cpu_search.pyramid(cpu_search.area_resize(pictures[k], 0, 0, *taps, 8)) for k in (11, 8)
-    )
+    current, previous = (cpu_search.pyramid(cpu_search.area_resize(pictures[k], 0, 0, *taps, 8)) for k in (11, 8))
     motion, residual = reference_search.search_signals(current, previous)
     our_motion, our_residual = cpu_search.search_signals(current, previous)
     assert np.array_equal(our_motion, motion)

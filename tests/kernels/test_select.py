@@ -152,9 +152,7 @@ def test_lively_clips_are_not_changed_by_the_fallback(form: ModuleType) -> None:
         ({"scores": np.zeros((0, 4, 4), np.int64)}, r"scores \(0, 4, 4\) must be \[T, gh, gw\]"),
     ],
 )
-def test_arguments_out_of_range_are_refused(
-    form: ModuleType, arguments: dict[str, object], message: str
-) -> None:
+def test_arguments_out_of_range_are_refused(form: ModuleType, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         form.select_patches(**({"scores": random_scores(), "k_keep": 5} | arguments))
 

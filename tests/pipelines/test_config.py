@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from codecsieve.pipelines.config import SieveConfig
@@ -35,7 +36,11 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"k_keep": 513, "num_frames": 2}, "k_keep (513) must be <= 512, the patches of 2 slots of 16x16"),
         ({"anchors": -1}, "anchors (-1) must be in 0..64, the number of slots"),
         ({"anchors": 65}, "anchors (65) must be in 0..64, the number of slots"),
-        ({"static_uniform_frames": 0}, "static_uniform_frames (0) must be > 0"),
+        ({"static_uniform_frames": -1}, "static_uniform_frames (-1) must be >= 0"),
+        ({"k_keep": 10.5}, "k_keep (10.5) must be a whole number"),
+        ({"num_frames": "64"}, "num_frames ('64') must be a whole number"),
+        ({"center_prior": 8}, "center_prior (8) must be <= 7"),
+        ({"center_prior": "1"}, "center_prior ('1') must be a number >= 0"),
         ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search"),
         ({"mv_compensate": "mode"}, "mv_compensate ('mode') must be one of none, mean, median, similarity, affine"),
         ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean"),
@@ -58,6 +63,9 @@ def test_a_value_that_cannot_work_is_refused(options: dict[str, object], message
         {"num_frames": 1, "k_keep": 256},
         {"num_frames": 2, "k_keep": 512, "anchors": 2},
         {"w_mv": 0},
+        {"static_uniform_frames": 0},
+        {"num_frames": 2, "k_keep": 512, "static_uniform_frames": 4},
+        {"k_keep": np.int64(2048)},
         {"center_prior": 0, "center_sigma": 0},
         {"input_size": 14, "patch_size": 14, "k_keep": 64},
     ],
