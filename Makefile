@@ -30,6 +30,7 @@ types: install
 	MYPYPATH=build/typed $(BIN)/mypy -p codecsieve
 
 pytest: install
+	$(BIN)/python -c 'from codecsieve.pipelines.warm import warm_up; warm_up()'
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
 bench: install

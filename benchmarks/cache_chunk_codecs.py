@@ -35,9 +35,7 @@ Codec = tuple[Encode, Decode]
 
 def compare_codecs(clips: list[np.ndarray], folder: Path) -> list[CodecCost]:
     """Each codec, one chunk a clip, into and out of one file."""
-    return [
-        measure_codec(name, codec, clips, folder / "chunks") for name, codec in chunk_codecs(clips[0]).items()
-    ]
+    return [measure_codec(name, codec, clips, folder / "chunks") for name, codec in chunk_codecs(clips[0]).items()]
 
 
 def measure_codec(name: str, codec: Codec, clips: list[np.ndarray], path: Path) -> CodecCost:
@@ -67,9 +65,7 @@ def chunk_codecs(like: np.ndarray) -> dict[str, Codec]:
     """Codecs by name; the pictures' ones lay the patches out as one canvas, and need imagecodecs."""
 
     def of_bytes(codec: Any) -> Codec:
-        return lambda clip: codec.encode(clip), lambda data: np.frombuffer(codec.decode(data), "u1").reshape(
-            like.shape
-        )
+        return lambda clip: codec.encode(clip), lambda data: np.frombuffer(codec.decode(data), "u1").reshape(like.shape)
 
     codecs: dict[str, Codec] = {
         "raw": (lambda clip: clip.tobytes(), lambda data: np.frombuffer(data, "u1").reshape(like.shape)),
@@ -85,26 +81,14 @@ def chunk_codecs(like: np.ndarray) -> dict[str, Codec]:
     columns = max(width for width in range(1, math.isqrt(len(like)) + 1) if len(like) % width == 0)
 
     def of_canvas(encode: Encode, decode: Decode) -> Codec:
-        return lambda clip: encode(to_canvas(clip, columns)), lambda data: from_canvas(
-            decode(data), like.shape
-        )
+        return lambda clip: encode(to_canvas(clip, columns)), lambda data: from_canvas(decode(data), like.shape)
 
     return codecs | {
-        "WebP lossless canvas": of_canvas(
-            lambda c: ic.webp_encode(c, lossless=True, method=0), ic.webp_decode
-        ),
-        "JPEG XL lossless canvas": of_canvas(
-            lambda c: ic.jpegxl_encode(c, lossless=True, effort=1), ic.jpegxl_decode
-        ),
-        "JPEG q95 canvas": of_canvas(
-            lambda c: ic.jpeg8_encode(c, level=95, subsampling="444"), ic.jpeg8_decode
-        ),
-        "WebP q90 canvas": of_canvas(
-            lambda c: ic.webp_encode(c, level=90, lossless=False, method=0), ic.webp_decode
-        ),
-        "JPEG XL d1 canvas": of_canvas(
-            lambda c: ic.jpegxl_encode(c, distance=1.0, effort=3), ic.jpegxl_decode
-        ),
+        "WebP lossless canvas": of_canvas(lambda c: ic.webp_encode(c, lossless=True, method=0), ic.webp_decode),
+        "JPEG XL lossless canvas": of_canvas(lambda c: ic.jpegxl_encode(c, lossless=True, effort=1), ic.jpegxl_decode),
+        "JPEG q95 canvas": of_canvas(lambda c: ic.jpeg8_encode(c, level=95, subsampling="444"), ic.jpeg8_decode),
+        "WebP q90 canvas": of_canvas(lambda c: ic.webp_encode(c, level=90, lossless=False, method=0), ic.webp_decode),
+        "JPEG XL d1 canvas": of_canvas(lambda c: ic.jpegxl_encode(c, distance=1.0, effort=3), ic.jpegxl_decode),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from codecsieve import __version__
 from codecsieve.codec.ffmpeg_program import find_ffmpeg
+from codecsieve.pipelines.workers import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,7 +31,7 @@ def machine() -> dict[str, Any]:
                 break
     return {
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),

@@ -43,9 +43,7 @@ def main(video: Path | None, rounds: int) -> None:
             "frames": decoded[name][0],
             "pictures decoded": decoded[name][1],
             "ms": statistics.median(times[1:]) * 1e3,
-            "of 1 minute": statistics.median(
-                a / b for a, b in zip(times[1:], seconds["1 minute"][1:], strict=True)
-            ),
+            "of 1 minute": statistics.median(a / b for a, b in zip(times[1:], seconds["1 minute"][1:], strict=True)),
         }
         for name, times in seconds.items()
     ]

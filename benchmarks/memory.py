@@ -29,13 +29,14 @@ def peak(path: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def growth(paths: list[str], clips: int) -> list[float]:
-    """Resident MB of this process after every tenth of the clips."""
-    sizes = []
+def growth(paths: list[str], clips: int) -> dict[int, float]:
+    """Resident MB of this process after every tenth of the clips, by their number."""
+    step = max(1, clips // 10)
+    sizes = {}
     for number in range(clips):
         sieve_clip(paths[number % len(paths)])
-        if (number + 1) % (clips // 10) == 0:
-            sizes.append(psutil.Process().memory_info().rss / 2**20)
+        if (number + 1) % step == 0:
+            sizes[number + 1] = psutil.Process().memory_info().rss / 2**20
     return sizes
 
 
@@ -52,9 +53,8 @@ def main(video: Path | None, clips: int) -> None:
             short = [loop_video(s, Path(folder, f"short-{s.name}"), 1, "320:180") for s in carried_videos()]
             sizes = pool.apply(growth, ([str(path) for path in short], clips))
     show("Peak memory of a worker, MB", ["size", "MB"], list(peaks.items()))
-    steps = [(clips // 10 * (index + 1), size) for index, size in enumerate(sizes)]
-    show("Resident memory over clips, MB", ["clips", "MB"], steps)
-    save("memory", {"video": source.name, "peak_mb": peaks, "growth_mb": dict(steps)})
+    show("Resident memory over clips, MB", ["clips", "MB"], list(sizes.items()))
+    save("memory", {"video": source.name, "peak_mb": peaks, "growth_mb": sizes})
 
 
 if __name__ == "__main__":

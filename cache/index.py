@@ -119,9 +119,7 @@ def read_parts(cache: Path) -> dict[int, pa.Table]:
 
 def parse_part(data: bytes, name: str) -> pa.Table:
     """A part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
-    return _from_parquet(
-        data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew"
-    )
+    return _from_parquet(data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew")
 
 
 def records(table: pa.Table) -> list[IndexRecord]:
@@ -178,7 +176,5 @@ def _from_parquet(data: bytes, schema: pa.Schema, name: str, advice: str) -> pa.
     if table.num_rows != file.metadata.num_rows:
         raise CacheError(f"{name} is damaged ({table.num_rows} of {file.metadata.num_rows} rows); {advice}")
     if not table.schema.equals(schema):
-        raise CacheError(
-            f"{name} is damaged or of another version: its columns are not the index's; {advice}"
-        )
+        raise CacheError(f"{name} is damaged or of another version: its columns are not the index's; {advice}")
     return table

@@ -178,9 +178,7 @@ def read_attributes(group_attributes: Mapping[str, Any], name: str) -> tuple[Lay
         )
     config = dict(ours.get("config", {}))
     if config_hash(config) != ours.get("config_sha256"):
-        raise CacheError(
-            f"cache {name}: the config in its {GROUP} does not match its hash; make the cache again"
-        )
+        raise CacheError(f"cache {name}: the config in its {GROUP} does not match its hash; make the cache again")
     return Layout(**{key: config[key] for key in Layout.__dataclass_fields__}), config
 
 

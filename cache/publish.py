@@ -8,6 +8,7 @@ to `writer`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from typing import IO, Any
 from .errors import CacheError
 
 PARTIAL = ".partial"
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what systems say of a lock that another process has
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def publish(path: Path, parts: Iterable[Any]) -> None:
@@ -72,12 +75,18 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the device. Windows has no such call: its renames are journalled."""
+    """Flush a folder's entries to the device, where that can be asked for.
+
+    Windows has no such call, its renames are journalled; network mounts refuse it.
+    """
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -91,7 +100,7 @@ def cannot_write(path: Path, error: OSError) -> CacheError:
 def lock(path: Path, cache: Path) -> IO[str]:
     """Take the exclusive lock of the file `path` until the returned file is closed or the process ends.
 
-    Raises CacheError where another process writes this cache.
+    Raises CacheError where another process writes this cache, or its file system has no locks.
     """
     try:
         file = path.open("a+", encoding="ascii")
@@ -103,10 +112,11 @@ def lock(path: Path, cache: Path) -> IO[str]:
         file.seek(0)
         owner = file.read().strip()
         file.close()
+        if error.errno not in _HELD:
+            reason = error.strerror or str(error)
+            raise CacheError(f"cannot lock {path} ({reason}); put the cache on a file system with locks") from error
         who = f"process {owner}" if owner else "another process"
-        raise CacheError(
-            f"cache {cache} is being written by {who}; wait for it or use another --out"
-        ) from error
+        raise CacheError(f"cache {cache} is being written by {who}; wait for it or use another --out") from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

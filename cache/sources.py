@@ -58,11 +58,7 @@ class ZarrSource:
             stored = group[array.name]
         except KeyError as error:
             raise CacheError(f"{self._name} is missing; delete the cache and run precompute again") from error
-        if (
-            not isinstance(stored, zarr.Array)
-            or stored.shape[1:] != array.shape
-            or stored.dtype != array.dtype
-        ):
+        if not isinstance(stored, zarr.Array) or stored.shape[1:] != array.shape or stored.dtype != array.dtype:
             raise CacheError(f"{self._name} is not {array.dtype} [N, {array.shape}]; make the cache again")
         self._stored = stored
 
@@ -86,9 +82,7 @@ def open_sources(
     raw = isinstance(location, Path) and all(is_raw(location, array) for array in layout.arrays())
     raw = raw and hasattr(os, "preadv")  # which Windows lacks
     if form == "shards" and not raw:
-        raise CacheError(
-            f"cache {location} is not made of local, uncompressed shards; read it with form='zarr'"
-        )
+        raise CacheError(f"cache {location} is not made of local, uncompressed shards; read it with form='zarr'")
     if raw and form != "zarr":
         return {array.name: ShardSource(Path(location), array) for array in layout.arrays()}
     group = open_group(location, storage_options)

@@ -16,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import pyarrow as pa
+
 from .errors import CacheError
 from .index import (
     SCHEMA,
     IndexRecord,
     column,
+    join_parts,
     part_name,
     read_parts,
     read_plan,
@@ -58,9 +61,7 @@ class ShardWork:
 class CacheWriter:
     """A cache open for writing, by this process alone until `close`."""
 
-    def __init__(
-        self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]
-    ) -> None:
+    def __init__(self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]) -> None:
         """Use `CacheWriter.open`."""
         self.path = path
         self.layout = layout
@@ -120,14 +121,10 @@ class CacheWriter:
         wanted = list(ids)
         if len(set(wanted)) != len(wanted):
             ((twice, _),) = Counter(wanted).most_common(1)
-            raise CacheError(
-                f"clip {twice} is in the inputs twice; give it once, or give each an id of its own"
-            )
+            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
         for clip_id in wanted:
             if not clip_id or not clip_id.isprintable():
-                raise CacheError(
-                    f"clip id {clip_id!r} must be printable text; give the clip an id of its own"
-                )
+                raise CacheError(f"clip id {clip_id!r} must be printable text; give the clip an id of its own")
         new = [clip_id for clip_id in wanted if clip_id not in self._rows]
         if new:
             write_plan(self.path / PLAN, [*self._ids, *new])
@@ -144,9 +141,7 @@ class CacheWriter:
                 work.setdefault(shard, []).append(self._ids[row])
         return [ShardWork(shard, tuple(clip_ids)) for shard, clip_ids in work.items()]
 
-    def write_shard(
-        self, shard: int, clips: Mapping[str, ClipArrays], new_records: Sequence[IndexRecord]
-    ) -> None:
+    def write_shard(self, shard: int, clips: Mapping[str, ClipArrays], new_records: Sequence[IndexRecord]) -> None:
         """Publish records of clips of one shard, with the arrays of those that are "ok" in `clips`, by id.
 
         The records may be any of those that `plan` returned for the shard: the shard is written anew as a
@@ -156,11 +151,7 @@ class CacheWriter:
         self._check_records(shard, clips, new_records)
         sources = open_sources(self.path, self.layout)
         merged = {record.id: record for record in records(self._parts.get(shard, SCHEMA.empty_table()))}
-        arrays = {
-            record.row: self._read_back(record, sources)
-            for record in merged.values()
-            if record.row is not None
-        }
+        arrays = {record.row: self._read_back(record, sources) for record in merged.values() if record.row is not None}
         for record in new_records:
             if record.status == "ok":
                 row, clip = self._rows[record.id], clips[record.id]
@@ -170,6 +161,10 @@ class CacheWriter:
         self._write_arrays(shard, arrays)
         in_order = sorted(merged.values(), key=lambda record: self._rows[record.id])
         self._parts[shard] = write_part(self.path, shard, in_order)
+
+    def index(self) -> pa.Table:
+        """All records published so far, in row order; its columns are those of `SparseCache.index`."""
+        return join_parts(self._parts[shard] for shard in sorted(self._parts))
 
     def close(self) -> None:
         """Let other processes write the cache."""
@@ -201,9 +196,7 @@ class CacheWriter:
             path = self.path / array.name / GROUP
             if path.exists():
                 if not is_raw(self.path, array):
-                    raise CacheError(
-                        f"{path} is not as codecsieve wrote it; use another --out or delete the cache"
-                    )
+                    raise CacheError(f"{path} is not as codecsieve wrote it; use another --out or delete the cache")
                 if json.loads(path.read_bytes())["shape"][0] == len(self._ids):
                     continue
             make_folder(path.parent)
@@ -243,9 +236,7 @@ class CacheWriter:
         for array in self.layout.arrays():
             path = self.path / array.shard_key(shard)
             if clips:
-                write_shard(
-                    path, {row % SHARD_CLIPS: getattr(clip, array.name) for row, clip in clips.items()}
-                )
+                write_shard(path, {row % SHARD_CLIPS: getattr(clip, array.name) for row, clip in clips.items()})
             else:
                 remove(path)  # what a run that was killed before its index part may have left
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ffmpeg
 
-from codecsieve.codec.errors import VideoError
+from codecsieve.codec.errors import OptionError, VideoError
 
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 """FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
@@ -40,7 +40,7 @@ class TranscodeOptions:
 
     codec: "h264" (libx264) or "hevc" (libx265). crf: 0 (lossless or nearly so) to 51. gop: pictures from one
     keyframe to the next. preset: the encoder's own name for its speed. threads: of the encoder, for one job.
-    timeout: seconds that one job may take, everything included.
+    timeout: seconds that one job may take, everything included. Raises OptionError for values that cannot work.
     """
 
     codec: str = "h264"
@@ -52,17 +52,17 @@ class TranscodeOptions:
 
     def __post_init__(self) -> None:
         if self.codec not in _ENCODERS:
-            raise ValueError(f"codec ({self.codec!r}) must be one of {', '.join(_ENCODERS)}")
+            raise OptionError(f"codec ({self.codec!r}) must be one of {', '.join(_ENCODERS)}")
         if not 0 <= self.crf <= 51:
-            raise ValueError(f"crf ({self.crf}) must be 0..51")
+            raise OptionError(f"crf ({self.crf}) must be 0..51")
         if self.gop < 1:
-            raise ValueError(f"gop ({self.gop}) must be >= 1")
+            raise OptionError(f"gop ({self.gop}) must be >= 1")
         if self.preset not in _PRESETS:
-            raise ValueError(f"preset ({self.preset!r}) must be one of {', '.join(_PRESETS)}")
+            raise OptionError(f"preset ({self.preset!r}) must be one of {', '.join(_PRESETS)}")
         if self.threads < 1:
-            raise ValueError(f"threads ({self.threads}) must be >= 1")
+            raise OptionError(f"threads ({self.threads}) must be >= 1")
         if not self.timeout > 0:
-            raise ValueError(f"timeout ({self.timeout}) must be > 0")
+            raise OptionError(f"timeout ({self.timeout}) must be > 0")
 
 
 def find_ffmpeg(codec: str = "h264") -> str:

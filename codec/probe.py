@@ -67,7 +67,9 @@ def open_container(path: str | os.PathLike[str]) -> av.container.InputContainer:
     try:
         # The prefix keeps a name such as "concat:..." from being taken for a protocol, the whitelist keeps
         # a playlist from reaching the network.
-        container = av.open(f"file:{os.path.abspath(name)}", options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{os.path.abspath(name)}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(f"{name}: not a readable video ({reason}); is it complete, and a video?") from error

@@ -36,6 +36,7 @@ from codecsieve.codec.ffmpeg_program import (
     find_ffmpeg,
     run,
 )
+from codecsieve.codec.probe import REFUSED_CONTAINERS
 from codecsieve.codec.transcode_plan import TranscodeJob, plan_transcode
 
 __all__ = [
@@ -112,6 +113,9 @@ def _decode(path: Path, budget: _Budget) -> _Decoded:
     damaged = 0
     try:
         with _open(path) as container:
+            kind = container.format.name.split(",")[0]
+            if kind in REFUSED_CONTAINERS:
+                raise VideoError(f"{path}: is a list of other files ({kind}); name the videos themselves")
             streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
             if not streams:
                 raise VideoError(f"{path}: no video stream; give a file that has one")
@@ -228,19 +232,26 @@ def _kept(job: TranscodeJob, options: TranscodeOptions, budget: _Budget) -> tupl
             comment = container.metadata.get("comment", "")
     except av.error.FFmpegError:
         return None  # absent, or no video at all
-    if not comment.startswith(_RECORD):
-        raise VideoError(
-            f"{job.output}: a video that was not made by transcode; move it away, or choose another folder"
-        )
-    record = json.loads(comment.removeprefix(_RECORD))
-    expected = _Expected(record.pop("frames"), record.pop("damaged"))
-    if record != _fingerprint(job, options):
+    fingerprint, expected = _read_record(comment, job.output)
+    if fingerprint != _fingerprint(job, options):
         return None
     try:
         return _verify(job.output, job.source, expected, options.gop, budget), expected.damaged
     except VideoError:
         budget.check(job.source)  # only a stop or a timeout counts: an output gone bad is made anew
         return None
+
+
+def _read_record(comment: str, output: Path) -> tuple[dict[str, object], _Expected]:
+    """What `_produce` wrote into an output's comment; VideoError where the comment is not of its making."""
+    foreign = VideoError(f"{output}: a video that was not made by transcode; move it away, or choose another folder")
+    if not comment.startswith(_RECORD):
+        raise foreign
+    try:
+        record = json.loads(comment.removeprefix(_RECORD))
+        return record, _Expected(int(record.pop("frames")), int(record.pop("damaged")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise foreign from error
 
 
 def _produce(job: TranscodeJob, options: TranscodeOptions, program: str, budget: _Budget) -> tuple[int, int]:

@@ -97,9 +97,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command(epilog=_PRECOMPUTE_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there."
-)
+@click.option("--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there.")
 @_config_options
 @click.option(
     "--store",
@@ -122,7 +120,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Seconds that one clip may take.",
 )
-@click.option("--quiet", is_flag=True, help="Show nothing but what failed.")
+@click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
 def precompute(
     inputs: tuple[str, ...],
     out: str,
@@ -195,7 +193,7 @@ def _print_summary(summary: RunSummary, out: str) -> None:
 @click.option("--threads", type=int, default=1, show_default=True, help="Of the encoder, for one file.")
 @click.option("--timeout", type=float, default=14400.0, show_default=True, help="Seconds one file may take.")
 @click.option("--workers", type=click.IntRange(min=1), help="Files at a time.  [default: one a core]")
-@click.option("--quiet", is_flag=True, help="Show nothing but what failed.")
+@click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
 def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: bool, **options: Any) -> None:
     """Re-encode videos so that their bitstream says plainly what moved.
 

@@ -57,12 +57,14 @@ class Commands(click.Group):
 
 def _exit_status(error: Exception) -> int | None:
     from codecsieve.cache import CacheError
-    from codecsieve.codec.errors import VideoError
+    from codecsieve.codec.errors import OptionError, VideoError
+    from codecsieve.pipelines.config import ConfigError
+    from codecsieve.pipelines.manifest_file import ManifestError
     from codecsieve.pipelines.workers import WorkerError
 
     if isinstance(error, VideoError | CacheError | WorkerError | OSError):
         return 1
-    return 2 if isinstance(error, ValueError) else None
+    return 2 if isinstance(error, ManifestError | ConfigError | OptionError) else None
 
 
 def _words(error: Exception) -> str:

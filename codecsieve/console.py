@@ -41,14 +41,17 @@ class Meter:
         )
         self._plain = not quiet and not console.is_terminal
         self._task = self._bar.add_task(what, total=None, facts="")
-        self._began = self._said = time.monotonic()
+        self._began: float | None = None
+        self._said = 0.0
 
     def update(self, done: int, total: int, failed: int) -> None:
-        """Show how many of `total` are done, failed ones among them."""
+        """Show how many of `total` are done, failed ones among them. The clock starts with the first call."""
+        if self._began is None:
+            self._began = self._said = time.monotonic()
         seconds = time.monotonic() - self._began
         rate = done / seconds if seconds else 0.0
         facts = f"{rate:.1f} {self._what}/s"
-        if 0 < done < total:
+        if rate and done < total:
             facts += f", {datetime.timedelta(seconds=round((total - done) / rate))} left"
         if failed:
             facts += f", {failed} failed"

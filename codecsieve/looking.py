@@ -60,9 +60,7 @@ def info(cache: str, failed: bool, as_json: bool) -> None:
     if failed:
         rows = [row for row in opened.index.to_pylist() if row["status"] == "failed"]
         kept = [{name: row[name] for name in ("id", "uri", "label", "error")} for row in rows]
-        click.echo(
-            json.dumps(kept, indent=1) if as_json else "\n".join(f"{r['id']}  {r['error']}" for r in kept)
-        )
+        click.echo(json.dumps(kept, indent=1) if as_json else "\n".join(f"{r['id']}  {r['error']}" for r in kept))
         return
     facts = _cache_facts(opened)
     if as_json:
@@ -98,12 +96,8 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
 @click.command(epilog=_INSPECT_NOTES)
 @click.argument("cache")
 @click.argument("clip_id", metavar="CLIP_ID")
-@click.option(
-    "--out", required=True, metavar="PICTURE", help="File to write: .png a still, .gif or .mp4 animated."
-)
-@click.option(
-    "--slots", type=click.IntRange(min=1), default=8, show_default=True, help="Slots a still shows."
-)
+@click.option("--out", required=True, metavar="PICTURE", help="File to write: .png a still, .gif or .mp4 animated.")
+@click.option("--slots", type=click.IntRange(min=1), default=8, show_default=True, help="Slots a still shows.")
 @click.option("--video", metavar="PATH", help="Where the video is now, if it has moved.")
 def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -> None:
     """Draw what was kept of a clip.
@@ -116,8 +110,10 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     from codecsieve.cache import open_cache
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.inspect import draw_clip
-    from codecsieve.pipelines.pictures import save_picture
+    from codecsieve.pipelines.pictures import SUFFIXES, save_picture
 
+    if Path(out).suffix.lower() not in SUFFIXES:
+        raise OneLineError(f"{out}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
     opened = open_cache(cache)
     record = _find_clip(opened, clip_id)
     path = _find_video(record, video)
@@ -151,9 +147,7 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     if not os.path.exists(path):
         raise OneLineError(f"{path}: no such file; say where the clip's video is now with --video PATH", 1)
     if fingerprint(path) != record["fingerprint"]:
-        raise OneLineError(
-            f"{path}: is not the video clip {record['id']} was made from: its content differs", 1
-        )
+        raise OneLineError(f"{path}: is not the video clip {record['id']} was made from: its content differs", 1)
     return str(path)
 
 

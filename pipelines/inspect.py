@@ -16,7 +16,7 @@ from codecsieve.codec.probe import MOTION_CODECS, choose_signals
 from codecsieve.codec.upright import upright_size
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.crops import cut_patches, hold_crop, slot_corners
-from codecsieve.pipelines.pictures import SievedClip as DrawnClip
+from codecsieve.pipelines.pictures import DrawnClip
 from codecsieve.pipelines.sieve import score_slot, select_from
 
 

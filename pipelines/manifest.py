@@ -13,6 +13,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
@@ -36,16 +37,15 @@ def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:
     part, and `~` with 8 digits of its label's hash where the same content is asked for with several labels. A
     file without readable content gets `path-` and 16 digits of its path's hash. Repeats stay, see `distinct`.
 
-    Raises ManifestError for a manifest that cannot be read, a folder without videos, an id given twice.
+    Raises ManifestError for a manifest that cannot be read, a folder without videos, one id given to
+    different clips.
     """
     rows = [row for given in inputs for row in _rows(os.path.abspath(given))]
     _check_ids(rows)
     paths = list(dict.fromkeys(row.path for row in rows))
     with ThreadPoolExecutor(_THREADS) as pool:
         batches = (paths[first : first + _BATCH] for first in range(0, len(paths), _BATCH))
-        prints = dict(
-            zip(paths, (one for batch in batches for one in pool.map(fingerprint, batch)), strict=True)
-        )
+        prints = dict(zip(paths, (one for batch in batches for one in pool.map(fingerprint, batch)), strict=True))
     return _identify(rows, prints)
 
 
@@ -95,11 +95,14 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
 
 
 def _check_ids(rows: Sequence[Row]) -> None:
-    seen: dict[str, str] = {}
+    seen: dict[str, Row] = {}
     for row in rows:
-        if row.id is not None and seen.setdefault(row.id, row.where) is not row.where:
+        if row.id is None:
+            continue
+        first = seen.setdefault(row.id, row)
+        if replace(first, where=row.where) != row:
             raise ManifestError(
-                f"{row.where}: id {row.id} is also that of {seen[row.id]}; ids must be unique"
+                f"{row.where}: id {row.id} is also that of {first.where}; give each clip an id of its own"
             )
 
 
@@ -112,9 +115,7 @@ def _identify(rows: Sequence[Row], prints: Mapping[str, str]) -> list[ClipReques
     return [
         ClipRequest(
             path=row.path,
-            id=clip_id
-            if len(labels.get(clip_id, ())) < 2 or row.id
-            else f"{clip_id}~{_digest(row.label or '', 4)}",
+            id=clip_id if len(labels.get(clip_id, ())) < 2 or row.id else f"{clip_id}~{_digest(row.label or '', 4)}",
             label=row.label,
             start=row.start,
             end=row.end,

@@ -135,9 +135,7 @@ def _parquet_rows(path: str) -> Iterator[Row]:
     except FileNotFoundError as error:
         raise ManifestError(f"{path}: no such file; check the path") from error
     except (pa.ArrowException, OSError) as error:
-        raise ManifestError(
-            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}); {_RULE}"
-        ) from error
+        raise ManifestError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}); {_RULE}") from error
     names = [name for name in table.column_names if not name.startswith("__index_level_")]
     if "path" not in names:
         raise ManifestError(f"{path}: no column 'path' among {', '.join(names)}; {_RULE}")

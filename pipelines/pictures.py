@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Rgb = tuple[int, int, int]
+
+SUFFIXES = (".png", ".gif", ".mp4")
+"""Of the files that `save_picture` writes."""
 
 _PAPER: Rgb = (255, 255, 255)
 _INK: Rgb = (28, 30, 36)
@@ -46,7 +49,7 @@ _INFERNO = np.array(
 
 
 @dataclass(frozen=True)
-class SievedClip:
+class DrawnClip:
     """A clip and what was kept of it.
 
     frames: uint8 [T, size, size, 3], RGB, at model resolution. scores: int or float [T, gh, gw], one a
@@ -84,24 +87,26 @@ class SievedClip:
         return f"{self.codec}  ·  {self.signals} signals  ·  {share}"
 
 
-def save_picture(path: str | Path, clip: SievedClip, slots: int = 8) -> None:
+def save_picture(path: str | Path, clip: DrawnClip, slots: int = 8) -> None:
     """Write the picture that the suffix asks for: `.png` the still, `.gif` or `.mp4` the animation.
 
     The file appears whole or not at all. slots: how many the still shows. Raises ValueError for other
     suffixes.
     """
     path = Path(path)
-    writers: dict[str, Callable[[Path], None]] = {
-        ".png": lambda part: draw_rows(clip, slots).save(part, format="PNG", optimize=True),
-        ".gif": lambda part: _write_gif(part, list(draw_animation(clip, 208))),
-        ".mp4": lambda part: _write_mp4(part, list(draw_animation(clip))),
-    }
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"{path}: a picture's suffix must be one of {', '.join(writers)}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a picture's suffix must be one of {', '.join(SUFFIXES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".picture-{uuid.uuid4().hex}.part")
     try:
-        writers[path.suffix.lower()](part)
+        match suffix:
+            case ".png":
+                draw_rows(clip, slots).save(part, format="PNG", optimize=True)
+            case ".gif":
+                _write_gif(part, list(draw_animation(clip, 208)))
+            case ".mp4":
+                _write_mp4(part, list(draw_animation(clip)))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -112,7 +117,7 @@ def save_picture(path: str | Path, clip: SievedClip, slots: int = 8) -> None:
 # --- the still
 
 
-def draw_rows(clip: SievedClip, slots: int = 8) -> Image.Image:
+def draw_rows(clip: DrawnClip, slots: int = 8) -> Image.Image:
     """Four rows over `slots` evenly spaced slots: frames, uniform sampling, heat, the patches kept.
 
     Uniform sampling spends the same number of tokens on whole frames: the share of the shown slots that are
@@ -142,13 +147,11 @@ def draw_rows(clip: SievedClip, slots: int = 8) -> Image.Image:
     for column, (slot, count) in enumerate(zip(shown, clip.kept[shown].sum(axis=(1, 2)), strict=True)):
         centre = _MARGIN + label + column * (side_w + _GAP) + side_w // 2
         draw.text((centre, height - foot - _MARGIN // 2 + 12), f"slot {slot}", _INK, _font(13), anchor="ma")
-        draw.text(
-            (centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", _FAINT, _font(13), anchor="ma"
-        )
+        draw.text((centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", _FAINT, _font(13), anchor="ma")
     return sheet
 
 
-def _rows(clip: SievedClip, shown: NDArray[np.integer]) -> list[tuple[str, str, list[Image.Image]]]:
+def _rows(clip: DrawnClip, shown: NDArray[np.integer]) -> list[tuple[str, str, list[Image.Image]]]:
     """Of each row its name, what it is, and its tiles."""
     total, cells = len(clip.frames), clip.scores[0].size
     whole = len(clip.indices) / cells
@@ -186,7 +189,7 @@ def _spread(count: int, share: float) -> list[bool]:
 # --- the animation
 
 
-def draw_animation(clip: SievedClip, side: int = 256) -> Iterator[Image.Image]:
+def draw_animation(clip: DrawnClip, side: int = 256) -> Iterator[Image.Image]:
     """One image a slot, all of even size: the frame, its heat, and the patches kept of it, side by side.
 
     side: about how many pixels wide a panel is; the nearest multiple of the patch grid is taken.
@@ -238,7 +241,11 @@ def _write_gif(path: Path, images: list[Image.Image]) -> None:
 
 def _write_mp4(path: Path, images: list[Image.Image]) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=_FRAMES_A_SECOND, options={"crf": "16"})
+        # Not every build of FFmpeg has x264; its own MPEG-4 encoder is in all of them.
+        x264 = "libx264" in av.codecs_available
+        codec, quality = ("libx264", {"crf": "16"}) if x264 else ("mpeg4", {"qmin": "2", "qmax": "3"})
+        stream = container.add_stream(codec, rate=_FRAMES_A_SECOND, options=quality)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = images[0].size
         stream.pix_fmt = "yuv420p"
         for image in images:
@@ -249,7 +256,7 @@ def _write_mp4(path: Path, images: list[Image.Image]) -> None:
 # --- tiles, colours, type
 
 
-def _heat(clip: SievedClip) -> NDArray[np.float64]:
+def _heat(clip: DrawnClip) -> NDArray[np.float64]:
     """Scores as 0..1, on one scale for the whole clip, so that colours compare over slots.
 
     1 is the 99th percentile of the scores above zero. Few patches hold most of the energy: the power of 2/3
@@ -305,9 +312,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _text(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], words: str, size: int, colour: Rgb, width: int
-) -> None:
+def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], words: str, size: int, colour: Rgb, width: int) -> None:
     """One line of text, its end cut off with an ellipsis where it would be wider than `width`."""
     font = _font(size)
     cut = words

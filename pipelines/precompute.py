@@ -20,17 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pyarrow as pa
 
-from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout
-from codecsieve.cache.index import column, join_parts, read_parts
-from codecsieve.cache.layout import Store
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
+from codecsieve.pipelines.config import ConfigError, SieveConfig
 from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
 from codecsieve.pipelines.manifest import distinct
 from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.shards import Outcome, Shards
 from codecsieve.pipelines.warm import warm_up
 from codecsieve.pipelines.workers import Lost, available_cores, run_jobs
+
+METHOD = 1
+"""Part of a cache's config: raised whenever the same options would keep other patches."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,30 +114,32 @@ def precompute(
         progress: called in this thread at the start and after every clip.
 
     Raises:
-        CacheError: `out` cannot be made or written, holds something else, or a cache of another config. What
-            was published by then stays.
+        CacheError: `out` cannot be made or written, holds something else, or a cache of another config or
+            METHOD. What was published by then stays.
         ManifestError: one id stands for different clips, here or in the cache.
         WorkerError: no worker process can be started.
-        ValueError: an option out of range.
+        ConfigError: an option out of range.
         KeyboardInterrupt: clips that are done by then are published first; run again to go on.
     """
     if workers is not None and workers < 0:
-        raise ValueError(f"workers ({workers}) must be >= 0")
+        raise ConfigError(f"workers ({workers}) must be >= 0")
     if not clip_timeout > 0:
-        raise ValueError(f"clip_timeout ({clip_timeout}) must be > 0")
+        raise ConfigError(f"clip_timeout ({clip_timeout}) must be > 0")
     if not requests:
         raise ManifestError("no clip in the inputs; name at least one video")
     began = time.monotonic()
     config = config or SieveConfig()
     layout = Layout(config.num_frames, config.k_keep, config.patch_size, store)
     wanted = {request.id: request for request in distinct(requests)}
-    with CacheWriter.open(out, layout, config.to_dict(), _versions()) as writer:
-        _check_against_index(writer.path, wanted)
+    with CacheWriter.open(out, layout, {"method": METHOD, **config.to_dict()}, _versions()) as writer:
+        _check_against_index(writer.index(), wanted)
         work = writer.plan(wanted, retry_failed)
         jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
         _warn_of_space(writer.path, len(jobs), layout)
         sieve = functools.partial(sieve_request, config=config, pixels=store == "patches")
         count = min(available_cores() if workers is None else workers, len(jobs))
+        if jobs:
+            warm_up()
         made = 0
         with (
             Shards(writer, work) as shards,
@@ -150,8 +154,8 @@ def precompute(
                 report(Progress(done, len(jobs), done - made))
                 if fail_fast and arrays is None:
                     break
-        path = writer.path
-    return _summarise(path, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
+        index = writer.index()
+    return _summarise(index, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
 
 
 # --- clips
@@ -192,7 +196,6 @@ def _outcomes(
     """What becomes of each job, in the order in which they are done."""
     if not jobs:
         return
-    warm_up()
     if workers == 0:
         yield from map(sieve, jobs)
         return
@@ -213,10 +216,11 @@ def _versions() -> dict[str, str]:
     return {"av": av.__version__, "libavcodec": ffmpeg}
 
 
-def _check_against_index(cache: Path, wanted: Mapping[str, ClipRequest]) -> None:
+def _check_against_index(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> None:
     """Raise ManifestError where the cache has another clip, or another label, under an id of the inputs."""
-    for part in read_parts(cache).values():
-        for known in part.select(["id", "status", "uri", "label", "start", "end", "fingerprint"]).to_pylist():
+    names = ["id", "status", "label", "start", "end", "fingerprint"]
+    for part in index.select(names).to_batches(max_chunksize=4096):
+        for known in part.to_pylist():
             request = wanted.get(known["id"])
             if request is None or known["status"] != "ok":
                 continue
@@ -243,10 +247,9 @@ def _clip_bytes(layout: Layout) -> int:
 
 
 def _summarise(
-    cache: Path, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
+    index: pa.Table, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
 ) -> RunSummary:
-    index = join_parts(read_parts(cache).values())
-    columns = [column(index, name) for name in ("id", "status", "uri", "error", "codec", "signals")]
+    columns = [index[name].to_pylist() for name in ("id", "status", "uri", "error", "codec", "signals")]
     failures: list[Failure] = []
     kinds: Counter[tuple[str, str]] = Counter()
     for clip_id, status, uri, error, codec, signals in zip(*columns, strict=True):

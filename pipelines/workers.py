@@ -115,9 +115,7 @@ class _Worker(Generic[Job, Answer]):
             with _interrupts_held():
                 self.process.start()
         except OSError as error:
-            raise WorkerError(
-                f"cannot start a worker process ({error.strerror}); use fewer workers"
-            ) from error
+            raise WorkerError(f"cannot start a worker process ({error.strerror}); use fewer workers") from error
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -189,4 +187,5 @@ def _cause(exitcode: int | None) -> str:
         return f"exit status {exitcode}"
     if -exitcode == signal.SIGKILL:
         return "killed, perhaps for want of memory"
-    return signal.Signals(-exitcode).name
+    names = {number.value: number.name for number in signal.Signals}  # real-time signals have none
+    return names.get(-exitcode, f"signal {-exitcode}")

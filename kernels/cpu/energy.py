@@ -74,14 +74,10 @@ def slot_scores(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
-    residual_counts: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]."""
     check_fuse_mode(fuse)
-    if residual_counts is None:
-        limit = max(_level_at_rank(residual, percentile_rank(residual.size)), 1)
-    else:
-        limit = residual_limit(residual_counts)
+    limit = max(_level_at_rank(residual, percentile_rank(residual.size)), 1)
     moved = motion_energy(lengths_without_camera(motion, estimate_camera(motion, mode)))
     pool_y, pool_x = geometry.pool_y, geometry.pool_x
     shown = (*_span(pool_y), *_span(pool_x))
@@ -132,7 +128,7 @@ def _count_below(pixels: npt.NDArray[np.uint8], level: np.uint8) -> int:
 
 @njit(cache=True, nogil=True)
 def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """How many pixels have each residual: uint8 [H, W] -> int32 [256]."""
+    """How many pixels have each residual: uint8 [H, W] -> int32 [256]. For the tests: `slot_scores` needs none."""
     pixels = np.ascontiguousarray(residual).reshape(residual.size)
     words = pixels[: residual.size - residual.size % 8].view(np.uint64)
     # Neighbours are often equal: in counts of their own, one increment need not wait for the last.
@@ -156,7 +152,10 @@ def cell_energy(
     fuse: str,
     weights: tuple[int, int],
 ) -> npt.NDArray[np.int32]:
-    """Mean over each cell's pixels of the fused, lifted and clipped energy: int32 [Hc, Wc]."""
+    """Mean over each cell's pixels of the fused, lifted and clipped energy: int32 [Hc, Wc].
+
+    For the tests: `slot_scores` asks only for the cells that are shown.
+    """
     check_fuse_mode(fuse)
     everywhere = (0, motion.shape[0], 0, motion.shape[1])
     return _cell_means(motion, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, everywhere)

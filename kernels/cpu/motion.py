@@ -25,7 +25,10 @@ FINE_BITS = LENGTH_BITS - COARSE_BITS
 
 
 def remove_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.int32]:
-    """Motion of one slot less that of its camera: int16 [Hc, Wc, 2] quarter-pel -> int32 1/4096 px."""
+    """Motion of one slot less that of its camera: int16 [Hc, Wc, 2] quarter-pel -> int32 1/4096 px.
+
+    For the tests: scores need only `lengths_without_camera`.
+    """
     return subtract_camera(motion, estimate_camera(motion, mode))
 
 
@@ -69,7 +72,10 @@ def camera_moments(motion: npt.NDArray[np.int16], kept: npt.NDArray[np.bool_]) -
 
 @njit(cache=True, nogil=True)
 def subtract_camera(motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Motion less a camera's: int16 [Hc, Wc, 2] quarter-pel, int64 [2, 3] -> int32 [Hc, Wc, 2] 1/4096 px."""
+    """Motion less a camera's: int16 [Hc, Wc, 2] quarter-pel, int64 [2, 3] -> int32 [Hc, Wc, 2] 1/4096 px.
+
+    For the tests, as `remove_camera` is.
+    """
     height, width = motion.shape[:2]
     vectors = np.empty((height, width, 2), np.int32)
     moved = np.empty((2, width), np.int32)
@@ -97,7 +103,10 @@ def _move_row(camera: npt.NDArray[np.int64], y: int, moved: npt.NDArray[np.int32
 
 @njit(cache=True, nogil=True)
 def magnitude(vectors: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Length of each vector, rounded down, at most `LENGTH_TOP`: int32 [Hc, Wc, 2] -> [Hc, Wc], 1/4096 px."""
+    """Length of each vector, rounded down, at most `LENGTH_TOP`: int32 [Hc, Wc, 2] -> [Hc, Wc], 1/4096 px.
+
+    For the tests, as `remove_camera` is.
+    """
     height, width = vectors.shape[:2]
     lengths = np.empty((height, width), np.int32)
     squares = np.empty(width, np.float64)

@@ -126,14 +126,11 @@ def slot_scores(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
-    residual_counts: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]; see `score_clip` for the arguments, without
     their T.
-
-    `residual_counts` is `residual_histogram(residual)`, for a caller who has it already.
     """
-    counts = residual_histogram(residual) if residual_counts is None else residual_counts
+    counts = residual_histogram(residual)
     moved = motion_energy(magnitude(remove_camera(motion, mode)))
     energy = cell_energy(moved, residual, residual_limit(counts), table, fuse, weights)
     return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)

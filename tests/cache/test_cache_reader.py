@@ -143,9 +143,7 @@ def test_a_compressed_copy_is_read_through_zarr(path: Path, tmp_path: Path) -> N
     shutil.copytree(path / "index", tmp_path / "copy" / "index")
     shutil.copy(path / "plan.parquet", tmp_path / "copy")
     open_cache(tmp_path / "copy").verify()
-    with pytest.raises(
-        CacheError, match=r"copy is not made of local, uncompressed shards; read it with form='zarr'"
-    ):
+    with pytest.raises(CacheError, match=r"copy is not made of local, uncompressed shards; read it with form='zarr'"):
         open_cache(tmp_path / "copy", form="shards")
     with pytest.raises(CacheError, match=r"patches.zarr.json is not as codecsieve wrote it"):
         fill(tmp_path / "copy", ["clip-0"])
@@ -175,9 +173,7 @@ def test_a_flipped_byte_names_the_clip(path: Path, form: Any, name: str) -> None
     chunk = getattr(make_clip("clip-0"), name).nbytes
     shard = next((path / name).glob("c.0.*"))
     flip_a_byte(shard, 4 * chunk)  # the fifth chunk: clip-3 failed, so this is clip-5
-    with pytest.raises(
-        CacheError, match=r"clip clip-5 of cache .* does not match its checksum: remove .*part-000000"
-    ):
+    with pytest.raises(CacheError, match=r"clip clip-5 of cache .* does not match its checksum: remove .*part-000000"):
         open_cache(path, form=form).verify()
     careful = open_cache(path, form=form, verify=True)
     for read in (lambda: careful["clip-5"], lambda: careful.read(["clip-5"])):
@@ -199,9 +195,7 @@ def test_a_lost_shard_is_an_error_not_zeros(path: Path, form: Any) -> None:
 def test_a_shard_cut_short_is_an_error(path: Path, kept: int) -> None:
     shard = next((path / "patches").glob("c.0.*"))
     shard.write_bytes(shard.read_bytes()[:kept])
-    with pytest.raises(
-        CacheError, match=r"c.0.0.0.0.0 is damaged: its shard index is cut short or does not match"
-    ):
+    with pytest.raises(CacheError, match=r"c.0.0.0.0.0 is damaged: its shard index is cut short or does not match"):
         open_cache(path, form="shards")[0]
     with pytest.raises(CacheError):
         open_cache(path, form="zarr")[0]
@@ -242,9 +236,7 @@ def test_no_flipped_bit_of_the_index_goes_unnoticed(path: Path) -> None:
 def test_a_damaged_index_names_its_part(path: Path) -> None:
     part = path / "index" / "part-000001.parquet"
     part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(
-        CacheError, match=r"part-000001.parquet is damaged .*; remove it and run precompute again"
-    ):
+    with pytest.raises(CacheError, match=r"part-000001.parquet is damaged .*; remove it and run precompute again"):
         open_cache(path)
 
 
@@ -254,9 +246,7 @@ def test_only_published_clips_are_seen(path: Path) -> None:
 
 
 def test_what_is_no_cache_is_said_to_be_none(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        CacheError, match=r"nowhere is not a cache: it has no zarr.json; check the path, or make"
-    ):
+    with pytest.raises(CacheError, match=r"nowhere is not a cache: it has no zarr.json; check the path, or make"):
         open_cache(tmp_path / "nowhere")
     zarr.create_group(tmp_path / "other")
     with pytest.raises(CacheError, match="other is a Zarr group but not a cache of codecsieve"):
@@ -301,9 +291,7 @@ def test_running_out_of_open_files_is_not_called_damage(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_threads_may_share_it_and_few_files_stay_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_may_share_it_and_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "OPEN_SHARDS", 2)
     fill(tmp_path / "cache", names(300))
     cache = open_cache(tmp_path / "cache", verify=True)
@@ -316,9 +304,7 @@ def test_threads_may_share_it_and_few_files_stay_open(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_reader_goes_on_while_the_cache_grows_and_sees_new_clips_when_opened_again(
-    path: Path, form: Any
-) -> None:
+def test_a_reader_goes_on_while_the_cache_grows_and_sees_new_clips_when_opened_again(path: Path, form: Any) -> None:
     cache = open_cache(path, form=form, verify=True)
     assert_same(cache["clip-64"], make_clip("clip-64"))
     fill(path, names(130), retry_failed=True)

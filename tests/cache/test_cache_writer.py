@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,42 @@ def test_a_second_writer_is_told_who_is_first(tmp_path: Path) -> None:
     CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG).close()
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+def test_where_nothing_can_be_locked_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    advice = "put the cache on a file system with locks"
+    with pytest.raises(CacheError, match=rf"^cannot lock .*\.lock \({os.strerror(number)}\); {advice}$"):
+        CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG)
+
+
+def test_a_file_system_that_cannot_flush_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    fill(tmp_path / "cache", names(3))
+    assert len(open_cache(tmp_path / "cache")) == 3
+
+
+def test_the_writer_tells_what_is_published_in_row_order(tmp_path: Path) -> None:
+    with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        assert len(writer.index()) == 0
+        for work in reversed(writer.plan(names(70))):
+            writer.write_shard(work.shard, {i: make_clip(i) for i in work.ids}, [make_record(i) for i in work.ids])
+        assert writer.index()["id"].to_pylist() == names(70)
+    with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        assert writer.index().equals(open_cache(tmp_path / "cache").index)
+
+
 def test_a_folder_or_file_that_is_something_else_is_left_untouched(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("chapter 1")
@@ -187,9 +226,7 @@ def test_a_clip_that_was_damaged_meanwhile_is_not_published_again(tmp_path: Path
 def test_a_plan_that_does_not_fit_the_index_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "cache", names(3))
     (tmp_path / "cache" / "plan.parquet").unlink()
-    with pytest.raises(
-        CacheError, match=r"part-000000.parquet lists clip clip-0 in row 0, plan.parquet in None"
-    ):
+    with pytest.raises(CacheError, match=r"part-000000.parquet lists clip clip-0 in row 0, plan.parquet in None"):
         fill(tmp_path / "cache", names(3))
 
 

@@ -317,6 +317,23 @@ def test_a_video_of_someone_elses_is_not_replaced(job: TranscodeJob, program: st
     assert job.output.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "comment", ["by hand", "{", "[]", "7", "null", '{"frames": 3}', '{"frames": [], "damaged": 0}']
+)
+def test_a_comment_that_is_not_ours_fails_that_file_alone(comment: str, job: TranscodeJob, program: str) -> None:
+    job.output.parent.mkdir()
+    with av.open(str(job.output), "w") as container:
+        container.metadata["comment"] = f"codecsieve transcode {comment}"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode())
+    before = job.output.read_bytes()
+    result = transcode_one(job, FAST, program)
+    assert result.error.startswith(f"{job.output}: a video that was not made by transcode; move it away")
+    assert job.output.read_bytes() == before
+
+
 def test_leftovers_of_a_killed_run_go_once_nobody_can_be_writing_them(job: TranscodeJob, program: str) -> None:
     old, new, other = (job.output.parent / n for n in (".transcode-1.part", ".transcode-2.part", "b.part"))
     touch(old, new, other)
@@ -357,6 +374,18 @@ def test_bad_files_fail_alone_each_with_a_line_that_names_it(tmp_path: Path) -> 
     for result, reason in zip(results, reasons, strict=False):
         assert reason in result.error
     assert names_in(tmp_path / "out") == {"good.mp4"}
+
+
+def test_a_list_of_other_files_is_refused(tmp_path: Path, program: str) -> None:
+    write_video(tmp_path / "part.ts", codec="libx264")
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:0.8,\npart.ts\n#EXT-X-ENDLIST\n")
+    concat = tmp_path / "concat.mp4"
+    concat.write_text("ffconcat version 1.0\nfile part.ts\n")
+    for path in (playlist, concat):
+        result = transcode_one(TranscodeJob(path, tmp_path / "out" / path.name), FAST, program)
+        assert result.error.startswith(f"{path}: is a list of other files")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_folder_that_is_a_file_is_told(source: Path, tmp_path: Path, program: str) -> None:

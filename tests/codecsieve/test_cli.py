@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from codecsieve.cache import open_cache
 from codecsieve.cli import main
-from codecsieve.console import in_units
+from codecsieve.console import Meter, in_units
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.precompute import METHOD
 
 MakeVideo = Callable[..., Path]
 SMALL = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16", "--workers", "0"]
@@ -171,6 +173,15 @@ def test_a_manifest_with_wrong_columns_is_status_2_and_one_line(tmp_path: Path) 
     assert result.stderr.count("\n") == 1
 
 
+def test_a_defect_keeps_its_traceback(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr("codecsieve.pipelines.manifest.read_inputs", stumble)
+    with pytest.raises(ValueError, match="broadcast"):
+        run("precompute", videos, "--out", tmp_path / "cache")
+
+
 def test_a_cache_of_another_config_is_one_line(videos: Path, cache: Path) -> None:
     result = run("precompute", videos, "--out", cache, *SMALL, "--anchors", "1")
     assert result.exit_code == 1
@@ -211,7 +222,7 @@ def test_info_tells_what_is_in_a_cache(cache: Path) -> None:
     facts = json.loads(run("info", cache, "--json").stdout)
     assert (facts["clips"], facts["failed"], facts["frames"]) == (2, 1, 48)
     assert facts["kinds"] == {"h264, bitstream": 1, "vp9, search": 1}
-    assert facts["config"]["k_keep"] == 16
+    assert (facts["config"]["k_keep"], facts["config"]["method"]) == (16, METHOD)
     shown = run("info", cache).stdout
     assert "k_keep" in shown
     assert "h264, bitstream" in shown
@@ -240,6 +251,15 @@ def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
     assert result.exit_code == 0
     assert (tmp_path / f"x{suffix}").stat().st_size > 1000
     assert clip_id in result.stdout
+
+
+def test_inspect_refuses_a_suffix_before_it_decodes(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codecsieve.pipelines.inspect.draw_clip", None)
+    result = run("inspect", cache, open_cache(cache).clip_ids[0], "--out", tmp_path / "x.bmp")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("x.bmp: a picture's suffix must be one of .png, .gif, .mp4\n")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +317,8 @@ def test_transcode_makes_its_outputs_once_and_lists_what_failed(videos: Path, tm
     assert re.search(r"failed: .*gone\.mp4: ", first.stderr)
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
     assert re.search(r"there already +2\b", run(*command).stdout)
-    assert run("transcode", videos, "--out", tmp_path, "--crf", "99").exit_code == 2
+    refused = run("transcode", videos, "--out", tmp_path, "--crf", "99")
+    assert (refused.exit_code, refused.stderr) == (2, "codecsieve: crf (99) must be 0..51\n")
 
 
 def test_describe_tells_which_signals_and_why(videos: Path) -> None:
@@ -307,6 +328,18 @@ def test_describe_tells_which_signals_and_why(videos: Path) -> None:
     missing = run("describe", videos / "gone.mp4")
     assert missing.exit_code == 1
     assert missing.stderr == f"codecsieve: {videos / 'gone.mp4'}: no such file; check the path\n"
+
+
+def test_the_clock_of_a_run_starts_when_its_first_clip_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("codecsieve.console.time", SimpleNamespace(monotonic=lambda: now))
+    with Meter("clips") as meter:
+        for seconds, done in [(100.0, 0), (104.0, 2), (112.0, 4), (116.0, 8)]:
+            now = seconds
+            meter.update(done, 8, failed=0)
+    assert capsys.readouterr().err == "4 of 8 clips, 0.3 clips/s, 0:00:12 left\n8 of 8 clips, 0.5 clips/s\n"
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (7e15, "7000.0 TB")])

@@ -77,9 +77,7 @@ def test_text_manifests_may_be_written_in_many_ways(tmp_path: Path, name: str, t
 
 
 def test_times_may_be_blank_and_commas_quoted(tmp_path: Path) -> None:
-    manifest = write(
-        tmp_path / "list.csv", 'path,label,start,end,id\n"a, b.mp4",x,1.5,,one\nc.mp4,, ,7,two\n'
-    )
+    manifest = write(tmp_path / "list.csv", 'path,label,start,end,id\n"a, b.mp4",x,1.5,,one\nc.mp4,, ,7,two\n')
     assert listed(manifest) == [("a, b.mp4", "x", 1.5, None), ("c.mp4", None, None, 7.0)]
     assert [clip.id for clip in read_inputs([manifest])] == ["one", "two"]
 
@@ -121,9 +119,7 @@ def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
         (b"a.mp4,\xff\n", "is not UTF-8"),
     ],
 )
-def test_a_manifest_that_breaks_a_rule_is_told_with_its_line(
-    tmp_path: Path, text: str | bytes, error: str
-) -> None:
+def test_a_manifest_that_breaks_a_rule_is_told_with_its_line(tmp_path: Path, text: str | bytes, error: str) -> None:
     manifest = write(tmp_path / "list.csv", text)
     with pytest.raises(ManifestError, match=error) as caught:
         read_inputs([manifest])
@@ -152,9 +148,7 @@ def test_a_missing_manifest_is_an_error_but_a_missing_video_is_a_clip(tmp_path: 
 def test_a_moved_file_keeps_its_id_and_a_range_has_its_own(tmp_path: Path) -> None:
     write(tmp_path / "one/a.mp4", "content")
     write(tmp_path / "two/renamed.mkv", "content")
-    manifest = write(
-        tmp_path / "list.csv", "one/a.mp4,,1,2.5\none/a.mp4,,3,\none/a.mp4,,,\ntwo/renamed.mkv,,0,\n"
-    )
+    manifest = write(tmp_path / "list.csv", "one/a.mp4,,1,2.5\none/a.mp4,,3,\none/a.mp4,,,\ntwo/renamed.mkv,,0,\n")
     requests = read_inputs([manifest])
     ranged, open_ended, whole, moved = (clip.id for clip in requests)
     assert len(distinct(requests)) == 3
@@ -178,11 +172,19 @@ def test_the_same_content_with_two_labels_is_two_clips_whatever_their_order(tmp_
     assert len({clip.id for clip in one}) == 2
 
 
+def test_a_manifest_with_ids_given_twice_is_a_manifest_with_repeats(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "list.csv", "path,label,start,end,id\na.mp4,cat,0,1,x\na.mp4,cat,1,2,y\n")
+    requests = read_inputs([manifest, manifest])
+    assert [clip.id for clip in requests] == ["x", "y", "x", "y"]
+    assert [clip.id for clip in distinct(requests)] == ["x", "y"]
+    other = write(tmp_path / "other.csv", "path,label,start,end,id\na.mp4,cat,0,1.5,x\n")
+    with pytest.raises(ManifestError, match=r"other.csv line 2: id x is also that of .*list.csv line 2; give each"):
+        read_inputs([manifest, other])
+
+
 def test_one_id_for_two_clips_is_refused_and_both_are_named() -> None:
     one, two = ClipRequest("/a.mp4", "x", label="cat"), ClipRequest("/b.mp4", "x", label="dog")
-    with pytest.raises(
-        ManifestError, match=r"x stands for /a\.mp4 with label 'cat' and for /b\.mp4 with 'dog'"
-    ):
+    with pytest.raises(ManifestError, match=r"x stands for /a\.mp4 with label 'cat' and for /b\.mp4 with 'dog'"):
         distinct([one, two])
 
 

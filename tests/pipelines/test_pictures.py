@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codecsieve.pipelines.pictures import SievedClip, draw_animation, draw_rows, save_picture
+from codecsieve.pipelines.pictures import DrawnClip, draw_animation, draw_rows, save_picture
 
 SLOTS, GRID = 12, 4
 
 
-def make_clip(scores: np.ndarray, indices: np.ndarray) -> SievedClip:
+def make_clip(scores: np.ndarray, indices: np.ndarray) -> DrawnClip:
     """Frames of plain bright green, 4x4 patches of 14 px: a patch that is shown is told by its colour."""
     frames = np.zeros((len(scores), 56, 56, 3), np.uint8)
     frames[..., 1] = 220
-    return SievedClip(frames, scores, indices.astype(np.int32), "clip-7", "h264", "bitstream")
+    return DrawnClip(frames, scores, indices.astype(np.int32), "clip-7", "h264", "bitstream")
 
 
 @pytest.fixture
-def clip() -> SievedClip:
+def clip() -> DrawnClip:
     """Of slot t, patch t is hot and kept; of slot 0 the whole last row besides."""
     scores = np.ones((SLOTS, GRID, GRID), np.int64)
     for slot in range(SLOTS):
@@ -52,7 +52,7 @@ def shown(tile: np.ndarray) -> np.ndarray:
     return bright.all(axis=(1, 3))
 
 
-def test_the_still_shows_frames_heat_and_the_patches_kept_in_their_places(clip: SievedClip) -> None:
+def test_the_still_shows_frames_heat_and_the_patches_kept_in_their_places(clip: DrawnClip) -> None:
     frames, _, heat, kept = tiles(draw_rows(clip, SLOTS), SLOTS)
     for slot in range(SLOTS):
         assert shown(frames[slot]).all()
@@ -62,7 +62,7 @@ def test_the_still_shows_frames_heat_and_the_patches_kept_in_their_places(clip: 
         assert brightness[hot].min() > 2 * brightness[~hot].max()
 
 
-def test_the_shown_slots_are_evenly_spaced_and_no_more_than_there_are(clip: SievedClip) -> None:
+def test_the_shown_slots_are_evenly_spaced_and_no_more_than_there_are(clip: DrawnClip) -> None:
     _, _, _, kept = tiles(draw_rows(clip, 3), 3)
     for tile, slot in zip(kept, (0, 6, 11), strict=True):  # 5.5 rounds to even
         assert (shown(tile) == clip.kept[slot]).all()
@@ -94,14 +94,14 @@ def test_a_clip_without_any_energy_has_a_picture_too() -> None:
     assert heat.std(axis=(1, 2)).max() == 0
 
 
-def test_the_title_tells_what_was_kept_and_a_long_id_is_cut(clip: SievedClip) -> None:
+def test_the_title_tells_what_was_kept_and_a_long_id_is_cut(clip: DrawnClip) -> None:
     assert clip.facts == "h264  ·  bitstream signals  ·  kept 16 of 192 patches (8.3 %)"
     long = np.asarray(draw_rows(replace(clip, clip_id="long/" * 100), 4))
     assert (long[:100, -36:] == 255).all(), "the margin stays free"
     assert not np.array_equal(long, np.asarray(draw_rows(clip, 4)))
 
 
-def test_the_animation_has_one_image_a_slot_that_shows_what_is_kept(clip: SievedClip) -> None:
+def test_the_animation_has_one_image_a_slot_that_shows_what_is_kept(clip: DrawnClip) -> None:
     images = list(draw_animation(clip, 144))
     assert len(images) == SLOTS
     assert all(side % 2 == 0 for side in images[0].size)
@@ -110,7 +110,7 @@ def test_the_animation_has_one_image_a_slot_that_shows_what_is_kept(clip: Sieved
         assert (shown(np.asarray(image)[68 : 68 + 144, left : left + 144]) == clip.kept[slot]).all()
 
 
-def test_each_suffix_gets_its_kind_of_file(clip: SievedClip, tmp_path: Path) -> None:
+def test_each_suffix_gets_its_kind_of_file(clip: DrawnClip, tmp_path: Path) -> None:
     for name in ("a.png", "deep/b.gif", "c.MP4"):
         save_picture(tmp_path / name, clip)
     with Image.open(tmp_path / "a.png") as still:
@@ -127,13 +127,23 @@ def test_each_suffix_gets_its_kind_of_file(clip: SievedClip, tmp_path: Path) -> 
     assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"a.png", "b.gif", "c.MP4"}
 
 
-def test_another_suffix_is_refused_with_those_that_are_accepted(clip: SievedClip, tmp_path: Path) -> None:
+def test_without_x264_an_mp4_is_of_another_codec(
+    clip: DrawnClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    save_picture(tmp_path / "x.mp4", clip)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+        assert len(list(container.decode(video=0))) == SLOTS
+
+
+def test_another_suffix_is_refused_with_those_that_are_accepted(clip: DrawnClip, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.bmp: a picture's suffix must be one of \.png, \.gif, \.mp4"):
         save_picture(tmp_path / "x.bmp", clip)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_fails_leaves_the_earlier_one(clip: SievedClip, tmp_path: Path) -> None:
+def test_a_picture_that_fails_leaves_the_earlier_one(clip: DrawnClip, tmp_path: Path) -> None:
     save_picture(tmp_path / "x.png", clip)
     before = (tmp_path / "x.png").read_bytes()
     with pytest.raises(ValueError, match=r"slots \(0\) must be >= 1"):
@@ -152,8 +162,6 @@ def test_a_picture_that_fails_leaves_the_earlier_one(clip: SievedClip, tmp_path:
         ("indices", np.array([-1, 5]), r"indices must be 0\.\.191"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(
-    clip: SievedClip, field: str, value: np.ndarray, rule: str
-) -> None:
+def test_arrays_that_do_not_fit_are_refused(clip: DrawnClip, field: str, value: np.ndarray, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         replace(clip, **{field: value})

@@ -25,7 +25,7 @@ from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest import read_inputs
 from codecsieve.pipelines.manifest_file import ManifestError
-from codecsieve.pipelines.precompute import Progress, RunSummary, precompute
+from codecsieve.pipelines.precompute import METHOD, Progress, RunSummary, precompute
 
 MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
@@ -60,9 +60,7 @@ def start(manifest: Path, cache: Path) -> subprocess.Popen[str]:
     """The same by the command line, in a process group of its own."""
     command = [sys.executable, "-m", "codecsieve", "precompute", str(manifest), "--out", str(cache)]
     command += [*SMALL_OPTIONS, "--workers", "2"]
-    return subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_a_shard(cache: Path) -> None:
@@ -168,9 +166,7 @@ def test_a_worker_that_is_killed_costs_one_clip_which_can_be_tried_again(clip: P
 
 
 def test_a_clip_that_takes_too_long_is_given_up(clip: Path, tmp_path: Path) -> None:
-    summary = precompute(
-        [ClipRequest(str(clip), "a")], tmp_path / "cache", SMALL, workers=1, clip_timeout=1e-4
-    )
+    summary = precompute([ClipRequest(str(clip), "a")], tmp_path / "cache", SMALL, workers=1, clip_timeout=1e-4)
     (failure,) = summary.failures
     assert failure.error.startswith(f"{clip}: took longer than 0.0001 s; ")
 
@@ -180,9 +176,7 @@ def test_a_defect_met_in_one_clip_fails_that_clip_only(
 ) -> None:
     real = module.sieve_clip
 
-    def stumble(
-        path: str, config: SieveConfig, start: float | None, end: float | None, pixels: bool
-    ) -> object:
+    def stumble(path: str, config: SieveConfig, start: float | None, end: float | None, pixels: bool) -> object:
         if start == 0.2:
             raise TypeError("two\nlines")
         return real(path, config, start, end, pixels)
@@ -190,9 +184,7 @@ def test_a_defect_met_in_one_clip_fails_that_clip_only(
     monkeypatch.setattr(module, "sieve_clip", stumble)
     requests = [ClipRequest(str(clip), f"clip-{row}", start=row / 10) for row in range(4)]
     summary = precompute(requests, tmp_path / "cache", SMALL, workers=0)
-    assert [failure.error for failure in summary.failures] == [
-        f"{clip}: internal error: TypeError: two lines"
-    ]
+    assert [failure.error for failure in summary.failures] == [f"{clip}: internal error: TypeError: two lines"]
     assert summary.made == 3
 
 
@@ -325,9 +317,7 @@ def test_repeats_are_counted_and_made_once(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"label": "dog"}, {"fingerprint": "other"}, {"start": 0.5}])
-def test_a_clip_that_is_in_as_something_else_is_refused(
-    clip: Path, tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_a_clip_that_is_in_as_something_else_is_refused(clip: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     request = ClipRequest(str(clip), "a", label="cat", fingerprint="content")
     precompute([request], tmp_path / "cache", SMALL, workers=0)
     ((name, value),) = change.items()
@@ -340,6 +330,23 @@ def test_a_cache_of_another_config_is_refused(clip: Path, tmp_path: Path) -> Non
     other = SieveConfig(num_frames=8, input_size=56, k_keep=17)
     with pytest.raises(CacheError, match="was made with k_keep=16, you asked 17"):
         precompute(read_inputs([clip]), tmp_path / "cache", other, workers=0)
+
+
+def test_a_cache_of_another_method_is_refused(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
+    monkeypatch.setattr("codecsieve.pipelines.precompute.METHOD", METHOD + 1)
+    with pytest.raises(CacheError, match=rf"was made with method={METHOD}, you asked {METHOD + 1}; use another"):
+        precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
+
+
+def test_progress_begins_once_everything_is_compiled(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr("codecsieve.pipelines.precompute.warm_up", lambda: said.append("compiled"))
+    for _ in range(2):
+        precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0, progress=lambda at: said.append(at.done))
+    assert said == ["compiled", 0, 1, 0]
 
 
 def test_no_clips_and_options_out_of_range_are_refused(clip: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def act(job: str) -> object:
             os._exit(3)
         case "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "real-time signal":
+            os.kill(os.getpid(), signal.SIGRTMIN + 1)
         case "killed in mid-answer":
             return bytes(128 << 20), DiesWhenSent()
     return job.upper()
@@ -63,6 +65,7 @@ def test_every_job_is_answered_once() -> None:
     [
         ("exit", "died (exit status 3)"),
         ("segfault", "died (SIGSEGV)"),
+        ("real-time signal", f"died (signal {signal.SIGRTMIN + 1})"),
         ("killed in mid-answer", "died (killed, perhaps for want of memory)"),
     ],
 )

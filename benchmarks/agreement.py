@@ -1,0 +1,43 @@
+"""How far the selection agrees with selections that the published method made from the same signals.
+
+    python benchmarks/agreement.py FOLDER
+
+FOLDER holds .npz files with `motion`, `residual`, `keyframe`, `k_keep`, `size` and, for each camera mode M,
+`indices_M` and `indices_static_M` (static fallback at 255).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from common import save, show
+
+from codecsieve.kernels.camera import CAMERA_MODES
+from codecsieve.pipelines.sieve import score_patches, select_patches
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+def main(folder: Path) -> None:
+    """Compare every case; print the table; write the JSON."""
+    rows = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as case:
+            for mode in CAMERA_MODES:
+                scores = score_patches(
+                    case["motion"], case["residual"], case["keyframe"], size=int(case["size"]), mv_compensate=mode
+                )
+                row: dict[str, object] = {"case": path.stem, "camera": mode}
+                for name, static in (("indices", False), ("indices_static", True)):
+                    k_keep = int(case["k_keep"])
+                    ours = select_patches(scores, k_keep, static_fallback=static, static_abs_thresh=255)
+                    row[name] = len(np.intersect1d(ours, case[f"{name}_{mode}"])) / k_keep
+                rows.append(row)
+    show("Part of the indices in common", list(rows[0]), [list(row.values()) for row in rows])
+    save("agreement", {"cases": rows})
+
+
+if __name__ == "__main__":
+    main()
