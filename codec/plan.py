@@ -59,10 +59,9 @@ def sample_frames(
         path = source.facts.path
         if source.frames == 0:
             raise VideoError(f"{path}: holds no pictures to show")
-        raise VideoError(
-            f"{path}: no frame between start {start or 0.0:g} s and end {'the end' if end is None else f'{end:g} s'}"
-            f" (the file has {source.frames} frames, {source.facts.seconds:.2f} s)"
-        )
+        until = "its end" if end is None else f"{end:g} s"
+        length = f"{source.frames} frames, {source.facts.seconds:.2f} s"
+        raise VideoError(f"{path}: no frame between {start or 0.0:g} s and {until} (the file has {length})")
     ids = first + np.linspace(0, stop - first - 1, num_frames, dtype=np.int64)
     return FrameSample(frame_ids=ids, frames=stop - first)
 

@@ -7,6 +7,7 @@ Everything heavy is imported where it is used, so that help comes at once.
 from __future__ import annotations
 
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -257,7 +258,7 @@ def demo(out: str) -> None:
     columns = ["clip", "codec", "size", "frames", "signals", "patches kept", "ms"]
     print_rows("What was kept of each clip", columns, [[*vars(row).values()] for row in rows])
     _print_summary(summary, f"{out}/cache")
-    click.echo(f"\nThe picture:  {picture}\nLook inside:  codecsieve info {out}/cache")
+    click.echo(f"\nThe picture:  {picture}\nLook inside:  {sys.argv[0]} info {out}/cache")
     print_failures([failure.error for failure in summary.failures], f"codecsieve info {out}/cache --failed")
     if not summary.complete:
         click.get_current_context().exit(1)
