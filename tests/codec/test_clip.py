@@ -77,7 +77,7 @@ def test_options_out_of_range_are_named(tmp_path: Path, make_video) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             read_clip(path, **options)
-    with pytest.raises(VideoError, match="no frame between start 5 s and end the end"):
+    with pytest.raises(VideoError, match="no frame between 5 s and its end"):
         read_clip(path, start=5.0)
     with pytest.raises(VideoError, match="no motion for hevc"):
         read_clip(make_video(tmp_path / "clip.265", "libx265", frames=4), signals="bitstream")

@@ -259,7 +259,7 @@ def test_bad_inputs_do_not_keep_good_ones_out(bad_run: tuple[RunSummary, Path]) 
         ("zero length", r"end \(1.0\) must be > start \(1.0\)"),
         ("backwards", r"end \(0.2\) must be > start \(0.5\)"),
         ("before the start", r"start \(-1.0\) must be"),
-        ("past", "no frame between start 99 s and end"),
+        ("past", "no frame between 99 s and its end"),
     ],
 )
 def test_a_bad_input_is_one_line_that_names_the_file(
