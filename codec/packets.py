@@ -14,55 +14,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import av
 import numpy as np
 
 from codecsieve.codec.errors import VideoError
-from codecsieve.codec.nal import (
-    h264_is_droppable,
-    h264_starts_intra,
-    hevc_layer,
-    mpeg2_is_droppable,
-    mpeg4_is_droppable,
-    nal_length_size,
-)
+from codecsieve.codec.gop import Gop, make_gop, starts_gop
 from codecsieve.codec.probe import VideoFacts, open_container, read_facts, video_stream
 
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
 
-REDRAWN_CODECS = frozenset({"apng", "gif"})
-"""Codecs whose every picture is drawn over the one before, whatever its packet is marked as."""
 MAX_GOP_BYTES = 1 << 30
 """A GOP is held whole; a larger one (hours of a single keyframe) is refused."""
 UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
-
-
-@dataclass(frozen=True)
-class Gop:
-    """One GOP in decode order, packets and all."""
-
-    first: int
-    """Decode index of its first packet."""
-    packets: list[av.Packet]
-    """[n] packets, decode order."""
-    display: np.ndarray
-    """int64 [n]: display index in the file (only if the source is `ordered`); -1 for a picture that is never
-    shown (edit lists)."""
-    droppable: np.ndarray
-    """bool [n]: no other picture refers to it."""
-    seconds: np.ndarray
-    """float64 [n]: presentation time from the start of the file."""
-
-    @cached_property
-    def leading(self) -> bool:
-        """True where some picture is shown before the keyframe: it may refer to the GOP before (open GOP)."""
-        shown = self.display[self.display >= 0]
-        return bool(shown.size and self.display[0] > shown.min())
 
 
 class PacketSource:
@@ -171,7 +137,7 @@ class IndexedSource(PacketSource):
         following = next(self.demuxer, None)
         if following is not None:
             self.demuxer = itertools.chain([following], self.demuxer)
-            if self.gops > 1 and not _starts_gop(facts, self.stream, following):
+            if self.gops > 1 and not starts_gop(facts, self.stream, following):
                 raise _NotIndexedError
         # What an edit list hides before the first picture shown does not count as time.
         shown_times = [int(packet.pts or 0) for packet in packets if not packet.is_discard]
@@ -185,7 +151,7 @@ class IndexedSource(PacketSource):
 
     def _number(self, gop: int, packets: list[av.Packet]) -> Gop:
         first, shown = int(self.starts[gop]), int(self.shown[gop])
-        return _make_gop(self.facts, self.stream, first, shown, packets, self.start_time)
+        return make_gop(self.facts, self.stream, first, shown, packets, self.start_time)
 
     def _read_timed(self, gop: int) -> list[av.Packet]:
         try:
@@ -225,7 +191,7 @@ class ScannedSource(PacketSource):
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
-            keyframe.append(packet.is_keyframe and _starts_gop(facts, self.stream, packet))
+            keyframe.append(packet.is_keyframe and starts_gop(facts, self.stream, packet))
             discard.append(packet.is_discard)
             sizes.append(packet.size)
             if self.kept is not None:
@@ -262,7 +228,7 @@ class ScannedSource(PacketSource):
     def read(self, gop: int) -> Gop:
         first, last = int(self.starts[gop]), int(self.starts[gop + 1])
         packets = self.kept[first:last] if self.kept is not None else self._reread(first, last)
-        return _make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
+        return make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
 
     def _reread(self, first: int, last: int) -> list[av.Packet]:
         if not 0 <= self.read_to <= first:
@@ -299,43 +265,3 @@ def _read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]
         except IndexError:
             # PyAV does not know a stream that begins in mid-file (MPEG-TS): go on behind its packet.
             continue
-
-
-def _make_gop(
-    facts: VideoFacts, stream: av.VideoStream, first: int, shown: int, packets: list[av.Packet], start: int
-) -> Gop:
-    pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
-    hidden = np.array([packet.is_discard for packet in packets], bool)
-    display = np.full(len(packets), -1, np.int64)
-    order = np.argsort(pts, kind="stable")
-    order = order[~hidden[order]]
-    display[order] = shown + np.arange(len(order))
-    base = float(stream.time_base or 0)
-    return Gop(first, packets, display, _droppable(facts, stream, packets), (pts - start) * base)
-
-
-def _starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> bool:
-    """Whether decoding can begin at a packet that its container calls a keyframe."""
-    if facts.codec in REDRAWN_CODECS:
-        return False
-    if facts.codec == "h264":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        return h264_starts_intra(memoryview(packet), size)
-    return True
-
-
-def _droppable(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> np.ndarray:
-    """Bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
-    views = [memoryview(packet) for packet in packets]
-    if facts.codec == "h264":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        return np.array([h264_is_droppable(view, size) for view in views], bool)
-    if facts.codec == "hevc":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        layers, unreferenced = zip(*(hevc_layer(view, size) for view in views), strict=True)
-        return np.array(unreferenced, bool) & (np.array(layers) == max(layers))
-    if facts.codec in ("mpeg2video", "mpeg1video"):
-        return np.array([mpeg2_is_droppable(view) for view in views], bool)
-    if facts.codec == "mpeg4":
-        return np.array([mpeg4_is_droppable(view) for view in views], bool)
-    return np.zeros(len(packets), bool)

@@ -16,7 +16,8 @@ import av
 import numpy as np
 
 from codecsieve.codec.errors import VideoError
-from codecsieve.codec.packets import Gop, PacketSource
+from codecsieve.codec.gop import Gop
+from codecsieve.codec.packets import PacketSource
 
 
 @dataclass(frozen=True)
