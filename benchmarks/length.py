@@ -1,6 +1,6 @@
 """What a clip costs against its length: one hour and its first minute, at the same 64 samples.
 
-    python benchmarks/length.py [VIDEO]
+    python benchmarks/length.py [VIDEO] [--container mp4]
 
 The hour is the video looped by stream copy; both are measured in turns, end to end, one thread.
 """
@@ -24,11 +24,12 @@ LENGTHS = {"1 minute": 60, "10 minutes": 600, "1 hour": 3600}
 @click.command(help=__doc__)
 @click.argument("video", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--rounds", default=5, show_default=True)
-def main(video: Path | None, rounds: int) -> None:
+@click.option("--container", default="mp4", show_default=True)
+def main(video: Path | None, rounds: int, container: str) -> None:
     """Measure the lengths; print the table; write the JSON."""
     source = video or carried_videos()[-1]
     with tempfile.TemporaryDirectory(prefix="codecsieve-bench-") as folder:
-        files = {name: loop_video(source, Path(folder, f"{s}.mp4"), s) for name, s in LENGTHS.items()}
+        files = {name: loop_video(source, Path(folder, f"{s}.{container}"), s) for name, s in LENGTHS.items()}
         seconds: dict[str, list[float]] = {name: [] for name in files}
         decoded = {}
         for _ in range(rounds + 1):
@@ -48,7 +49,10 @@ def main(video: Path | None, rounds: int) -> None:
         for name, times in seconds.items()
     ]
     show(f"Cost against length, {source.name} looped", list(rows[0]), [list(row.values()) for row in rows])
-    save("length", {"video": source.name, "rounds": rounds, "lengths": rows})
+    save(
+        "length" if container == "mp4" else f"length_{container}",
+        {"video": source.name, "rounds": rounds, "lengths": rows},
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ KEEP_BYTES = 64 << 20
 
 MAX_GOP_BYTES = 1 << 30
 """A GOP is held whole; a larger one (hours of a single keyframe) is refused."""
+SEEKING_CONTAINERS = frozenset({"matroska"})
+"""Scanned containers whose seeking lands on the keyframe that was asked for."""
+WORTH_SEEKING = 500
+"""Packets that are sooner read over than sought past."""
 UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
 
@@ -187,13 +191,14 @@ class ScannedSource(PacketSource):
     def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
         super().__init__(container, facts)
         self.kept: list[av.Packet] | None = []
-        held, pts, keyframe, discard, sizes = 0, [], [], [], []
+        held, pts, keyframe, discard, sizes, positions = 0, [], [], [], [], []
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
             keyframe.append(packet.is_keyframe and starts_gop(facts, self.stream, packet))
             discard.append(packet.is_discard)
             sizes.append(packet.size)
+            positions.append(packet.pos)
             if self.kept is not None:
                 self.kept.append(packet)
                 if held > KEEP_BYTES:
@@ -202,6 +207,7 @@ class ScannedSource(PacketSource):
             raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
         _check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]))
+        self.positions = positions
         self.second = container
         self.reader: Iterator[av.Packet] = iter(())
         self.read_to = -1
@@ -213,7 +219,7 @@ class ScannedSource(PacketSource):
     def _number(self, pts: list[int | None], keyframe: np.ndarray, discard: np.ndarray) -> None:
         keyframe[0] = True
         self.starts = np.append(np.flatnonzero(keyframe), len(pts))
-        times = np.array([0 if value is None else value for value in pts], np.int64)
+        times = self.times = np.array([0 if value is None else value for value in pts], np.int64)
         low = np.array([times[a:b].min() for a, b in zip(self.starts, self.starts[1:], strict=False)])
         high = np.array([times[a:b].max() for a, b in zip(self.starts, self.starts[1:], strict=False)])
         self.ordered = (
@@ -231,16 +237,34 @@ class ScannedSource(PacketSource):
         return make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
 
     def _reread(self, first: int, last: int) -> list[av.Packet]:
-        if not 0 <= self.read_to <= first:
+        far = self.ordered and self.facts.container in SEEKING_CONTAINERS and first - self.read_to > WORTH_SEEKING
+        if not 0 <= self.read_to <= first or far:
             # A container of its own: opening the first one anew would take the decoder's pictures with it.
-            if self.second is not self.container:
+            if self.second is self.container:
+                self.second = open_container(self.facts.path)
+            if not (far and self._seek(first)):
                 self.second.close()
-            self.second = open_container(self.facts.path)
-            self.reader, self.read_to = _read_packets(self.second), 0
+                self.second = open_container(self.facts.path)
+                self.reader, self.read_to = _read_packets(self.second), 0
         for _ in range(first - self.read_to):
             next(self.reader)
         self.read_to = last
         return [next(self.reader) for _ in range(last - first)]
+
+    def _seek(self, first: int) -> bool:
+        """Bring the second container to a keyframe; False where it does not get there."""
+        try:
+            self.second.seek(int(self.times[first]), stream=video_stream(self.second))
+        except av.FFmpegError:
+            return False
+        self.reader = _read_packets(self.second)
+        for packet in self.reader:
+            if packet.pos == self.positions[first]:
+                self.reader, self.read_to = itertools.chain([packet], self.reader), first
+                return True
+            if packet.pos is None or packet.pos > self.positions[first]:
+                return False
+        return False
 
 
 def _check_gops(facts: VideoFacts, sizes: np.ndarray) -> None:

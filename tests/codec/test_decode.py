@@ -107,9 +107,13 @@ def test_a_cut_between_gops_of_a_long_file_does_not_empty_the_decoder_early(tmp_
     assert sorted(decode_wanted(path, wanted)) == wanted
 
 
-def test_a_file_too_large_to_keep_is_read_twice(tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("worth_seeking", [0, 500])
+def test_a_file_too_large_to_keep_is_read_twice(
+    tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch, worth_seeking: int
+) -> None:
     path = make_video(tmp_path / "clip.mkv", frames=FRAMES, options=OPEN_GOP, moving="pan")
     monkeypatch.setattr(packets, "KEEP_BYTES", 1000)
+    monkeypatch.setattr(packets, "WORTH_SEEKING", worth_seeking)
     with open_source(str(path)) as source:
         assert source.kept is None
     assert_same_pixels(path, SUBSETS)
