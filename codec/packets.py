@@ -257,13 +257,14 @@ class ScannedSource(PacketSource):
             self.second.seek(int(self.times[first]), stream=video_stream(self.second))
         except av.FFmpegError:
             return False
+        wanted = self.positions[first]
         self.reader = _read_packets(self.second)
         for packet in self.reader:
-            if packet.pos == self.positions[first]:
+            if packet.pos is None or wanted is None or packet.pos > wanted:
+                return False
+            if packet.pos == wanted:
                 self.reader, self.read_to = itertools.chain([packet], self.reader), first
                 return True
-            if packet.pos is None or packet.pos > self.positions[first]:
-                return False
         return False
 
 
