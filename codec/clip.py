@@ -19,7 +19,7 @@ from codecsieve.codec.packets import PacketSource, open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.probe import choose_signals
-from codecsieve.codec.search import compare_pictures
+from codecsieve.codec.search import compare_pictures, with_previous
 from codecsieve.codec.slots import SlotSignals
 
 
@@ -89,8 +89,7 @@ class ClipDecoder:
             pictures = self._count(decode_pictures(self.source, wanted, motion=True))
             yield from bitstream_signals(pictures, chosen, facts.codec, references)
         else:
-            with_previous = np.union1d(wanted, np.maximum(wanted - 1, 0))
-            pictures = self._count(decode_pictures(self.source, with_previous, motion=False))
+            pictures = self._count(decode_pictures(self.source, with_previous(wanted), motion=False))
             yield from compare_pictures(pictures, chosen, size)
 
     def _count(self, pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -51,6 +51,16 @@ class Gop:
 def make_gop(
     facts: VideoFacts, stream: av.VideoStream, first: int, shown: int, packets: list[av.Packet], start: int
 ) -> Gop:
+    """Number the pictures of a GOP.
+
+    Args:
+        facts: of the file.
+        stream: the packets' stream.
+        first: decode index of the first packet.
+        shown: pictures shown before this GOP.
+        packets: all of them, in decode order.
+        start: presentation timestamp of the file's first frame.
+    """
     pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
     hidden = np.array([packet.is_discard for packet in packets], bool)
     display = np.full(len(packets), -1, np.int64)

@@ -27,6 +27,11 @@ def model_luma(picture: Picture, size: int) -> np.ndarray:
     return area_resize(shown.planes[0], *shown.origins[0], rows, columns, picture.layout.bit_depth)
 
 
+def with_previous(wanted: np.ndarray) -> np.ndarray:
+    """Ascending display indices of the wanted pictures and of the picture shown before each."""
+    return np.union1d(wanted, np.maximum(wanted - 1, 0))
+
+
 def compare_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
     """Signals of the wanted pictures.
 

