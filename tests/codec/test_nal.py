@@ -66,7 +66,7 @@ def test_length_size_of_each_kind_of_header(tmp_path: Path, make_video) -> None:
         ("a.ts", "libx264", 0),
         ("a.265", "libx265", 0),
     ):
-        with open_container(make_video(tmp_path / name, codec, frames=2)) as container:
+        with open_container(make_video(tmp_path / name, codec, frames=4)) as container:
             context = container.streams.video[0].codec_context
             assert nal_length_size(context.codec.canonical_name, context.extradata) == expected
     assert nal_length_size("h264", None) == nal_length_size("hevc", b"") == 0

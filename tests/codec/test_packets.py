@@ -159,7 +159,7 @@ def test_facts_of_a_file(tmp_path: Path, make_video) -> None:
 
 def test_signals_that_a_codec_can_give(tmp_path: Path, make_video) -> None:
     def facts(name: str, codec: str):
-        path = make_video(tmp_path / name, codec, frames=2)
+        path = make_video(tmp_path / name, codec, frames=4)
         with open_container(path) as container:
             return read_facts(container, path)
 
