@@ -1,0 +1,1 @@
+"""GPU forms of the kernels, in Triton; see `codecsieve.kernels`."""
