@@ -199,7 +199,7 @@ def _outcomes(
     if workers == 0:
         yield from map(sieve, jobs)
         return
-    with closing(run_jobs(sieve, jobs, workers, timeout)) as answers:
+    with closing(run_jobs([sieve] * workers, jobs, timeout)) as answers:
         for request, answer in answers:
             if isinstance(answer, Lost):
                 error = f"{answer.reason}; leave it out, or try again with --retry-failed"

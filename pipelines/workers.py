@@ -7,16 +7,21 @@ those of others. What a job is, is left to the caller: a function and its argume
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -39,50 +44,50 @@ class Lost:
 
 
 def run_jobs(
-    function: Callable[[Job], Answer], jobs: Iterable[Job], workers: int, timeout: float
+    functions: Sequence[Callable[[Job], Answer]], jobs: Iterable[Job], timeout: float, depth: int = 1
 ) -> Generator[tuple[Job, Answer | Lost]]:
-    """Do `function(job)` for every job, `workers` (> 0) at a time; yield job and answer as each is done.
+    """Do every job in one of the workers, one worker process a function; yield job and answer as each is done.
 
-    A job that takes longer than `timeout` seconds is killed. Jobs are taken from their iterable as workers
-    become free. Closing the generator kills what still runs. Workers ignore an interrupt from the terminal:
-    it is this process's to deal with.
+    A worker that has a job for longer than `timeout` seconds is killed. Jobs are taken from their iterable as
+    workers become free. Closing the generator kills what still runs. Workers ignore an interrupt from the
+    terminal: it is this process's to deal with.
+
+    Args:
+        functions: what each worker does with a job, to be pickled.
+        jobs: to be pickled, too.
+        timeout: seconds.
+        depth: jobs that a worker does at once, each in a thread. Jobs that were with another in a worker that
+            died are tried again, each alone, so that only the one that is to blame is lost.
 
     Raises WorkerError where no worker gets as far as its first job.
     """
-    waiting = iter(jobs)
+    pending = _Pending(jobs)
     crew: dict[Connection, _Worker[Job, Answer]] = {}
     false_starts = 0
 
-    def hire(job: Job) -> None:
-        worker = _Worker(function, job)
+    def hire(function: Callable[[Job], Answer]) -> None:
+        worker = _Worker(function, depth)
         crew[worker.connection] = worker
 
     try:
-        for _, job in zip(range(workers), waiting, strict=False):
-            hire(job)
-        while crew:
+        for function in functions:
+            hire(function)
+        while pending or any(worker.jobs for worker in crew.values()):
             for worker in _ready(crew, timeout):
-                done = worker.job
                 try:
-                    answer = worker.receive(timeout)
-                except _NotStartedError as error:
-                    false_starts += 1
+                    done = worker.receive(timeout)
+                except _WorkerDiedError as death:
+                    crew.pop(worker.connection).kill()
+                    false_starts = 0 if worker.started else false_starts + 1
                     if false_starts == _FALSE_STARTS:
-                        raise WorkerError(str(error)) from None
-                    crew.pop(worker.connection).kill()
-                    hire(done)
-                    continue
-                if isinstance(answer, _Started):
-                    false_starts = 0
-                    continue
-                following = next(waiting, None)
-                if following is not None and not isinstance(answer, Lost):
-                    worker.give(following)
-                else:
-                    crew.pop(worker.connection).kill()
-                    if following is not None:
-                        hire(following)
-                yield done, answer
+                        raise WorkerError(str(death)) from None
+                    pending.suspects.extend(death.suspects)
+                    if pending:
+                        hire(worker.function)
+                    done = death.lost
+                if worker.connection in crew:
+                    pending.fill(worker, depth)
+                yield from done
     finally:
         for worker in crew.values():
             worker.kill()
@@ -95,22 +100,50 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Started:
-    """A worker's first message: it is ready for a job."""
+class _Pending(Generic[Job]):
+    """Jobs that no worker has: those not yet begun, and the suspects, which are to be done alone."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = iter(jobs)
+        self._next = list(itertools.islice(self._jobs, 1))
+        self.suspects: deque[Job] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._next or self.suspects)
+
+    def fill(self, worker: _Worker[Job, Answer], depth: int) -> None:
+        """Give a worker what it may have now. One that is to do a suspect first finishes what it has."""
+        if not worker.started or (worker.jobs and (worker.alone or self.suspects)):
+            return
+        worker.alone = bool(self.suspects)
+        if self.suspects:
+            worker.give(self.suspects.popleft())
+            return
+        while self._next and len(worker.jobs) < depth:
+            worker.give(self._next[0])
+            self._next = list(itertools.islice(self._jobs, 1))
 
 
-class _NotStartedError(Exception):
-    """A worker ended before it was ready for a job."""
+class _WorkerDiedError(Exception):
+    """A worker ended. lost: the jobs that is laid to; suspects: those that may or may not be to blame."""
+
+    def __init__(self, reason: str, lost: list[tuple[Any, Lost]], suspects: list[Any]) -> None:
+        super().__init__(reason)
+        self.lost = lost
+        self.suspects = suspects
 
 
 class _Worker(Generic[Job, Answer]):
-    """One process, this end of its pipe, and the job it has."""
+    """One process, this end of its pipe, and the jobs it has."""
 
-    def __init__(self, function: Callable[[Job], Answer], job: Job) -> None:
+    def __init__(self, function: Callable[[Job], Answer], depth: int) -> None:
+        self.function = function
         self.connection, theirs = _processes.Pipe()
-        self.process = _processes.Process(target=_serve, args=(theirs, function), daemon=True)
-        self.job = job
-        self.since = math.inf  # when it was given its job
+        self.process = _processes.Process(target=_serve, args=(theirs, function, depth), daemon=True)
+        self.started = False
+        self.alone = False  # has a job with which it gets no other
+        self.jobs: dict[int, tuple[Job, float]] = {}  # by number, and when each was given
+        self._given = 0
         try:
             with _interrupts_held():
                 self.process.start()
@@ -118,31 +151,50 @@ class _Worker(Generic[Job, Answer]):
             raise WorkerError(f"cannot start a worker process ({error.strerror}); use fewer workers") from error
         theirs.close()
 
-    def give(self, job: Job) -> None:
-        self.job, self.since = job, time.monotonic()
-        with contextlib.suppress(OSError):  # it has just died: `receive` will tell
-            self.connection.send(job)
+    @property
+    def since(self) -> float:
+        """When it was given the job that it has had for longest."""
+        return min((given for _, given in self.jobs.values()), default=math.inf)
 
-    def receive(self, timeout: float) -> Answer | Lost | _Started:
-        """What this worker has to say, or has come to."""
+    def give(self, job: Job) -> None:
+        self.jobs[self._given] = job, time.monotonic()
+        with contextlib.suppress(OSError):  # it has just died: `receive` will tell
+            self.connection.send((self._given, job))
+        self._given += 1
+
+    def receive(self, timeout: float) -> list[tuple[Job, Answer | Lost]]:
+        """What this worker has to say; _WorkerDiedError where it has come to its end, or has had its time."""
         try:
             if not self.connection.poll():
                 self.process.kill()
-                return Lost(f"took longer than {timeout:g} s", time.monotonic() - self.since)
+                raise self._late(timeout)
             message = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            reason = f"its worker process died ({_cause(self.process.exitcode)})"
-            if self.since == math.inf:
-                raise _NotStartedError(
-                    f"worker processes do not start ({_cause(self.process.exitcode)}); a script that needs "
-                    'them must do its work under `if __name__ == "__main__":`'
-                ) from None
-            return Lost(reason, time.monotonic() - self.since)
-        if isinstance(message, _Started):
-            self.give(self.job)
-            return message
-        return cast(Answer, message)
+            raise self._died(_cause(self.process.exitcode)) from None
+        if message is None:
+            self.started = True
+            return []
+        number, answer = cast(tuple[int, Answer], message)
+        return [(self.jobs.pop(number)[0], answer)]
+
+    def _died(self, cause: str) -> _WorkerDiedError:
+        if not self.started:
+            reason = (
+                f"worker processes do not start ({cause}); a script that needs them must do its work under "
+                '`if __name__ == "__main__":`'
+            )
+            return _WorkerDiedError(reason, [], [])
+        reason, now = f"its worker process died ({cause})", time.monotonic()
+        jobs = list(self.jobs.values())
+        if len(jobs) > 1:
+            return _WorkerDiedError(reason, [], [job for job, _ in jobs])
+        return _WorkerDiedError(reason, [(job, Lost(reason, now - given)) for job, given in jobs], [])
+
+    def _late(self, timeout: float) -> _WorkerDiedError:
+        reason, now = f"took longer than {timeout:g} s", time.monotonic()
+        lost = [(job, Lost(reason, now - given)) for job, given in self.jobs.values() if now - given >= timeout]
+        return _WorkerDiedError(reason, lost, [job for job, given in self.jobs.values() if now - given < timeout])
 
     def kill(self) -> None:
         self.process.kill()
@@ -159,14 +211,39 @@ def _ready(crew: dict[Connection, _Worker[Job, Answer]], timeout: float) -> list
     return [worker for pipe, worker in crew.items() if pipe in heard or worker.since <= late]
 
 
-def _serve(connection: Connection, function: Callable[[Job], Answer]) -> None:
+def _serve(connection: Connection, function: Callable[[Job], Answer], depth: int) -> None:
     """The life of a worker."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):  # the other end has gone: nobody wants an answer
-        connection.send(_Started())
+        connection.send(None)
+        if depth == 1:
+            while True:
+                number, job = connection.recv()
+                connection.send((number, function(job)))
+        _serve_side_by_side(connection, function, depth)
+
+
+def _serve_side_by_side(connection: Connection, function: Callable[[Job], Answer], depth: int) -> None:
+    one_at_a_time = threading.Lock()
+
+    def answer(number: int, job: Job) -> None:
+        done = function(job)
+        with one_at_a_time, contextlib.suppress(OSError):
+            connection.send((number, done))
+
+    with ThreadPoolExecutor(depth) as threads:
         while True:
-            connection.send(function(connection.recv()))
+            number, job = connection.recv()
+            threads.submit(answer, number, job).add_done_callback(_end_if_raised)
+
+
+def _end_if_raised(answer: Future[None]) -> None:
+    """A job whose function raises ends its worker, as it does where there is one thread."""
+    error = answer.exception()
+    if error is not None:
+        traceback.print_exception(error)
+        os._exit(1)
 
 
 @contextlib.contextmanager

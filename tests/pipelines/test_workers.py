@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -19,10 +20,14 @@ def act(job: str) -> object:
     match job:
         case "hang":
             time.sleep(60)
+        case "slow 1" | "slow 2" | "slow 3":
+            time.sleep(0.3)
+        case "raise":
+            raise RuntimeError("a fault")
         case "exit":
             os._exit(3)
         case "segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            ctypes.string_at(0)
         case "real-time signal":
             os.kill(os.getpid(), signal.SIGRTMIN + 1)
         case "killed in mid-answer":
@@ -36,6 +41,23 @@ class DiesWhenSent:
     def __reduce__(self) -> tuple[object, tuple[()]]:
         threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return DiesWhenSent, ()
+
+
+class Together:
+    """Answers once `count` jobs are there at the same time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Together, (self.count,), {"barrier": None}
+
+    def __setstate__(self, state: dict[str, None]) -> None:
+        self.barrier = threading.Barrier(self.count, timeout=10)
+
+    def __call__(self, job: str) -> str:
+        self.barrier.wait()
+        return job.upper()
 
 
 class StartsNoWorker:
@@ -55,7 +77,7 @@ def workers_alive() -> list[psutil.Process]:
 
 def test_every_job_is_answered_once() -> None:
     jobs = [f"job {number}" for number in range(20)]
-    answers = list(run_jobs(act, jobs, workers=2, timeout=30))
+    answers = list(run_jobs([act] * 2, jobs, timeout=30))
     assert sorted(answers) == sorted((job, job.upper()) for job in jobs)
     assert not workers_alive()
 
@@ -70,7 +92,7 @@ def test_every_job_is_answered_once() -> None:
     ],
 )
 def test_a_worker_that_dies_costs_its_job_only(job: str, reason: str) -> None:
-    answers = dict(run_jobs(act, ["a", job, "b", "c"], workers=2, timeout=30))
+    answers = dict(run_jobs([act] * 2, ["a", job, "b", "c"], timeout=30))
     lost = answers.pop(job)
     assert isinstance(lost, Lost)
     assert reason in lost.reason
@@ -78,7 +100,7 @@ def test_a_worker_that_dies_costs_its_job_only(job: str, reason: str) -> None:
 
 
 def test_a_job_that_hangs_is_killed_in_its_time() -> None:
-    answers = dict(run_jobs(act, ["hang", "a", "b"], workers=1, timeout=0.5))
+    answers = dict(run_jobs([act], ["hang", "a", "b"], timeout=0.5))
     lost = answers.pop("hang")
     assert isinstance(lost, Lost)
     assert lost.reason == "took longer than 0.5 s"
@@ -87,7 +109,7 @@ def test_a_job_that_hangs_is_killed_in_its_time() -> None:
 
 
 def test_stopping_early_leaves_no_worker_behind() -> None:
-    with closing(run_jobs(act, ["a", "hang", "hang"], workers=2, timeout=60)) as answers:
+    with closing(run_jobs([act] * 2, ["a", "hang", "hang"], timeout=60)) as answers:
         assert next(answers) == ("a", "A")
         assert workers_alive()
     assert not workers_alive()
@@ -95,8 +117,32 @@ def test_stopping_early_leaves_no_worker_behind() -> None:
 
 def test_workers_that_never_start_are_an_error_and_not_an_endless_run() -> None:
     with pytest.raises(WorkerError, match=r"do not start \(exit status 7\)"):
-        list(run_jobs(StartsNoWorker(), ["a", "b"], workers=1, timeout=30))
+        list(run_jobs([StartsNoWorker()], ["a", "b"], timeout=30))
     assert not workers_alive()
+
+
+def test_jobs_side_by_side_in_one_worker() -> None:
+    jobs = ["wait for three"] * 3
+    answers = list(run_jobs([Together(3)], jobs, timeout=30, depth=3))
+    assert answers == [("wait for three", "WAIT FOR THREE")] * 3
+
+
+@pytest.mark.parametrize("job", ["exit", "segfault", "raise"])
+def test_only_the_job_to_blame_is_lost_of_those_side_by_side(job: str) -> None:
+    jobs = ["slow 1", "slow 2", job, "slow 3", *"abcdef"]
+    answers = dict(run_jobs([act], jobs, timeout=30, depth=4))
+    lost = answers.pop(job)
+    assert isinstance(lost, Lost)
+    assert "its worker process died" in lost.reason
+    assert answers == {other: other.upper() for other in jobs if other != job}
+
+
+def test_only_the_job_that_hangs_is_lost_of_those_side_by_side() -> None:
+    answers = dict(run_jobs([act], ["hang", "a", "slow 1", "b"], timeout=1, depth=2))
+    lost = answers.pop("hang")
+    assert isinstance(lost, Lost)
+    assert lost.reason == "took longer than 1 s"
+    assert answers == {"a": "A", "slow 1": "SLOW 1", "b": "B"}
 
 
 def test_there_is_a_core_to_work_on() -> None:
