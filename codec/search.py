@@ -12,19 +12,25 @@ import numpy as np
 
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.slots import SlotSignals
-from codecsieve.codec.upright import upright_planes
+from codecsieve.codec.upright import UprightLayout, upright_layout, upright_planes
 from codecsieve.kernels.cpu.search import area_resize, pyramid, search_signals
 from codecsieve.kernels.geometry import geometry
-from codecsieve.kernels.resample import area_taps
+from codecsieve.kernels.resample import Taps, area_taps
 
 
 def model_luma(picture: Picture, size: int) -> np.ndarray:
     """Luma of the model's crop at its resolution: uint8 [size, size]."""
-    shown = upright_planes(picture)
+    shown = upright_layout(picture.layout)
+    luma = upright_planes(picture)[0]
+    return area_resize(luma, *shown.origins[0], *luma_taps(shown, size), picture.layout.bit_depth)
+
+
+def luma_taps(shown: UprightLayout, size: int) -> tuple[Taps, Taps]:
+    """Area weights of the rows and the columns of the model's crop, which count shown luma samples."""
     grids = geometry(shown.height, shown.width, size, size)
     rows = area_taps(shown.height, grids.scaled_height, grids.crop_top, size)
     columns = area_taps(shown.width, grids.scaled_width, grids.crop_left, size)
-    return area_resize(shown.planes[0], *shown.origins[0], rows, columns, picture.layout.bit_depth)
+    return rows, columns
 
 
 def with_previous(wanted: np.ndarray) -> np.ndarray:

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecsieve.codec.picture import Picture
+from codecsieve.codec.picture import Picture, PictureFormat
 from codecsieve.kernels.geometry import CELL
 
 
 @dataclass(frozen=True)
-class UprightPlanes:
-    """The shown samples of a picture, upright."""
+class UprightLayout:
+    """Where the shown samples are in upright planes, and how those of chroma lie to those of luma."""
 
-    planes: tuple[np.ndarray, ...]
-    """Y, or Y, U, V: uint8 or uint16 [rows, columns], C-contiguous."""
     origins: tuple[tuple[int, int], tuple[int, int]]
     """Row and column of the first shown sample, in Y and in U, V."""
     height: int
@@ -29,6 +27,12 @@ class UprightPlanes:
     subsampling: tuple[int, int]
     """log2 of the luma samples a chroma sample stands for, by row and column."""
 
+    @property
+    def chroma_size(self) -> tuple[int, int]:
+        """Rows and columns of chroma samples shown."""
+        down_y, down_x = (1 << shift for shift in self.subsampling)
+        return -(-self.height // down_y), -(-self.width // down_x)
+
 
 def upright_size(picture: Picture) -> tuple[int, int]:
     """Height and width as shown."""
@@ -38,24 +42,40 @@ def upright_size(picture: Picture) -> tuple[int, int]:
     return layout.height, layout.width
 
 
-def upright_planes(picture: Picture) -> UprightPlanes:
-    """The planes of a picture, upright; copied only where it is rotated."""
-    layout = picture.layout
+def coded_layout(layout: PictureFormat) -> UprightLayout:
+    """The planes of a picture as coded: what `upright_layout` is of one that is not rotated."""
     shift_y, shift_x = max(layout.chroma_shift_y, 0), max(layout.chroma_shift_x, 0)
     # MPEG's default siting: chroma on the left luma sample of each pair, halfway between rows.
     sited = 0.25 if shift_x == 1 else 0.0
-    luma = layout.crop_top, layout.crop_left
-    chroma = layout.crop_top >> shift_y, layout.crop_left >> shift_x
+    origins = (layout.crop_top, layout.crop_left), (layout.crop_top >> shift_y, layout.crop_left >> shift_x)
+    return UprightLayout(origins, layout.height, layout.width, (0.0, sited), (shift_y, shift_x))
+
+
+def upright_layout(layout: PictureFormat) -> UprightLayout:
+    """How the planes lie that `upright_planes` gives."""
+    coded = coded_layout(layout)
     if layout.rotation == 0:
-        size = layout.height, layout.width
-        return UprightPlanes(picture.planes, (luma, chroma), *size, (0.0, sited), (shift_y, shift_x))
-    shown = [picture.planes[0][luma[0] : luma[0] + layout.height, luma[1] : luma[1] + layout.width]]
-    rows, columns = -(-layout.height // (1 << shift_y)), -(-layout.width // (1 << shift_x))
-    shown += [p[chroma[0] : chroma[0] + rows, chroma[1] : chroma[1] + columns] for p in picture.planes[1:]]
-    turned = tuple(np.ascontiguousarray(np.rot90(plane, -layout.rotation // 90)) for plane in shown)
+        return coded
+    sited = coded.chroma_shift[1]
     siting = {90: (sited, 0.0), 180: (0.0, -sited), 270: (-sited, 0.0)}[layout.rotation]
-    subsampling = (shift_x, shift_y) if layout.rotation % 180 else (shift_y, shift_x)
-    return UprightPlanes(turned, ((0, 0), (0, 0)), *upright_size(picture), siting, subsampling)
+    sizes, subsampling = (coded.height, coded.width), coded.subsampling
+    if layout.rotation % 180:
+        sizes, subsampling = sizes[::-1], subsampling[::-1]
+    return UprightLayout(((0, 0), (0, 0)), *sizes, siting, subsampling)
+
+
+def upright_planes(picture: Picture) -> tuple[np.ndarray, ...]:
+    """Y, or Y, U, V, upright: uint8 or uint16 [rows, columns], C-contiguous; copied only where it is rotated."""
+    layout = picture.layout
+    if layout.rotation == 0:
+        return picture.planes
+    coded = coded_layout(layout)
+    sizes = (coded.height, coded.width), coded.chroma_size, coded.chroma_size
+    origins = (*coded.origins, coded.origins[1])
+    return tuple(
+        np.ascontiguousarray(np.rot90(plane[top : top + rows, left : left + columns], -layout.rotation // 90))
+        for plane, (top, left), (rows, columns) in zip(picture.planes, origins, sizes, strict=False)
+    )
 
 
 def upright_residual(residual: np.ndarray, rotation: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from codecsieve.codec.picture import Picture
-from codecsieve.codec.upright import upright_planes
+from codecsieve.codec.upright import UprightLayout, upright_layout, upright_planes
 from codecsieve.kernels.cpu.gather import gather_patches
 from codecsieve.kernels.geometry import geometry
 from codecsieve.kernels.resample import ColourMatrix, Taps, colour_matrix, cubic_taps
@@ -42,11 +42,11 @@ class Crop:
 
 def hold_crop(picture: Picture, size: int, patch: int) -> Crop:
     """Copy the samples of the model's crop (size x size model pixels) out of a picture."""
-    shown = upright_planes(picture)
-    luma, chroma = _taps(shown.height, shown.width, shown.subsampling, shown.chroma_shift, size, patch)
-    layout = picture.layout
-    planes = [_copy(shown.planes[0], shown.origins[0], luma)]
-    planes += [_copy(plane, shown.origins[1], chroma) for plane in shown.planes[1:]]
+    shown = upright_layout(picture.layout)
+    luma, chroma = crop_taps(shown, size, patch)
+    layout, upright = picture.layout, upright_planes(picture)
+    planes = [_copy(upright[0], shown.origins[0], luma)]
+    planes += [_copy(plane, shown.origins[1], chroma) for plane in upright[1:]]
     return Crop(
         planes=tuple(planes),
         luma_taps=luma.taps,
@@ -58,7 +58,7 @@ def hold_crop(picture: Picture, size: int, patch: int) -> Crop:
     )
 
 
-class _PlaneTaps(NamedTuple):
+class PlaneTaps(NamedTuple):
     """Weights of a plane's rows and columns, and the samples that they count: top .. bottom, left .. right."""
 
     taps: tuple[Taps, Taps]
@@ -69,28 +69,22 @@ class _PlaneTaps(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _taps(
-    height: int,
-    width: int,
-    subsampling: tuple[int, int],
-    chroma_shift: tuple[float, float],
-    size: int,
-    patch: int,
-) -> tuple[_PlaneTaps, _PlaneTaps]:
+def crop_taps(shown: UprightLayout, size: int, patch: int) -> tuple[PlaneTaps, PlaneTaps]:
     """What the crop's pixels are made of, in Y and in U, V."""
+    height, width = shown.height, shown.width
     grids = geometry(height, width, size, patch)
-    down_y, down_x = (1 << shift for shift in subsampling)
-    rows, columns = -(-height // down_y), -(-width // down_x)
+    down_y, down_x = (1 << shift for shift in shown.subsampling)
+    rows, columns = shown.chroma_size
     y_axis, x_axis = (grids.scaled_height, grids.crop_top), (grids.scaled_width, grids.crop_left)
     luma = (
         cubic_taps(height, *y_axis, size, float(height), 0.0),
         cubic_taps(width, *x_axis, size, float(width), 0.0),
     )
     chroma = (
-        cubic_taps(rows, *y_axis, size, height / down_y, chroma_shift[0]),
-        cubic_taps(columns, *x_axis, size, width / down_x, chroma_shift[1]),
+        cubic_taps(rows, *y_axis, size, height / down_y, shown.chroma_shift[0]),
+        cubic_taps(columns, *x_axis, size, width / down_x, shown.chroma_shift[1]),
     )
-    return _PlaneTaps(luma, *_span(luma[0]), *_span(luma[1])), _PlaneTaps(chroma, *_span(chroma[0]), *_span(chroma[1]))
+    return PlaneTaps(luma, *_span(luma[0]), *_span(luma[1])), PlaneTaps(chroma, *_span(chroma[0]), *_span(chroma[1]))
 
 
 def _span(axis: Taps) -> tuple[int, int]:
@@ -98,7 +92,7 @@ def _span(axis: Taps) -> tuple[int, int]:
     return int(axis.first[0]), int(axis.first[-1]) + axis.weights.shape[1]
 
 
-def _copy(plane: np.ndarray, origin: tuple[int, int], shown: _PlaneTaps) -> np.ndarray:
+def _copy(plane: np.ndarray, origin: tuple[int, int], shown: PlaneTaps) -> np.ndarray:
     y, x = origin
     return plane[y + shown.top : y + shown.bottom, x + shown.left : x + shown.right].copy()
 

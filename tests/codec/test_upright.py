@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from codecsieve.codec.clip import read_clip
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.packets import open_source
-from codecsieve.codec.upright import upright_motion, upright_planes, upright_size
+from codecsieve.codec.upright import upright_layout, upright_motion, upright_planes, upright_size
 from codecsieve.kernels.cpu.predict import cell_motion
 
 LOSSLESS = {"qp": "0", "bf": "0"}
@@ -45,10 +45,10 @@ def test_rotated_pictures_are_those_that_a_player_shows(
     with open_source(str(turned)) as opened:
         pictures = list(decode_pictures(opened, np.arange(6), motion=False))
     for picture, luma in zip(pictures, truth, strict=True):
-        shown = upright_planes(picture)
+        shown = upright_layout(picture.layout)
         assert upright_size(picture) == (shown.height, shown.width) == luma.shape
         assert shown.subsampling == (1, 1)
-        np.testing.assert_array_equal(shown.planes[0], luma)
+        np.testing.assert_array_equal(upright_planes(picture)[0], luma)
     searched, expected = (read_clip(path, num_frames=6, signals="search", size=56) for path in (turned, player))
     np.testing.assert_array_equal(searched.motion, expected.motion)
     np.testing.assert_array_equal(searched.residual, expected.residual)
