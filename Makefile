@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: demo test lint types pytest install bench clean
+.PHONY: demo test test-gpu lint types pytest install bench clean
 
 demo: install
 	$(BIN)/codecsieve demo --out demo
@@ -32,6 +32,11 @@ types: install
 pytest: install
 	$(BIN)/python -c 'from codecsieve.pipelines.warm import warm_up; warm_up()'
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
+
+# On a machine with an NVIDIA GPU: the kernels, NVDEC and whole caches, against the processor's.
+test-gpu: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,gpu]'
+	$(BIN)/python -m pytest -m gpu
 
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

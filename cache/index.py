@@ -2,8 +2,8 @@
 
 `plan.parquet` gives every clip its row of the arrays, once and for good; `index/part-<shard>.parquet` holds a
 record for each clip of that shard that was tried, good or failed, in the order of the plan. Everything but
-`seconds` depends only on the inputs and the config. Reading and writing the arrays is left to `reader` and
-`writer`.
+`seconds` and `decoder` depends only on the inputs and the config. Reading and writing the arrays is left to
+`reader` and `writer`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "frames": pa.int64(),  # of the clip
     "distinct_frames": pa.int32(),  # among the sampled slots
     "signals": pa.string(),  # "bitstream" or "search"
+    "decoder": pa.string(),  # "ffmpeg" or "nvdec"
     "start": pa.float64(),  # seconds; null: from the beginning
     "end": pa.float64(),  # seconds; null: to the end
     "seconds": pa.float64(),  # spent on the clip
@@ -69,6 +70,7 @@ class IndexRecord:
     frames: int | None = None
     distinct_frames: int | None = None
     signals: str | None = None
+    decoder: str | None = None
     start: float | None = None
     end: float | None = None
     seconds: float | None = None

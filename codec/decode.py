@@ -27,6 +27,37 @@ REPEATED = -1
 """Decode index of a packet that is sent again only to bring out the picture before it."""
 
 
+class PictureNumbers:
+    """Which picture of the file each one that a decoder puts out is, whatever decoder it is."""
+
+    def __init__(self, source: PacketSource, wanted: np.ndarray) -> None:
+        self.ordered = source.ordered
+        self.last = int(wanted[-1]) if len(wanted) else -1
+        self.shown = 0
+        self.sent: dict[int, tuple[int, bool]] = {}
+
+    def packets(self, plan: GopPlan) -> Iterator[av.Packet]:
+        """The packets of a plan in decode order, each with its decode index for a timestamp."""
+        for index, packet in plan.feed:
+            offset = index - plan.gop.first
+            self.sent[index] = int(plan.gop.display[offset]), bool(plan.gop.droppable[offset])
+            packet.pts = packet.dts = index
+            yield packet
+
+    def number(self, index: int) -> tuple[int, bool]:
+        """Display index of the next picture in order of presentation, by its decode index; and whether others
+        refer to it.
+        """
+        display, droppable = self.sent.pop(index, (-1, False))
+        if not self.ordered:
+            display, self.shown = self.shown, self.shown + 1
+        return display, not droppable
+
+    def ends(self, display: int, reference: bool) -> bool:
+        """True where a picture shows that the wanted ones are out, of a source that is to be decoded to its end."""
+        return not self.ordered and display > self.last and reference
+
+
 def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> Iterator[Picture]:
     """Decode the wanted pictures and the reference pictures they need.
 
@@ -42,54 +73,52 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
     Raises:
         VideoError: FFmpeg cannot go on.
     """
-    uncropped = source.facts.codec == "h264"
-    sequence = source.facts.sequence if uncropped else None
-    decoder = _open_decoder(source, motion, uncropped)
+    decoder = open_decoder(source, motion)
     layout: PictureFormat | None = None
     coded = (0, 0)
-    shown = 0
-    numbers: dict[int, tuple[int, bool]] = {}
+    numbers = PictureNumbers(source, wanted)
     repeat_last = motion and source.facts.codec in LATE_MOTION
     try:
         for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, repeat_last):
             if layout is None:
-                layout = read_format(frame, source.facts.width, source.facts.height, sequence)
+                layout = stream_format(source, frame)
                 coded = frame.height, frame.width
-            display, droppable = numbers.pop(index, (-1, False))
-            if not source.ordered:
-                display, shown = shown, shown + 1
-            yield Picture(fit_format(frame, layout, coded), layout, index, display, not droppable)
-            if not source.ordered and display > wanted[-1] and not droppable:
+            display, reference = numbers.number(index)
+            yield Picture(fit_format(frame, layout, coded), layout, index, display, reference)
+            if numbers.ends(display, reference):
                 return
     except av.FFmpegError as error:
         raise VideoError(f"{source.facts.path}: decoder failed ({error.strerror}); transcode the file") from error
 
 
-def _open_decoder(source: PacketSource, motion: bool, uncropped: bool) -> av.VideoCodecContext:
+def open_decoder(source: PacketSource, motion: bool) -> av.VideoCodecContext:
+    """FFmpeg's decoder of a source's packets, set up for one thread; `motion`: it exports motion vectors."""
     context = source.stream.codec_context
     context.thread_count = 1
     options = {"max_pixels": str(MAX_PIXELS)}
     if motion:
         options["flags2"] = "+export_mvs"
-    if uncropped:
+    if source.facts.codec == "h264":
         # Prediction reads beyond the shown picture, up to the coded one.
         options["apply_cropping"] = "0"
     context.options = options
     return context
 
 
+def stream_format(source: PacketSource, frame: av.VideoFrame) -> PictureFormat:
+    """How the pictures of a source are laid out, by the first frame that its decoder put out."""
+    return read_format(frame, source.facts.width, source.facts.height, source.facts.sequence)
+
+
 def _decode(
     decoder: av.VideoCodecContext,
     plans: Iterator[GopPlan],
-    numbers: dict[int, tuple[int, bool]],
+    numbers: PictureNumbers,
     repeat_last: bool,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Frames with their decode index; `numbers` gets the display index and droppable mark of all that is sent."""
+    """Frames with their decode index."""
     for plan in plans:
-        for index, packet in plan.feed:
-            offset = index - plan.gop.first
-            numbers[index] = int(plan.gop.display[offset]), bool(plan.gop.droppable[offset])
-            packet.pts = packet.dts = index
+        for packet in numbers.packets(plan):
             yield from _send(decoder, packet)
         if plan.closes and decoder.is_open:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.

@@ -108,9 +108,17 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Keep the patches' pixels, or only which they are.",
 )
 @click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N",
+    help="Where clips are made: auto takes every GPU that can decode, or else the processor.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Processes; 0: none but this one, for debugging.  [default: one a core]",
+    help="Clips at a time, on the processor or on each GPU; 0: no process but this one, for debugging.  "
+    "[default: one a core; on a GPU, one a decoder engine]",
 )
 @click.option("--retry-failed", is_flag=True, help="Try clips again that failed before.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first clip that fails.")
@@ -126,6 +134,7 @@ def precompute(
     inputs: tuple[str, ...],
     out: str,
     store: str,
+    device: str,
     workers: int | None,
     retry_failed: bool,
     fail_fast: bool,
@@ -152,6 +161,7 @@ def precompute(
             read_inputs(inputs),
             out,
             config,
+            device=device,
             workers=workers,
             store="indices" if store == "indices" else "patches",
             retry_failed=retry_failed,

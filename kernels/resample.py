@@ -27,9 +27,12 @@ LUMA_WEIGHTS = {
 """Kr, Kb of each matrix (ITU-T H.273 table 4)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Taps:
-    """Weights of one axis: output sample i is the sum of weights[i, k] * source[first[i] + k]."""
+    """Weights of one axis: output sample i is the sum of weights[i, k] * source[first[i] + k].
+
+    Made once for each picture size, so two are equal where they are one.
+    """
 
     first: np.ndarray
     """int64 [n], first source sample; first + taps never passes the last."""

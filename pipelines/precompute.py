@@ -7,6 +7,7 @@ often the run was cut off. How a clip is sieved is left to `sieve`, when shards 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
 from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.pipelines.device import Device, choose_device
 from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
 from codecsieve.pipelines.manifest import distinct
 from codecsieve.pipelines.manifest_file import ManifestError
@@ -90,6 +92,7 @@ def precompute(
     out: str | os.PathLike[str],
     config: SieveConfig | None = None,
     *,
+    device: str = "auto",
     workers: int | None = None,
     store: Store = "patches",
     retry_failed: bool = False,
@@ -105,8 +108,11 @@ def precompute(
         requests: what `manifest.read_inputs` returns.
         out: the cache's folder.
         config: what is sampled, scored and kept; the defaults where None.
-        workers: processes, one clip each at a time; None: one for each core this process may use; 0: none,
-            clips are sieved in this process, where a crash or a hang is not caught.
+        device: `cpu`; `cuda`, a process for each GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
+            else the processor. With `search` signals the cache is the same, whichever it is.
+        workers: clips at a time, on the processor or on each GPU. On the processor each has a process; 0: none,
+            clips are sieved in this process, where a crash or a hang is not caught. None: one for each core that
+            this process may use, or for each of a GPU's decoder engines.
         store: "patches", or "indices" to leave the pixels out.
         retry_failed: try clips again that failed before.
         fail_fast: stop at the first clip that fails.
@@ -131,19 +137,19 @@ def precompute(
     config = config or SieveConfig()
     layout = Layout(config.num_frames, config.k_keep, config.patch_size, store)
     wanted = {request.id: request for request in distinct(requests)}
-    with CacheWriter.open(out, layout, {"method": METHOD, **config.to_dict()}, _versions()) as writer:
+    chosen = choose_device(device)
+    signals, reader = chosen.resolve(config)
+    hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
+    with CacheWriter.open(out, layout, hashed, _versions()) as writer:
         _check_against_index(writer.index(), wanted)
         work = writer.plan(wanted, retry_failed)
         jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
         _warn_of_space(writer.path, len(jobs), layout)
-        sieve = functools.partial(sieve_request, config=config, pixels=store == "patches")
-        count = min(available_cores() if workers is None else workers, len(jobs))
-        if jobs:
-            warm_up()
+        crew = _crew(chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs))
         made = 0
         with (
             Shards(writer, work) as shards,
-            closing(_outcomes(sieve, jobs, count, clip_timeout)) as outcomes,
+            closing(_outcomes(crew, jobs, clip_timeout)) as outcomes,
         ):
             report = progress or (lambda _: None)
             report(Progress(0, len(jobs), 0))
@@ -184,22 +190,43 @@ def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
         frames=clip.frames,
         distinct_frames=clip.distinct_frames,
         signals=clip.signals,
+        decoder=clip.decoder,
         **asked,
     )
     pixels = clip.patches if layout.store == "patches" else None
     return made, ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
 
 
-def _outcomes(
-    sieve: Callable[[ClipRequest], ClipOutcome], jobs: Sequence[ClipRequest], workers: int, timeout: float
-) -> Generator[ClipOutcome]:
+@dataclass(frozen=True)
+class _Crew:
+    """Who makes clips. functions: one for each worker process, none to work in this one; depth: clips that a worker
+    makes at once; sieve: how one clip is made here.
+    """
+
+    functions: Sequence[Callable[[ClipRequest], ClipOutcome]]
+    depth: int
+    sieve: Callable[[ClipRequest], ClipOutcome]
+
+
+def _crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None, clips: int) -> _Crew:
+    sieve = functools.partial(sieve_request, config=config, pixels=pixels)
+    if not clips:
+        return _Crew((), 1, sieve)
+    if device.gpus:
+        from codecsieve.pipelines.device_job import GpuSieve
+
+        depth = max(gpu.sessions for gpu in device.gpus) if workers is None else max(workers, 1)
+        return _Crew([GpuSieve(gpu.index, config, pixels) for gpu in device.gpus[:clips]], depth, sieve)
+    warm_up()
+    return _Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
+
+
+def _outcomes(crew: _Crew, jobs: Sequence[ClipRequest], timeout: float) -> Generator[ClipOutcome]:
     """What becomes of each job, in the order in which they are done."""
-    if not jobs:
+    if not crew.functions:
+        yield from map(crew.sieve, jobs)
         return
-    if workers == 0:
-        yield from map(sieve, jobs)
-        return
-    with closing(run_jobs([sieve] * workers, jobs, timeout)) as answers:
+    with closing(run_jobs(crew.functions, jobs, timeout, crew.depth)) as answers:
         for request, answer in answers:
             if isinstance(answer, Lost):
                 error = f"{answer.reason}; leave it out, or try again with --retry-failed"

@@ -15,8 +15,10 @@ import numpy as np
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
-from codecsieve.kernels.cpu.energy import score_clip, slot_scores
+from codecsieve.kernels.cpu.energy import slot_scores
 from codecsieve.kernels.cpu.select import select_patches as select_kernel
+from codecsieve.kernels.dispatch import Array, score_clip
+from codecsieve.kernels.dispatch import select_patches as select_where_scored
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
@@ -53,13 +55,15 @@ class SievedClip:
     """Different frames among the slots."""
     signals: str
     """`bitstream` or `search`: what was used."""
+    decoder: str
+    """`ffmpeg` or `nvdec`: what decoded it."""
     pictures_decoded: int
 
 
 def score_patches(
-    motion: np.ndarray,
-    residual: np.ndarray,
-    keyframe: np.ndarray,
+    motion: Array,
+    residual: Array,
+    keyframe: Array,
     size: int = 224,
     patch: int = 14,
     mv_compensate: str = "median",
@@ -68,12 +72,13 @@ def score_patches(
     fuse: str = "weighted",
     w_mv: float = 1.0,
     w_res: float = 1.0,
-) -> np.ndarray:
+) -> Array:
     """Temporal saliency of every patch of a clip.
 
     Per slot: camera motion is taken out of the motion, its magnitude and the residual are divided by their 95th
     percentile and clipped to 1, fused, lifted towards the centre, and averaged over each patch (OneVision-Encoder,
-    arXiv 2602.08683). All integer: every device gives the same bits.
+    arXiv 2602.08683). All integer: every device gives the same bits. Numpy arrays are scored on the processor,
+    torch tensors of a CUDA device on that device.
 
     Args:
         motion: int16 [T, ceil(H / 4), ceil(W / 4), 2], quarter-pel, x then y.
@@ -95,18 +100,16 @@ def score_patches(
     Raises:
         ValueError: shapes that do not fit each other, or an option out of range.
     """
-    residual = np.ascontiguousarray(residual)
     if residual.ndim != 3:
-        raise ValueError(f"residual {residual.shape} must be [T, H, W]")
+        raise ValueError(f"residual {tuple(residual.shape)} must be [T, H, W]")
     grids = geometry(residual.shape[1], residual.shape[2], size, patch)
     table = center_table(grids, center_prior, center_sigma)
     weights = fuse_weights(w_mv, w_res)
-    motion, keyframe = np.ascontiguousarray(motion), np.asarray(keyframe, bool)
     return score_clip(motion, residual, keyframe, grids, table, mv_compensate, fuse, weights)
 
 
 def select_patches(
-    scores: np.ndarray,
+    scores: Array,
     k_keep: int,
     static_fallback: bool = False,
     static_abs_thresh: float = 126,
@@ -114,8 +117,10 @@ def select_patches(
     static_uniform_frames: int = 4,
     anchors: int = 0,
     patch: int = 14,
-) -> np.ndarray:
+) -> Array:
     """The patches worth keeping: top-K of the whole clip, not of each slot.
+
+    The selection is made on the processor; torch tensors go there and back.
 
     Args:
         scores: int [T, gh, gw], as `score_patches` gives them.
@@ -133,8 +138,8 @@ def select_patches(
     Raises:
         ValueError: an option out of range.
     """
-    return select_kernel(
-        np.ascontiguousarray(scores),
+    return select_where_scored(
+        scores,
         k_keep,
         static_fallback=static_fallback,
         static_abs_thresh=static_abs_thresh,
@@ -182,23 +187,39 @@ def sieve_clip(
         slot_scores = np.stack([scores[index] for index in ids.tolist()])
         indices = select_from(slot_scores, config)
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
-        facts = clip.source.facts
-        return SievedClip(
-            patches=_cut(ids, positions, held, config),
-            positions=positions.astype(np.uint16),
-            scores=slot_scores.ravel()[indices].astype(np.int32),
-            frame_ids=ids.astype(np.int32),
-            indices=indices,
-            slot_scores=slot_scores,
-            codec=facts.codec,
-            width=size[1],
-            height=size[0],
-            fps=facts.fps,
-            frames=clip.sample.frames,
-            distinct_frames=len(np.unique(ids)),
-            signals=clip.signals,
-            pictures_decoded=clip.pictures_decoded,
-        )
+        patches = _cut(ids, positions, held, config)
+        return assemble_clip(clip, ids, slot_scores, indices, patches, size, "ffmpeg")
+
+
+def assemble_clip(
+    clip: ClipDecoder,
+    ids: np.ndarray,
+    slot_scores: np.ndarray,
+    indices: np.ndarray,
+    patches: np.ndarray,
+    size: tuple[int, int],
+    decoder: str,
+) -> SievedClip:
+    """What is known of a clip once it is sieved; size: height and width of the upright picture."""
+    facts = clip.source.facts
+    positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
+    return SievedClip(
+        patches=patches,
+        positions=positions.astype(np.uint16),
+        scores=slot_scores.ravel()[indices].astype(np.int32),
+        frame_ids=ids.astype(np.int32),
+        indices=indices,
+        slot_scores=slot_scores,
+        codec=facts.codec,
+        width=size[1],
+        height=size[0],
+        fps=facts.fps,
+        frames=clip.sample.frames,
+        distinct_frames=len(np.unique(ids)),
+        signals=clip.signals,
+        decoder=decoder,
+        pictures_decoded=clip.pictures_decoded,
+    )
 
 
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:

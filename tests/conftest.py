@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,27 @@ settings.register_profile("codecsieve", deadline=None)
 settings.load_profile("codecsieve")
 
 MakeVideo = Callable[..., Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Triton's kernels run under its interpreter, on the CPU, unless the tests that need a GPU were asked for."""
+    if config.option.markexpr != "gpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped unless they were asked for and there is one."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = "needs an NVIDIA GPU; run `make test-gpu` on a machine that has one"
+    if marked and not (config.option.markexpr == "gpu" and _has_gpu()):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def draw_frames(frames: int, size: tuple[int, int], moving: str, seed: int = 0) -> list[NDArray[np.uint8]]:

@@ -59,8 +59,8 @@ using Kernel = void (*)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i
 static Kernel kernel;
 static const i64* w;
 static void thread_main() {
-  kernel(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11], w[12], w[13], w[14], w[15],
-         w[16], w[17], w[18], w[19], w[20], w[21], w[22], w[23], w[24], w[25], w[26], w[27], w[28], w[29], w[30], w[31]);
+  kernel(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11], w[12], w[13], w[14], w[15], w[16],
+         w[17], w[18], w[19], w[20], w[21], w[22], w[23], w[24], w[25], w[26], w[27], w[28], w[29], w[30], w[31]);
   ended[running] = true;
 }
 extern "C" int run_emulated(void* function, const i64* words, const unsigned* grid, unsigned threads, int order) {

@@ -1,0 +1,81 @@
+"""The GPU forms of the kernels put together: signals of many pictures at once, and their scores.
+
+What each step does is defined in `reference`; which of the two languages a step is written in is known only here.
+Tensors of one CUDA device in, tensors of that device out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from codecsieve.kernels.cupy.motion import (
+    estimate_cameras,
+    length_limits,
+    lengths_without_cameras,
+    residual_histograms,
+    residual_limits,
+)
+from codecsieve.kernels.geometry import Geometry
+from codecsieve.kernels.levels import Levels
+from codecsieve.kernels.reference.energy import check_fuse_mode
+from codecsieve.kernels.triton.energy import pool_energy
+from codecsieve.kernels.triton.residual import search_residual, vector_cells
+from codecsieve.kernels.triton.search import search_vectors
+
+
+def search_signals(current: Levels, previous: Levels) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Signals of n pictures by block search (`reference.search.search_signals`).
+
+    Args:
+        current: their pyramids.
+        previous: those of the pictures before them.
+
+    Returns:
+        motion: int16 [n, ceil(S / 4), ceil(S / 4), 2], quarter-pel, x then y.
+        residual: uint8 [n, S, S].
+        histograms: int32 [n, 256], of the residuals.
+    """
+    vectors = search_vectors(current, previous)
+    residual, histograms = search_residual(current, previous, vectors)
+    return vector_cells(vectors, current.size), residual, histograms
+
+
+def score_slots(
+    motion: torch.Tensor,
+    residual: torch.Tensor,
+    grids: Geometry,
+    table: np.ndarray,
+    mode: str,
+    fuse: str,
+    weights: tuple[int, int],
+    histograms: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Scores of the patches of n slots (`reference.energy.slot_scores`).
+
+    Args:
+        motion: int16 [n, Hc, Wc, 2], quarter-pel, x then y.
+        residual: uint8 [n, H, W].
+        grids: of a picture of H x W.
+        table: int32 [Hc, Wc] on the host, from `geometry.center_table`.
+        mode: camera mode; `similarity` and `affine` wait for the device, to be solved on the host.
+        fuse: one of `reference.energy.FUSE_MODES`.
+        weights: from `reference.energy.fuse_weights`.
+        histograms: int32 [n, 256] of the residuals, where they are known.
+
+    Returns:
+        int64 [n, grid, grid].
+    """
+    check_fuse_mode(fuse)
+    lengths = lengths_without_cameras(motion, estimate_cameras(motion, mode))
+    limits = residual_limits(residual_histograms(residual) if histograms is None else histograms)
+    center = _uploaded(table.tobytes(), table.shape, motion.device)
+    return pool_energy(lengths, length_limits(lengths), residual, limits, grids, center, fuse, weights)
+
+
+@lru_cache(maxsize=16)
+def _uploaded(table: bytes, shape: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """An int32 table on a device, sent there once."""
+    return torch.frombuffer(bytearray(table), dtype=torch.int32).reshape(shape).to(device)

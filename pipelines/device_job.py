@@ -1,0 +1,113 @@
+"""Clips side by side on one GPU, as a worker process is given them: what a job is there.
+
+Each thread has a decoder and a CUDA stream of its own. A clip that NVDEC cannot decode bit for bit goes down the
+CPU's road instead, with the same signals, and its row says so; one that does not fit the GPU's memory fails alone.
+An error that leaves the GPU unusable ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from codecsieve.codec.nvdec import NvdecSession
+from codecsieve.codec.nvdec_packets import NvdecError
+from codecsieve.codec.nvdec_statistics import statistics_agree
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
+from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Thread(threading.local):
+    """What a thread of the worker has: nothing, before its first clip."""
+
+    session: NvdecSession | None = None
+    stream: Any = None
+
+
+@dataclass
+class GpuSieve:
+    """`sieve_request` on a GPU. A worker process gets one; its threads call it side by side.
+
+    gpu: its number; config: with the signals that the device is to use; pixels: whether patches are cut out.
+    """
+
+    gpu: int
+    config: SieveConfig
+    pixels: bool
+    _threads: _Thread = field(default_factory=_Thread, init=False, repr=False)
+    _told: set[str] = field(default_factory=set, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"gpu": self.gpu, "config": self.config, "pixels": self.pixels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _threads=_Thread(), _told=set())
+
+    def __call__(self, request: ClipRequest) -> ClipOutcome:
+        """Sieve one clip. What goes wrong with it is its outcome; what goes wrong with the GPU is raised."""
+        began = time.perf_counter()
+        try:
+            with self._stream():
+                session = self._session()
+                clip = sieve_clip_on_gpu(session, request.path, self.config, request.start, request.end, self.pixels)
+            return ClipOutcome(request, time.perf_counter() - began, clip)
+        except NvdecError as error:
+            return self._on_processor(request, str(error))
+        except torch.OutOfMemoryError:
+            self._end_session()
+            torch.cuda.empty_cache()
+            error = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
+            return failed(request, error, time.perf_counter() - began)
+        except ValueError as error:
+            return failed(request, str(error), time.perf_counter() - began)
+        except Exception as error:
+            torch.cuda.synchronize(self.gpu)  # raises where the GPU's context is lost, and with it this process
+            self._end_session()
+            return failed(request, f"internal error: {type(error).__name__}: {error}", time.perf_counter() - began)
+
+    def _on_processor(self, request: ClipRequest, reason: str) -> ClipOutcome:
+        if self.config.signals == "bitstream":
+            return failed(request, f"{reason}; its bitstream cannot be read on a GPU, use --device cpu", 0.0)
+        self._tell(reason)
+        # FFmpeg and NVDEC read the motion of different blocks; what is found by search is the same.
+        return sieve_request(request, dataclasses.replace(self.config, signals="search"), self.pixels)
+
+    def _session(self) -> NvdecSession:
+        if self._threads.session is None:
+            device = torch.device("cuda", self.gpu)
+            self._threads.session = NvdecSession(self.gpu, self._threads.stream.cuda_stream, device)
+        return self._threads.session
+
+    def _end_session(self) -> None:
+        if self._threads.session is not None:
+            self._threads.session.close()
+            self._threads.session = None
+
+    def _stream(self) -> contextlib.AbstractContextManager[Any]:
+        if self._threads.stream is None:
+            torch.cuda.set_device(self.gpu)
+            self._threads.stream = torch.cuda.Stream(self.gpu)
+        return torch.cuda.stream(self._threads.stream)
+
+    def _tell(self, reason: str) -> None:
+        """Say a reason once, however many clips have it."""
+        if reason not in self._told:
+            self._told.add(reason)
+            _log.warning("decoded on the processor: %s", reason)
+
+
+def check_statistics(gpu: int) -> bool:
+    """Whether a GPU's decode statistics are there, and mean what FFmpeg's motion vectors mean."""
+    with NvdecSession(gpu, 0, torch.device("cuda", gpu)) as session:
+        return statistics_agree(session)
