@@ -117,13 +117,13 @@ def make_video() -> MakeVideo:
 
 @pytest.fixture(scope="session")
 def cache_content() -> Callable[[Path], dict[str, object]]:
-    """`cache_content(path)`: all that a cache is, by file; of its index everything but the seconds spent."""
+    """`cache_content(path)`: all that a cache is, by file; of its index all but how each clip was made."""
 
     def read(cache: Path) -> dict[str, object]:
         files = [path for path in cache.rglob("*") if path.is_file() and path.name != ".lock"]
         content: dict[str, object] = {str(path.relative_to(cache)): path.read_bytes() for path in files}
         for path in cache.glob("index/*.parquet"):
-            table = pq.read_table(path, partitioning=None).drop_columns(["seconds"])
+            table = pq.read_table(path, partitioning=None).drop_columns(["seconds", "decoder"])
             content[str(path.relative_to(cache))] = table.to_pylist()
         return content
 

@@ -345,6 +345,7 @@ class StoredPacket(bytes):
     """A packet with which the container's headers may come again, perhaps others than before."""
 
     headers: bytes | None = None
+    is_corrupt = False
 
     def has_sidedata(self, kind: str) -> bool:
         return kind == "new_extradata" and self.headers is not None
@@ -370,6 +371,19 @@ def test_headers_that_change_or_are_cut_short_are_refused(tmp_path: Path, make_v
         hevc_origin(None)
     with pytest.raises(NvdecError, match="cut short"):
         hevc_origin(b"\x00\x00\x01\x42\x01\x01\x01\x60")
+
+
+def test_damage_that_shows_is_refused(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=6)
+    with open_source(str(path)) as source:
+        stream = ElementaryStream("h264", source.stream.codec_context.extradata)
+        whole = StoredPacket(bytes(source.read(0).packets[1]))
+    stream.packet(whole, first=False)
+    with pytest.raises(NvdecError, match="damaged"):
+        stream.packet(StoredPacket(whole[:-1]), first=False)
+    whole.is_corrupt = True
+    with pytest.raises(NvdecError, match="damaged"):
+        stream.packet(whole, first=False)
 
 
 def test_a_file_read_twice_is_decoded_alike(

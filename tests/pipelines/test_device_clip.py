@@ -25,7 +25,7 @@ from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.sieve import SievedClip, sieve_clip
 
-SMALL = SieveConfig(num_frames=5, input_size=56, k_keep=24, signals="search")
+SMALL = SieveConfig(num_frames=4, input_size=42, k_keep=14, signals="search")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_clips_shorter_than_their_slots(tmp_path: Path, make_video, session: Nvd
 
 def test_parts_of_a_file_one_after_another(tmp_path: Path, make_video, session: NvdecSession) -> None:
     path = make_video(tmp_path / "a.mp4", frames=60, size=(96, 64), options=OPEN_GOP)
-    for start, end in ((0.0, 0.4), (0.9, 1.3), (2.0, None)):
+    for start, end in ((0.9, 1.3), (0.0, 0.4)):
         clip = sieve_clip_on_gpu(session, path, SMALL, start, end)
         assert_same(clip, sieve_clip(path, SMALL, start, end))
 

@@ -1,0 +1,191 @@
+"""Which device a run uses, what its signals are there, and that the cache does not depend on it."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cuda_emulator
+import pytest
+import torch
+from fake_nvdec import FakeNvdec
+
+from codecsieve.cache import open_cache
+from codecsieve.codec.nvdec import NvdecSession
+from codecsieve.kernels.cupy import launch
+from codecsieve.pipelines import device, device_job, precompute
+from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.pipelines.device import Device, Gpu, choose_device
+from codecsieve.pipelines.device_job import GpuSieve
+from codecsieve.pipelines.job import ClipRequest
+from codecsieve.pipelines.manifest import read_inputs
+
+SMALL = SieveConfig(num_frames=3, input_size=28, k_keep=6)
+OLD = Gpu(0, "a GPU", "580.95.05", sessions=2, statistics=False)
+NEW = dataclasses.replace(OLD, driver="590.44.01", statistics=True)
+
+
+class OnThisMachine(GpuSieve):
+    """A GPU's worker whose GPU is FFmpeg, an emulator and Triton's interpreter."""
+
+    def _stream(self) -> Any:
+        return torch.no_grad()
+
+    def _session(self) -> NvdecSession:
+        if self._threads.session is None:
+            sys.modules["PyNvVideoCodec"] = FakeNvdec()  # type: ignore[assignment]
+            launch.launch = functools.partial(cuda_emulator.emulated_launch, order="forward")
+            self._threads.session = NvdecSession(0, 0, torch.device("cpu"))
+        return self._threads.session
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which `device="cuda"` finds a GPU without decode statistics."""
+    if not cuda_emulator.available():
+        pytest.skip("g++ is needed to run CUDA C on a CPU")
+    monkeypatch.setattr(device, "_missing", lambda: "")
+    monkeypatch.setattr(device, "look_at_gpus", lambda: [OLD])
+    monkeypatch.setattr(device_job, "GpuSieve", OnThisMachine)
+
+
+@pytest.fixture
+def sieve(one_gpu: None, monkeypatch: pytest.MonkeyPatch) -> OnThisMachine:
+    monkeypatch.setitem(sys.modules, "PyNvVideoCodec", None)
+    monkeypatch.setattr(launch, "launch", launch.launch)
+    return OnThisMachine(0, dataclasses.replace(SMALL, signals="search"), pixels=True)
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cpu:0", "auto:1", ""])
+def test_a_device_that_is_none(asked: str) -> None:
+    with pytest.raises(ConfigError, match="must be one of auto, cpu, cuda, cuda:N"):
+        choose_device(asked)
+
+
+def test_the_processor_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", no_driver)
+    assert choose_device("cpu") == choose_device("auto") == Device()
+    with pytest.raises(ConfigError, match=r"device \('cuda'\) cannot be used: no NVIDIA driver is installed; use dev"):
+        choose_device("cuda")
+
+
+def test_packages_that_a_gpu_needs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(device, "GPU_PACKAGES", ("torch", "no_such_package"))
+    with pytest.raises(ConfigError, match=r"no_such_package not installed; pip install 'codecsieve\[gpu\]'"):
+        choose_device("cuda")
+
+
+def test_gpus_are_looked_at_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a driver the look says in one line what is missing, and this process goes on."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    answer = device.look_at_gpus()
+    assert isinstance(answer, str)
+    assert "\n" not in answer
+    assert answer
+
+
+def test_gpus_by_number(one_gpu: None) -> None:
+    assert choose_device("auto") == choose_device("cuda") == choose_device("cuda:0") == Device((OLD,))
+    with pytest.raises(ConfigError, match=r"device \('cuda:3'\) cannot be used: no such GPU"):
+        choose_device("cuda:3")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "asked", "resolved"),
+    [
+        (Device(), "auto", ("auto", "ffmpeg")),
+        (Device(), "search", ("search", None)),
+        (Device((NEW,)), "auto", ("auto", "nvdec")),
+        (Device((NEW,)), "bitstream", ("bitstream", "nvdec")),
+        (Device((NEW, OLD)), "auto", ("search", None)),
+        (Device((OLD,)), "search", ("search", None)),
+    ],
+)
+def test_signals_on_a_device(chosen: Device, asked: str, resolved: tuple[str, str | None]) -> None:
+    assert chosen.resolve(dataclasses.replace(SMALL, signals=asked)) == resolved
+
+
+def test_a_gpu_without_statistics_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Device((OLD,)).resolve(SMALL)
+    assert "signals are found by search" in caplog.text
+    with pytest.raises(ConfigError, match=r"driver 590 or later \(here: 580.95.05\); use signals search"):
+        Device((OLD,)).resolve(dataclasses.replace(SMALL, signals="bitstream"))
+
+
+def test_the_cache_does_not_depend_on_the_device(
+    tmp_path: Path, make_video: Callable[..., Path], cache_content: Callable[[Path], dict[str, object]], one_gpu: None
+) -> None:
+    (tmp_path / "in").mkdir()
+    kinds = ("a.mp4", "libx264", "yuv420p"), ("b.mkv", "libx265", "yuv420p"), ("c.mp4", "libx264", "yuv444p")
+    for name, codec, pixels in kinds:
+        make_video(tmp_path / "in" / name, codec, frames=6, pixel_format=pixels)
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
+    requests = read_inputs([str(tmp_path / "in")])
+    config = dataclasses.replace(SMALL, signals="search")
+    for where in ("cpu", "cuda"):
+        summary = precompute.precompute(requests, tmp_path / where, config, device=where, workers=2)
+        assert (summary.made, len(summary.failures)) == (3, 1)
+    assert cache_content(tmp_path / "cuda") == cache_content(tmp_path / "cpu")
+    # What the GPU cannot do was decoded by FFmpeg, and the index says so.
+    rows = open_cache(tmp_path / "cuda").index.select(["uri", "decoder"]).to_pylist()
+    decoders = {Path(row["uri"]).name: row["decoder"] for row in rows}
+    assert decoders == {"a.mp4": "nvdec", "b.mkv": "nvdec", "c.mp4": "ffmpeg", "broken.mp4": None}
+
+
+def test_a_clip_too_large_for_the_gpu_fails_alone(
+    tmp_path: Path, make_video: Callable[..., Path], sieve: OnThisMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(device_job, "sieve_clip_on_gpu", too_large)
+        outcome = sieve(request)
+    assert outcome.clip is None
+    assert outcome.error is not None
+    assert outcome.error.startswith(f"{request.path}: does not fit the GPU's free memory; use --device cpu for it")
+    assert sieve(request).clip is not None
+
+
+def test_signals_of_a_clip_that_goes_to_the_processor(
+    tmp_path: Path, make_video: Callable[..., Path], sieve: OnThisMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6, pixel_format="yuv444p")), "a")
+    sieve.config = dataclasses.replace(SMALL, signals="auto")
+    with caplog.at_level(logging.WARNING):
+        outcomes = [sieve(request), sieve(request)]
+    assert [outcome.clip.signals for outcome in outcomes if outcome.clip] == ["search", "search"]
+    assert caplog.text.count("decoded on the processor") == 1
+    sieve.config = dataclasses.replace(SMALL, signals="bitstream")
+    assert "its bitstream cannot be read on a GPU" in str(sieve(request).error)
+
+
+def test_an_unusable_gpu_ends_its_worker(
+    tmp_path: Path, make_video: Callable[..., Path], sieve: OnThisMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    def lost(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
+    monkeypatch.setattr(device_job, "sieve_clip_on_gpu", fault)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    assert "internal error: RuntimeError: a fault" in str(sieve(request).error)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        sieve(request)
