@@ -59,7 +59,7 @@ class _Setup:
 
     @property
     def coded(self) -> tuple[int, int]:
-        """Setups that differ in this differ in the coded size."""
+        """The coded size in steps, at most: setups that differ in this differ in the coded size."""
         return -(-self.width // CODED_STEP), -(-self.height // CODED_STEP)
 
 
@@ -154,7 +154,7 @@ class NvdecSession:
             self.setup = wanted
             return
         self.close()
-        self.room = max(wanted.width, ROOM), max(wanted.height, ROOM)
+        self.room = max(CODED_STEP * wanted.coded[0], ROOM), max(CODED_STEP * wanted.coded[1], ROOM)
         self.decoder = self._call(
             self.nvc.CreateDecoder,
             gpuid=self.gpu,

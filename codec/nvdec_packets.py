@@ -24,6 +24,7 @@ AV1_CONFIGURATION = 0x81
 TEMPORAL_DELIMITER = b"\x12\x00"
 """The OBU that may come before a sequence header."""
 AV1_SEQUENCE_HEADER = 1
+DAMAGED = "NVDEC is not used for a damaged file: it mends pictures in its own way"
 
 
 class NvdecError(Exception):
@@ -43,13 +44,17 @@ class ElementaryStream:
     def packet(self, packet: av.Packet, first: bool) -> bytes | memoryview:
         """The bytes to send; `first`: the decoder is empty, so that headers must come before the picture.
 
-        Raises NvdecError where the headers change within the file.
+        Raises NvdecError where the packet is damaged, as far as it shows, or the headers change within the file.
         """
         if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != self.extradata:
             raise NvdecError("NVDEC is not used for a file whose headers change on the way")
+        if packet.is_corrupt:
+            raise NvdecError(DAMAGED)
         data = memoryview(packet)
         if self.length_size:
             units = list(nal_units(data, self.length_size))
+            if sum(self.length_size + len(unit) for unit in units) != len(data):
+                raise NvdecError(DAMAGED)
             converted = b"".join(part for unit in units for part in (LONG_START_CODE, unit))
             if first and not any(_nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in units):
                 return self.headers + converted

@@ -80,10 +80,8 @@ def choose_device(asked: str) -> Device:
         raise ConfigError(f"device ({asked!r}) must be one of {', '.join(DEVICES)}, cuda:N")
     if kind == "cpu":
         return Device()
-    missing = _missing()
-    found = [] if missing else look_at_gpus()
-    if isinstance(found, str):
-        found, missing = [], found
+    answer = _missing() or look_at_gpus()
+    found, missing = ([], answer) if isinstance(answer, str) else (answer, "")
     if number:
         found = [gpu for gpu in found if gpu.index == int(number)]
     if found:

@@ -8,6 +8,7 @@ done here raises NvdecError; sending such a clip down the other road is left to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -36,6 +37,7 @@ from codecsieve.pipelines.sieve import SievedClip, assemble_clip, select_from
 STACK_BYTES = 64 << 20
 """Decoded pictures that are worked on together take about this much memory."""
 MOST_STACKED = 32
+_ANY_TIME = contextlib.nullcontext()
 
 
 def sieve_clip_on_gpu(
@@ -45,11 +47,22 @@ def sieve_clip_on_gpu(
     start: float | None = None,
     end: float | None = None,
     pixels: bool = True,
+    turn: contextlib.AbstractContextManager[object] = _ANY_TIME,
 ) -> SievedClip:
     """Sieve one clip down to its K patches, as `sieve.sieve_clip` does.
 
     With `search` signals the result is the same, bit for bit. Other signals are read from decode statistics where the
     codec has them: `config.signals` must be `search` where the driver gives none.
+
+    Args:
+        session: a decoder that nobody else uses.
+        path: a video file.
+        config: what to sample, score and keep.
+        start: seconds from the file's first frame; None: from the beginning.
+        end: seconds, exclusive; None: to the end.
+        pixels: also cut out the patches.
+        turn: entered for as long as pictures are decoded, so that no more clips are decoded at once than there are
+            engines, while others are opened or finished.
 
     Raises:
         NvdecError: this GPU cannot decode the clip so that every bit is right.
@@ -66,7 +79,8 @@ def sieve_clip_on_gpu(
         layout, interlaced = first_layout(clip.source, needed)
         check_supported(clip.source, layout, interlaced, session.gpu)
         stack = PictureStack(layout, config, set(needed.tolist()), set(wanted.tolist()), session.device, pixels)
-        pictures = stack.passing(session.pictures(clip.source, needed, layout, statistics=reads_bitstream))
+        decoded = session.pictures(clip.source, needed, layout, statistics=reads_bitstream)
+        pictures = stack.passing(_in_turn(decoded, turn))
         if reads_bitstream:
             clip.signals = "bitstream"
             scores = _bitstream_scores(pictures, set(wanted.tolist()), layout, config)
@@ -80,6 +94,13 @@ def sieve_clip_on_gpu(
         patches = stack.cut(ids[positions[:, 0]], positions[:, 1:] * config.patch_size)
         size = upright_layout(layout)
         return assemble_clip(clip, ids, slot_scores, indices, patches, (size.height, size.width), "nvdec")
+
+
+def _in_turn(
+    pictures: Iterator[DevicePicture], turn: contextlib.AbstractContextManager[object]
+) -> Iterator[DevicePicture]:
+    with turn:
+        yield from pictures
 
 
 class PictureStack:

@@ -1,6 +1,7 @@
 """Clips side by side on one GPU, as a worker process is given them: what a job is there.
 
-Each thread has a decoder and a CUDA stream of its own. A clip that NVDEC cannot decode bit for bit goes down the
+Each thread has a decoder and a CUDA stream of its own; as many decode at once as the GPU has engines, while the others
+open clips, or finish them. A clip that NVDEC cannot decode bit for bit goes down the
 CPU's road instead, with the same signals, and its row says so; one that does not fit the GPU's memory fails alone.
 An error that leaves the GPU unusable ends the process.
 """
@@ -39,20 +40,23 @@ class _Thread(threading.local):
 class GpuSieve:
     """`sieve_request` on a GPU. A worker process gets one; its threads call it side by side.
 
-    gpu: its number; config: with the signals that the device is to use; pixels: whether patches are cut out.
+    gpu: its number; sessions: clips that are decoded at once; config: with the signals that the device is to use;
+    pixels: whether patches are cut out.
     """
 
     gpu: int
+    sessions: int
     config: SieveConfig
     pixels: bool
+    _turn: threading.BoundedSemaphore = field(init=False, repr=False)
     _threads: _Thread = field(default_factory=_Thread, init=False, repr=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"gpu": self.gpu, "config": self.config, "pixels": self.pixels}
+    def __post_init__(self) -> None:
+        self._turn = threading.BoundedSemaphore(self.sessions)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _threads=_Thread(), _told=set())
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.gpu, self.sessions, self.config, self.pixels)
 
     def __call__(self, request: ClipRequest) -> ClipOutcome:
         """Sieve one clip. What goes wrong with it is its outcome; what goes wrong with the GPU is raised."""
@@ -67,8 +71,8 @@ class GpuSieve:
         except torch.OutOfMemoryError:
             self._end_session()
             torch.cuda.empty_cache()
-            error = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
-            return failed(request, error, time.perf_counter() - began)
+            reason = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
+            return failed(request, reason, time.perf_counter() - began)
         except ValueError as error:
             return failed(request, str(error), time.perf_counter() - began)
         except Exception as error:

@@ -110,9 +110,9 @@ def precompute(
         config: what is sampled, scored and kept; the defaults where None.
         device: `cpu`; `cuda`, a process for each GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
             else the processor. With `search` signals the cache is the same, whichever it is.
-        workers: clips at a time, on the processor or on each GPU. On the processor each has a process; 0: none,
-            clips are sieved in this process, where a crash or a hang is not caught. None: one for each core that
-            this process may use, or for each of a GPU's decoder engines.
+        workers: clips at a time: on the processor each has a process, on each GPU as many are decoded at once. None:
+            one for each core that this process may use, or for each of a GPU's decoder engines. 0, on the processor:
+            clips are sieved in this process, where a crash or a hang is not caught.
         store: "patches", or "indices" to leave the pixels out.
         retry_failed: try clips again that failed before.
         fail_fast: stop at the first clip that fails.
@@ -215,8 +215,9 @@ def _crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None
     if device.gpus:
         from codecsieve.pipelines.device_job import GpuSieve
 
-        depth = max(gpu.sessions for gpu in device.gpus) if workers is None else max(workers, 1)
-        return _Crew([GpuSieve(gpu.index, config, pixels) for gpu in device.gpus[:clips]], depth, sieve)
+        functions = [GpuSieve(gpu.index, workers or gpu.sessions, config, pixels) for gpu in device.gpus[:clips]]
+        # Twice as many clips as are decoded at once: while one is opened or finished, its engine has another.
+        return _Crew(functions, 2 * max(function.sessions for function in functions), sieve)
     warm_up()
     return _Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
 

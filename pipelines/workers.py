@@ -74,6 +74,7 @@ def run_jobs(
             hire(function)
         while pending or any(worker.jobs for worker in crew.values()):
             for worker in _ready(crew, timeout):
+                done: Sequence[tuple[Job, Answer | Lost]]
                 try:
                     done = worker.receive(timeout)
                 except _WorkerDiedError as death:
@@ -162,7 +163,7 @@ class _Worker(Generic[Job, Answer]):
             self.connection.send((self._given, job))
         self._given += 1
 
-    def receive(self, timeout: float) -> list[tuple[Job, Answer | Lost]]:
+    def receive(self, timeout: float) -> list[tuple[Job, Answer]]:
         """What this worker has to say; _WorkerDiedError where it has come to its end, or has had its time."""
         try:
             if not self.connection.poll():

@@ -106,7 +106,7 @@ extern "C" __global__ void camera_moments(const i16* motion, const i32* errors, 
   for (i32 k = 0; k < MOMENTS; k++) sums[k][thread] = 0;
   for (i32 i = thread; i < cells; i += THREADS) {
     const i64 at = (i64)slot * cells + i;
-    if (errors[at] < 0 || errors[at] >= limits[slot]) continue;
+    if (errors[at] < 0 || errors[at] > limits[slot]) continue;
     const i64 x = 2 * (i % (i32)width) - (width - 1), y = 2 * (i / (i32)width) - (height - 1);
     const i64 u = motion[2 * at], v = motion[2 * at + 1];
     const i64 terms[MOMENTS] = {1, x, y, x * x, x * y, y * y, u, x * u, y * u, v, x * v, y * v};

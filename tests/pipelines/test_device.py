@@ -59,7 +59,7 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def sieve(one_gpu: None, monkeypatch: pytest.MonkeyPatch) -> OnThisMachine:
     monkeypatch.setitem(sys.modules, "PyNvVideoCodec", None)
     monkeypatch.setattr(launch, "launch", launch.launch)
-    return OnThisMachine(0, dataclasses.replace(SMALL, signals="search"), pixels=True)
+    return OnThisMachine(0, 1, dataclasses.replace(SMALL, signals="search"), pixels=True)
 
 
 @pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cpu:0", "auto:1", ""])
