@@ -104,7 +104,8 @@ def test_where_a_patch_is_matters_in_time_height_and_width(encoder: OneVisionEnc
 
 def test_padding_changes_nothing_whatever_stands_there(encoder: OneVisionEncoder, clips: Clips) -> None:
     patches, positions, mask = pad_clips(clips)
-    patches[~mask], positions[~mask] = math.nan, 12345
+    positions = positions.float()
+    patches[~mask], positions[~mask] = math.nan, math.nan
     with torch.no_grad():
         output = encoder(patches=patches, positions=positions, mask=mask)
     for i, clip in enumerate(clips):
