@@ -76,7 +76,7 @@ def h264_starts_intra(data: memoryview, length_size: int) -> bool:
         if unit[0] & 31 == 5:
             return True
         if unit[0] & 31 in (1, 2):
-            bits = _BitReader(bytes(unit[1:17]).replace(b"\x00\x00\x03", b"\x00\x00"))
+            bits = BitReader(bytes(unit[1:17]).replace(b"\x00\x00\x03", b"\x00\x00"))
             try:
                 bits.golomb()  # first_mb_in_slice
                 return bits.golomb() % 5 in (2, 4)
@@ -154,7 +154,7 @@ def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
 
     Raises IndexError where the unit ends too early.
     """
-    bits = _BitReader(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"))
+    bits = BitReader(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"))
     profile = bits.take(8)
     bits.take(16)  # constraint flags, level
     bits.golomb()  # seq_parameter_set_id
@@ -204,7 +204,7 @@ def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
     )
 
 
-class _BitReader:
+class BitReader:
     """Bits of an RBSP, most significant first."""
 
     def __init__(self, data: bytes) -> None:

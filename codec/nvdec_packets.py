@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import av
 
-from codecsieve.codec.nal import HIGH_PROFILES, START_CODE, _BitReader, nal_length_size, nal_units
+from codecsieve.codec.nal import HIGH_PROFILES, START_CODE, BitReader, nal_length_size, nal_units
 
 Told = TypeVar("Told")
 
@@ -121,27 +121,27 @@ def hevc_origin(extradata: bytes | None) -> tuple[int, int]:
     return _from_sequence("hevc", extradata, _conformance_origin)
 
 
-def _from_sequence(codec: str, extradata: bytes | None, read: Callable[[_BitReader], Told]) -> Told:
+def _from_sequence(codec: str, extradata: bytes | None, read: Callable[[BitReader], Told]) -> Told:
     """What the first sequence parameter set tells, read from behind its NAL unit header."""
     headers = memoryview(stream_headers(codec, extradata or b""))
     for unit in nal_units(headers, 0):
         if _nal_type(codec, unit) == SEQUENCE_TYPES[codec]:
             payload = bytes(unit[2 if codec == "hevc" else 1 :]).replace(b"\x00\x00\x03", b"\x00\x00")
             try:
-                return read(_BitReader(payload))
+                return read(BitReader(payload))
             except IndexError as error:
                 raise NvdecError("NVDEC is not used for a file whose headers are cut short") from error
     raise NvdecError(f"NVDEC is not used for {codec} without a sequence parameter set in the container's headers")
 
 
-def _is_grey(bits: _BitReader) -> bool:
+def _is_grey(bits: BitReader) -> bool:
     profile = bits.take(8)
     bits.take(16)  # constraint flags, level
     bits.golomb()  # seq_parameter_set_id
     return profile in HIGH_PROFILES and bits.golomb() == 0
 
 
-def _conformance_origin(bits: _BitReader) -> tuple[int, int]:
+def _conformance_origin(bits: BitReader) -> tuple[int, int]:
     bits.take(4)  # sps_video_parameter_set_id
     sub_layers = bits.take(3)
     bits.take(1)  # sps_temporal_id_nesting_flag
