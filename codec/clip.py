@@ -19,7 +19,7 @@ from codecsieve.codec.packets import PacketSource, open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.probe import choose_signals
-from codecsieve.codec.search import compare_pictures, with_previous
+from codecsieve.codec.search import search_pictures, subtract_pictures, with_previous
 from codecsieve.codec.slots import SlotSignals
 
 
@@ -39,7 +39,7 @@ class ClipSignals:
     """uint8 [T, H, W]: abs(decoded luma - motion-compensated prediction). `bitstream`: the upright picture in full
     size; `search`: the model's crop, H = W = size."""
     signals: str
-    """`bitstream` or `search`: what was used."""
+    """`bitstream`, `search` or `difference`: what was used."""
     pictures_decoded: int
     """Pictures that the decoder put out for this clip."""
     frames_in_clip: int
@@ -90,7 +90,8 @@ class ClipDecoder:
             yield from bitstream_signals(pictures, chosen, facts.codec, references)
         else:
             pictures = self._count(decode_pictures(self.source, with_previous(wanted), motion=False))
-            yield from compare_pictures(pictures, chosen, size)
+            compare = search_pictures if self.signals == "search" else subtract_pictures
+            yield from compare(pictures, chosen, size)
 
     def _count(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         for picture in pictures:

@@ -25,7 +25,8 @@ MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 REFUSED_CONTAINERS = frozenset({"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"})
 """FFmpeg's names of formats that are lists of other files or streams: one file must not stand for another."""
 
-SIGNALS = ("auto", "bitstream", "search")
+SIGNALS = ("auto", "bitstream", "search", "difference")
+"""How motion and residual may be had; see `choose_signals`."""
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,18 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
 
 
 def choose_signals(facts: VideoFacts, asked: str) -> str:
-    """The signals to use for a file: `bitstream` or `search`.
+    """The signals to use for a file: `bitstream`, `search` or `difference`.
 
     `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,
-    MPEG-4 part 2, MPEG-1/2), else block search.
+    MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
+    a plain method to compare the others with.
 
     Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
     """
     if asked not in SIGNALS:
         raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
-    if asked == "search":
-        return "search"
+    if asked in ("search", "difference"):
+        return asked
     if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
         return "bitstream"
     if asked == "bitstream":

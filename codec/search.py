@@ -1,12 +1,13 @@
-"""`search` signals: block matching between consecutive pictures, for any codec and on any device.
+"""`search` and `difference` signals: consecutive pictures compared, for any codec and on any device.
 
 Luma is brought to the model's resolution and crop, and each wanted picture is compared with the one shown just
-before it, whatever the codec did. The arithmetic is in `kernels`.
+before it, whatever the codec did: by block matching, or pixel by pixel. The arithmetic is in `kernels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import UprightLayout, upright_layout, upright_planes
 from codecsieve.kernels.cpu.search import area_resize, pyramid, search_signals
 from codecsieve.kernels.geometry import geometry
+from codecsieve.kernels.reference.search import difference_signals
 from codecsieve.kernels.resample import Taps, area_taps
 
 
@@ -38,28 +40,49 @@ def with_previous(wanted: np.ndarray) -> np.ndarray:
     return np.union1d(wanted, np.maximum(wanted - 1, 0))
 
 
-def compare_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+def search_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+    """`search` signals of the wanted pictures, see `_compare`."""
+    return _compare(pictures, wanted, size, lambda picture: pyramid(model_luma(picture, size)), search_signals)
+
+
+def subtract_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+    """`difference` signals of the wanted pictures, see `_compare`."""
+    return _compare(pictures, wanted, size, lambda picture: model_luma(picture, size), difference_signals)
+
+
+Look = TypeVar("Look")
+
+
+def _compare(
+    pictures: Iterator[Picture],
+    wanted: set[int],
+    size: int,
+    look: Callable[[Picture], Look],
+    compare: Callable[[Look, Look], tuple[np.ndarray, np.ndarray]],
+) -> Iterator[SlotSignals]:
     """Signals of the wanted pictures.
 
     Args:
         pictures: all that was decoded, in order of presentation, with the picture before each wanted one.
         wanted: display indices.
         size: side of the model's crop.
+        look: what is kept of a picture until the next.
+        compare: motion and residual of a picture, from what is kept of it and of the one before.
 
     Yields:
         One SlotSignals a wanted picture, in order; motion and residual are those of the model's crop. The first
         picture of the file has nothing before it and is unpredicted.
     """
-    before: tuple[int, tuple[np.ndarray, ...]] = (-2, ())
+    before: tuple[int, Look] | None = None
     for picture in pictures:
         display = picture.display_index
         if display not in wanted and display + 1 not in wanted:
             continue
-        levels = pyramid(model_luma(picture, size))
+        seen = look(picture)
         if display in wanted:
-            if before[0] == display - 1:
-                motion, residual = search_signals(levels, before[1])
+            if before is not None and before[0] == display - 1:
+                motion, residual = compare(seen, before[1])
                 yield SlotSignals(picture, motion, residual, predicted=True)
             else:
                 yield SlotSignals.unpredicted(picture, size, size)
-        before = display, levels
+        before = display, seen

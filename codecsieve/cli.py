@@ -42,9 +42,9 @@ _CONFIG_OPTIONS = [
     click.option("--k-keep", type=int, help="Patches kept a clip.  [default: 2048]"),
     click.option(
         "--signals",
-        metavar="auto|bitstream|search",
-        help="The codec's own motion and residual, block matching, or the first where the file has it."
-        "  [default: auto]",
+        metavar="auto|bitstream|search|difference",
+        help="The codec's own motion and residual; block matching; what changed since the frame before; auto: the first "
+        "where the file has it, else the second.  [default: auto]",
     ),
     click.option(
         "--mv-compensate",
@@ -69,6 +69,11 @@ _CONFIG_OPTIONS = [
     click.option("--static-rel-thresh", type=float, help="Contrast of such clips.  [default: 0.38]"),
     click.option("--static-uniform-frames", type=int, help="Slots kept whole of them.  [default: 4]"),
     click.option("--anchors", type=int, help="Slots kept whole of every clip.  [default: 0]"),
+    click.option(
+        "--policy",
+        metavar="saliency|sampling|random",
+        help="What is kept: the highest scores; whole slots, uniformly spaced; any.  [default: saliency]",
+    ),
 ]  # the defaults themselves are SieveConfig's: an option that is not given is left to it
 
 

@@ -43,6 +43,16 @@ def search_signals(current: Levels, previous: Levels) -> tuple[torch.Tensor, tor
     return vector_cells(vectors, current.size), residual, histograms
 
 
+def difference_signals(current: Levels, previous: Levels) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same without a search: no motion, and what changed (`reference.search.difference_signals`)."""
+    blocks = current.shapes[0].blocks
+    vectors = torch.zeros(
+        (len(current.arrays[0]), blocks, blocks, 2), dtype=torch.int16, device=current.arrays[0].device
+    )
+    residual, histograms = search_residual(current, previous, vectors)
+    return vector_cells(vectors, current.size), residual, histograms
+
+
 def score_slots(
     motion: torch.Tensor,
     residual: torch.Tensor,

@@ -17,6 +17,10 @@ from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.geometry import MAX_CENTER_PRIOR
 from codecsieve.kernels.reference.energy import FUSE_MODES
 
+POLICIES = ("saliency", "sampling", "random")
+CHOICES = {"signals": SIGNALS, "mv_compensate": CAMERA_MODES, "fuse": FUSE_MODES, "policy": POLICIES}
+"""The values of each option that is a word."""
+
 
 class ConfigError(ValueError):
     """An option that cannot work: one line with its value and the rule."""
@@ -35,7 +39,8 @@ class SieveConfig:
     k_keep: int = 2048
     """Patches kept a clip."""
     signals: str = "auto"
-    """`bitstream` (the codec's own motion, exact residual), `search` (block matching), or `auto`."""
+    """`bitstream` (the codec's own motion, exact residual), `search` (block matching), `difference` (what changed since
+    the frame before), or `auto`: the first where the file has it, else the second."""
     mv_compensate: str = "median"
     """Camera motion taken out: none, mean, median, similarity, affine."""
     center_prior: float = 0.3
@@ -58,6 +63,8 @@ class SieveConfig:
     """Slots kept whole of a static clip."""
     anchors: int = 0
     """Uniformly spaced slots kept whole in every clip, counted in `k_keep`."""
+    policy: str = "saliency"
+    """What the selection goes by: `saliency`, the scores; `sampling`, whole slots, uniformly spaced; `random`."""
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""
@@ -80,9 +87,13 @@ class SieveConfig:
             )
         if not 0 <= self.anchors <= self.num_frames:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
+        if self.policy == "sampling" and self.k_keep % self.grid**2:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, for policy sampling"
+            )
         if self.static_uniform_frames < 0:
             raise ConfigError(f"static_uniform_frames ({self.static_uniform_frames}) must be >= 0")
-        for name, choices in (("signals", SIGNALS), ("mv_compensate", CAMERA_MODES), ("fuse", FUSE_MODES)):
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
         for name in ("center_prior", "center_sigma", "w_mv", "w_res", "static_abs_thresh", "static_rel_thresh"):

@@ -49,14 +49,16 @@ class Device:
         """Which signals `config.signals` means here, and whose the bitstream's motion is where it is used.
 
         Returns:
-            signals: `auto` or `bitstream` where the codec's motion is read, else `search`.
-            reader: `ffmpeg` or `nvdec`, which read different blocks of the same stream; None for `search`.
+            signals: `auto` or `bitstream` where the codec's motion is read, else `search` or `difference`.
+            reader: `ffmpeg` or `nvdec`, which read different blocks of the same stream; None where none is read.
 
         Raises:
             ConfigError: `bitstream` is asked for and cannot be had.
         """
-        if config.signals == "search" or self.statistics:
-            return config.signals, None if config.signals == "search" else "nvdec" if self.gpus else "ffmpeg"
+        if config.signals in ("search", "difference"):
+            return config.signals, None
+        if self.statistics:
+            return config.signals, "nvdec" if self.gpus else "ffmpeg"
         if config.signals == "bitstream":
             drivers = ", ".join(sorted({gpu.driver for gpu in self.gpus}))
             raise ConfigError(

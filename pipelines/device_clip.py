@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from codecsieve.codec.upright import coded_layout, upright_layout
 from codecsieve.kernels.cupy.gather import gather_patches
 from codecsieve.kernels.cupy.resample import model_levels
 from codecsieve.kernels.geometry import center_table, geometry
-from codecsieve.kernels.gpu import score_slots, search_signals
+from codecsieve.kernels.gpu import difference_signals, score_slots, search_signals
 from codecsieve.kernels.levels import Levels
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.kernels.resample import colour_matrix
@@ -51,8 +51,8 @@ def sieve_clip_on_gpu(
 ) -> SievedClip:
     """Sieve one clip down to its K patches, as `sieve.sieve_clip` does.
 
-    With `search` signals the result is the same, bit for bit. Other signals are read from decode statistics where the
-    codec has them: `config.signals` must be `search` where the driver gives none.
+    With `search` and `difference` signals the result is the same, bit for bit. Others are read from decode statistics
+    where the codec has them: `config.signals` must be one of those two where the driver gives none.
 
     Args:
         session: a decoder that nobody else uses.
@@ -69,9 +69,10 @@ def sieve_clip_on_gpu(
         VideoError: the file cannot be used.
         torch.OutOfMemoryError: the clip does not fit the GPU's free memory.
     """
-    with ClipDecoder(path, config.num_frames, "search", start, end) as clip:
+    compared = config.signals if config.signals in ("search", "difference") else ""
+    with ClipDecoder(path, config.num_frames, compared or "search", start, end) as clip:
         facts = clip.source.facts
-        reads_bitstream = config.signals != "search" and facts.codec in STATISTICS_CODECS
+        reads_bitstream = not compared and facts.codec in STATISTICS_CODECS
         if config.signals == "bitstream" and not reads_bitstream:
             raise VideoError(f"{facts.path}: a GPU tells no motion for {facts.codec}; use --signals auto or search")
         wanted = np.unique(clip.sample.frame_ids)
@@ -85,7 +86,8 @@ def sieve_clip_on_gpu(
             clip.signals = "bitstream"
             scores = _bitstream_scores(pictures, set(wanted.tolist()), layout, config)
         else:
-            scores = _search_scores(pictures, stack, config)
+            compare = difference_signals if compared == "difference" else search_signals
+            scores = _compared_scores(pictures, stack, compare, config)
         clip.pictures_decoded = stack.passed
         ids = clip.nearest_decoded(list(scores))
         slot_scores = np.stack([scores[display] for display in ids.tolist()])
@@ -238,8 +240,11 @@ class PictureStack:
         return turned[0], turned[1]
 
 
-def _search_scores(
-    pictures: Iterator[DevicePicture], stack: PictureStack, config: SieveConfig
+def _compared_scores(
+    pictures: Iterator[DevicePicture],
+    stack: PictureStack,
+    compare: Callable[[Levels, Levels], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    config: SieveConfig,
 ) -> dict[int, np.ndarray]:
     """Scores of each picture that slots show, by display index: int64 [gh, gw]; 0 where it is the file's first."""
     for _ in pictures:
@@ -249,7 +254,7 @@ def _search_scores(
     numbers = torch.from_numpy(follows).to(levels.arrays[0].device)
     scores = {display: np.zeros((config.grid, config.grid), np.int64) for display in displays.tolist()}
     if len(follows):
-        signals = search_signals(levels.pictures(numbers), levels.pictures(numbers - 1))
+        signals = compare(levels.pictures(numbers), levels.pictures(numbers - 1))
         found = _score(*signals, config=config).cpu().numpy()
         scores |= dict(zip(displays[follows].tolist(), found, strict=True))
     return scores

@@ -84,8 +84,9 @@ class GpuSieve:
         if self.config.signals == "bitstream":
             return failed(request, f"{reason}; its bitstream cannot be read on a GPU, use --device cpu", 0.0)
         self._tell(reason)
-        # FFmpeg and NVDEC read the motion of different blocks; what is found by search is the same.
-        return sieve_request(request, dataclasses.replace(self.config, signals="search"), self.pixels)
+        # FFmpeg and NVDEC read the motion of different blocks; what is found without the bitstream is the same.
+        signals = "search" if self.config.signals == "auto" else self.config.signals
+        return sieve_request(request, dataclasses.replace(self.config, signals=signals), self.pixels)
 
     def _session(self) -> NvdecSession:
         if self._threads.session is None:

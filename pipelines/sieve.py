@@ -8,6 +8,7 @@ known, so that no more patches are cut out than are kept. Many clips, and writin
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -233,7 +234,18 @@ def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
 
 
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """`select_patches` with a configuration's options."""
+    """The patches that a configuration keeps of a clip: int32 [K], ascending indices.
+
+    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike:
+    a clip's scores are the seed, so that each clip has patches of its own, the same ones every time.
+    """
+    if config.policy == "sampling":
+        patches, count = config.grid**2, config.k_keep // config.grid**2
+        slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
+        return (np.array(slots)[:, None] * patches + np.arange(patches)).ravel().astype(np.int32)
+    if config.policy == "random":
+        random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
+        return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
     return select_kernel(
         scores,
         config.k_keep,

@@ -111,6 +111,22 @@ def search_signals(current: Pyramid, previous: Pyramid) -> tuple[Vectors, Pictur
     return 4 * vector_cells(vectors, rows, columns), residual
 
 
+def difference_signals(current: Picture, previous: Picture) -> tuple[Vectors, Picture]:
+    """The signals of a picture without a search: no motion, and what changed.
+
+    Args:
+        current: uint8 [S, S], luma at model resolution.
+        previous: that of the picture before it in display order.
+
+    Returns:
+        motion: int16 [ceil(S / 4), ceil(S / 4), 2], zeros.
+        residual: uint8 [S, S], abs(current - previous).
+    """
+    rows, columns = current.shape
+    motion = np.zeros((-(-rows // CELL), -(-columns // CELL), 2), np.int16)
+    return motion, np.maximum(current, previous) - np.minimum(current, previous)
+
+
 def search_pyramids(current: Pyramid, previous: Pyramid) -> Vectors:
     """`search_motion` of pictures whose pyramids are there already."""
     check_pyramids(current, previous)

@@ -81,6 +81,12 @@ def test_every_camera_mode(tmp_path: Path, make_video, session: NvdecSession, mo
     assert_same(sieve_clip_on_gpu(session, path, config), sieve_clip(path, config))
 
 
+def test_what_changed_since_the_frame_before(tmp_path: Path, make_video, session: NvdecSession) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=12, size=(96, 64), moving="square")
+    config = dataclasses.replace(SMALL, signals="difference", policy="random")
+    assert_same(sieve_clip_on_gpu(session, path, config), sieve_clip(path, config))
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotated_video(tmp_path: Path, make_video, session: NvdecSession, degrees: int) -> None:
     source = make_video(tmp_path / "a.mp4", frames=8, size=(96, 64), moving="square")

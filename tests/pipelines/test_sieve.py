@@ -11,6 +11,7 @@ import pytest
 from av.video.reformatter import Interpolation
 from PIL import Image
 
+from codecsieve.codec.clip import read_clip
 from codecsieve.codec.errors import VideoError
 from codecsieve.kernels.geometry import geometry
 from codecsieve.pipelines import sieve
@@ -233,3 +234,34 @@ def test_warming_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     warm_up()
     assert not list(tmp_path.iterdir())
+
+
+def test_difference_signals_are_what_changed_since_the_frame_before(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=12, size=(96, 64), moving="square")
+    clip = read_clip(path, num_frames=12, signals="difference", size=56)
+    searched = read_clip(path, num_frames=12, signals="search", size=56)
+    assert clip.signals == "difference"
+    assert clip.keyframe.tolist() == [True] + [False] * 11
+    assert not clip.motion.any()
+    assert (clip.residual.sum(axis=(1, 2)) >= searched.residual.sum(axis=(1, 2))).all()
+    luma = make_video(tmp_path / "still.mp4", frames=12, size=(96, 64), moving="none", options={"qp": "0"})
+    assert not read_clip(luma, num_frames=12, signals="difference", size=56).residual.any()
+
+
+@pytest.mark.parametrize(("count", "slots"), [(1, [0]), (2, [0, 8]), (4, [0, 3, 5, 8]), (9, list(range(9)))])
+def test_sampling_keeps_whole_slots_uniformly_spaced(
+    tmp_path: Path, make_video, count: int, slots: list[int]
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=20, size=(96, 64))
+    clip = sieve_clip(path, SieveConfig(num_frames=9, input_size=56, k_keep=16 * count, policy="sampling"))
+    assert clip.positions[:, 0].tolist() == [slot for slot in slots for _ in range(16)]
+    assert clip.positions[:16, 1:].tolist() == [[row, column] for row in range(4) for column in range(4)]
+
+
+def test_random_patches_are_the_clips_own_and_the_same_every_time(tmp_path: Path, make_video) -> None:
+    config = SieveConfig(num_frames=8, input_size=56, k_keep=40, policy="random")
+    paths = [make_video(tmp_path / f"{seed}.mp4", frames=20, size=(96, 64), seed=seed) for seed in range(2)]
+    first, again, other = (sieve_clip(path, config).indices for path in (paths[0], paths[0], paths[1]))
+    assert first.tolist() == again.tolist() == sorted(set(first.tolist()))
+    assert first.tolist() != other.tolist()
+    assert len(first) == 40
