@@ -43,8 +43,8 @@ _CONFIG_OPTIONS = [
     click.option(
         "--signals",
         metavar="auto|bitstream|search|difference",
-        help="The codec's own motion and residual; block matching; what changed since the frame before; auto: the first "
-        "where the file has it, else the second.  [default: auto]",
+        help="The codec's own motion and residual; block matching; what changed since the frame before; auto: the "
+        "first where the file has it, else the second.  [default: auto]",
     ),
     click.option(
         "--mv-compensate",

@@ -42,7 +42,10 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"center_prior": 8}, "center_prior (8) must be <= 7"),
         ({"center_prior": "1"}, "center_prior ('1') must be a number >= 0"),
         ({"policy": "best"}, "policy ('best') must be one of saliency, sampling, random"),
-        ({"policy": "sampling", "k_keep": 300}, "k_keep (300) must be a multiple of 256, the patches of a slot, for policy sampling"),
+        (
+            {"policy": "sampling", "k_keep": 300},
+            "k_keep (300) must be a multiple of 256, the patches of a slot, for policy sampling",
+        ),
         ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search, difference"),
         ({"mv_compensate": "mode"}, "mv_compensate ('mode') must be one of none, mean, median, similarity, affine"),
         ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean"),
