@@ -89,7 +89,8 @@ class SieveConfig:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
         if self.policy == "sampling" and self.k_keep % self.grid**2:
             raise ConfigError(
-                f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, for policy sampling"
+                f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, "
+                "for policy sampling"
             )
         if self.static_uniform_frames < 0:
             raise ConfigError(f"static_uniform_frames ({self.static_uniform_frames}) must be >= 0")
