@@ -249,9 +249,7 @@ def test_difference_signals_are_what_changed_since_the_frame_before(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("count", "slots"), [(1, [0]), (2, [0, 8]), (4, [0, 3, 5, 8]), (9, list(range(9)))])
-def test_sampling_keeps_whole_slots_uniformly_spaced(
-    tmp_path: Path, make_video, count: int, slots: list[int]
-) -> None:
+def test_sampling_keeps_whole_slots_uniformly_spaced(tmp_path: Path, make_video, count: int, slots: list[int]) -> None:
     path = make_video(tmp_path / "a.mp4", frames=20, size=(96, 64))
     clip = sieve_clip(path, SieveConfig(num_frames=9, input_size=56, k_keep=16 * count, policy="sampling"))
     assert clip.positions[:, 0].tolist() == [slot for slot in slots for _ in range(16)]
