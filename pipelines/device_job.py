@@ -63,8 +63,15 @@ class GpuSieve:
         began = time.perf_counter()
         try:
             with self._stream():
-                session = self._session()
-                clip = sieve_clip_on_gpu(session, request.path, self.config, request.start, request.end, self.pixels)
+                clip = sieve_clip_on_gpu(
+                    self._session(),
+                    request.path,
+                    self.config,
+                    request.start,
+                    request.end,
+                    self.pixels,
+                    self._turn,
+                )
             return ClipOutcome(request, time.perf_counter() - began, clip)
         except NvdecError as error:
             return self._on_processor(request, str(error))

@@ -7,7 +7,10 @@ import dataclasses
 import functools
 import logging
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +174,29 @@ def test_signals_of_a_clip_that_goes_to_the_processor(
     assert caplog.text.count("decoded on the processor") == 1
     sieve.config = dataclasses.replace(SMALL, signals="bitstream")
     assert "its bitstream cannot be read on a GPU" in str(sieve(request).error)
+
+
+def test_no_more_clips_are_decoded_at_once_than_there_are_engines(
+    sieve: OnThisMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads, two sessions; clips may be opened and finished meanwhile."""
+    sieve = OnThisMachine(0, 2, sieve.config, pixels=True)
+    decoding, most, together = [0], [0], threading.Barrier(4, timeout=20)
+
+    def decode(*arguments: Any) -> None:
+        together.wait()
+        with arguments[-1]:
+            decoding[0] += 1
+            most[0] = max(most[0], decoding[0])
+            time.sleep(0.05)
+            decoding[0] -= 1
+        raise ValueError("done")
+
+    monkeypatch.setattr(device_job, "sieve_clip_on_gpu", decode)
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(sieve, [ClipRequest(f"/{number}.mp4", str(number)) for number in range(4)]))
+    assert [outcome.error for outcome in outcomes] == [f"/{number}.mp4: done" for number in range(4)]
+    assert most == [2]
 
 
 def test_an_unusable_gpu_ends_its_worker(
