@@ -35,7 +35,7 @@ pytest: install
 
 # On a machine with an NVIDIA GPU: the kernels, NVDEC and whole caches, against the processor's.
 test-gpu: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,gpu]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,gpu,dali]'
 	$(BIN)/python -m pytest -m gpu
 
 bench: install
@@ -44,6 +44,7 @@ bench: install
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/cache.py
+	$(BIN)/python benchmarks/loader.py
 
 clean:
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage

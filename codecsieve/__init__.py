@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from codecsieve.codec.clip import ClipSignals, read_clip
     from codecsieve.codec.errors import VideoError
     from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.loader import make_loader
     from codecsieve.pipelines.sieve import SievedClip, score_patches, select_patches
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOME = {
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
     "VideoError": "codecsieve.codec.errors",
+    "make_loader": "codecsieve.pipelines.loader",
     "open_cache": "codecsieve.cache",
     "read_clip": "codecsieve.codec.clip",
     "score_patches": "codecsieve.pipelines.sieve",
@@ -47,6 +49,7 @@ __all__ = [
     "SparseCache",
     "SparseClip",
     "VideoError",
+    "make_loader",
     "open_cache",
     "read_clip",
     "score_patches",

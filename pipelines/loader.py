@@ -1,0 +1,179 @@
+"""Clips of a cache in batches, epoch after epoch: shuffled, dealt to ranks, augmented, resumable at any batch.
+
+    loader = make_loader(open_cache("cache"), batch_size=16, seed=1, device="cuda")
+    for batch in loader:                  # one epoch: patches, positions, labels, real, ids
+        ...
+        torch.save(loader.state_dict())   # load_state_dict() of it gives exactly the batches that were left
+
+Reading is done by the cache, in this process unless `workers` are asked for. `dali_loader` has the same on DALI.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from codecsieve.cache import CacheError, SparseCache
+from codecsieve.pipelines.augment import Normalisation, Photometric, change_colours
+from codecsieve.pipelines.config import ConfigError
+from codecsieve.pipelines.sampling_order import ClipOrder
+from codecsieve.pipelines.sparse_dataset import Batch, SparseDataset
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How clips are ordered, read and coloured. Raises ConfigError for values that cannot work."""
+
+    batch_size: int
+    """Clips of one rank in one step."""
+    shuffle: bool = True
+    """A new order each epoch; else that of the dataset, as for validation."""
+    seed: int = 0
+    """Of order and augmentation."""
+    rank: int = 0
+    """Which of the ranks this is."""
+    world_size: int = 1
+    """Ranks that share the clips."""
+    workers: int = 0
+    """Processes that read ahead; 0: read in this one, which is fastest while the cache is in memory."""
+    device: str = "cpu"
+    """Where batches are put, and their colours changed: cpu, cuda, cuda:N."""
+    photometric: Photometric | None = None
+    """Augmentation; None: none."""
+    normalisation: Normalisation | None = None
+    """None: patches stay uint8, which the encoder normalises itself."""
+
+    def __post_init__(self) -> None:
+        """Check what `ClipOrder` does not."""
+        if self.workers < 0:
+            raise ConfigError(f"workers ({self.workers}) must be >= 0")
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError:
+            kind = "?"
+        if kind not in ("cpu", "cuda"):
+            raise ConfigError(f"device ({self.device!r}) must be one of cpu, cuda, cuda:N")
+
+
+class SparseLoader(ABC):
+    """Batches of a dataset: `iter` gives those from the current position to the end of the epoch.
+
+    The position moves with every batch that is handed out, so that a loop that was left goes on where it was, and the
+    next loop after a whole epoch is the next epoch.
+
+    dataset: with its classes; order: with its position.
+    """
+
+    def __init__(self, dataset: SparseDataset, config: LoaderConfig) -> None:
+        """Use `make_loader`."""
+        self.dataset, self.config = dataset, config
+        self.order = ClipOrder(
+            len(dataset), config.batch_size, config.seed, config.shuffle, config.rank, config.world_size
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch, from 0."""
+        return self.order.epoch
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, the same on all ranks."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        while (batch := _next(batches)) is not None:
+            self.order.advance()
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch."""
+        self.order.epoch, self.order.done = epoch, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next batch is: plain JSON, the same on all ranks."""
+        return self.order.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go where another loader was, of as many ranks, clips a batch or workers as may be.
+
+        Raises ConfigError where its clips or seed were others.
+        """
+        self.order.load_state_dict(state)
+
+    @abstractmethod
+    def _batches(self) -> Iterator[Batch]:
+        """From `order`'s position to the end of its epoch, on the device, coloured."""
+
+
+class TorchLoader(SparseLoader):
+    """Reads in this process, or in worker processes through torch's DataLoader."""
+
+    def __init__(self, dataset: SparseDataset, config: LoaderConfig) -> None:
+        """Use `make_loader`."""
+        super().__init__(dataset, config)
+        self._cuda = torch.device(config.device).type == "cuda"
+        self._ahead: DataLoader[Batch] | None = None
+        if config.workers:
+            self._ahead = DataLoader(
+                dataset,
+                batch_sampler=self.order,
+                collate_fn=_as_it_is,  # `__getitems__` makes whole batches
+                num_workers=config.workers,
+                # Forking a process that has threads (those of Arrow, zarr, torch) may deadlock the child.
+                multiprocessing_context="spawn",
+                persistent_workers=True,
+                pin_memory=self._cuda,
+            )
+
+    def _batches(self) -> Iterator[Batch]:
+        epoch, config = self.order.epoch, self.config
+        for read in self._ahead or map(self.dataset.__getitems__, self.order):
+            # Out of pinned memory a batch is copied while the device still works at the one before.
+            batch = read.pin_memory().to(config.device, non_blocking=True) if self._cuda else read
+            change = config.photometric.draw(config.seed, epoch, batch.ids) if config.photometric else None
+            yield replace(batch, patches=change_colours(batch.patches, change, config.normalisation))
+
+
+def make_loader(
+    cache: SparseCache,
+    batch_size: int,
+    clips: Sequence[int | str] | None = None,
+    classes: Sequence[str] | None = None,
+    **options: Any,
+) -> TorchLoader:
+    """A loader of a cache's clips.
+
+    Args:
+        cache: as `codecsieve.open_cache` gives it.
+        batch_size: clips of one rank in one step.
+        clips: a split, by number or id; None: all.
+        classes: label names in class order; None: those that occur, sorted. See `SparseDataset`.
+        options: other fields of `LoaderConfig`.
+
+    Raises:
+        ConfigError: the cache stores no pixels, a split is empty, a label has no class, an option is out of range.
+        TypeError: an option that `LoaderConfig` does not have.
+    """
+    return TorchLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
+
+
+def _next(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch; an error of the cache in the line that it was, whichever worker process met it."""
+    try:
+        return next(batches, None)
+    except Exception as error:
+        # torch and DALI put a worker's traceback into the message; its last line is the error itself.
+        _, found, line = str(error).rstrip().rpartition(f"{CacheError.__name__}: ")
+        if not found:
+            raise
+        raise CacheError(line) from error
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

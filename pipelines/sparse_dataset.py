@@ -1,0 +1,160 @@
+"""A cache as a torch dataset: clips by number, a batch at a time, labels as class indices.
+
+Whole batches are asked for (`__getitems__`), because one read of 16 clips is quicker than 16 reads that are stacked
+afterwards. Which clips make a batch is left to `sampling_order`, in which processes they are read to `loader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from codecsieve.cache import SparseCache, SparseClip
+from codecsieve.pipelines.config import ConfigError
+from codecsieve.pipelines.sampling_order import PADDING
+
+NO_LABEL = -100
+"""The label of padding and of clips without one: what torch's losses leave out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B clips.
+
+    patches: uint8 [B, K, 3, P, P], RGB, or float32 where a loader normalises; positions: int32 [B, K, 3], (t, h, w);
+    labels: int64 [B], class indices; real: bool [B], False for padding, which is black, at position 0, with label
+    `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips.
+    """
+
+    patches: Tensor
+    positions: Tensor
+    labels: Tensor
+    real: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU can fetch by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        patches, positions, labels, real = map(function, (self.patches, self.positions, self.labels, self.real))
+        return Batch(patches, positions, labels, real, self.ids)
+
+
+class SparseDataset(Dataset[Batch]):
+    """The clips of a cache that are in, or some of them, by number 0..len-1.
+
+    Pickled for a worker process it carries the cache's place and index; the worker opens its files itself, and has
+    the same clips in the same order even while precompute goes on.
+
+    classes: the labels' names in class order; labels: int64 [N], of all clips; ids: of all clips.
+    """
+
+    def __init__(
+        self, cache: SparseCache, clips: Sequence[int | str] | None = None, classes: Sequence[str] | None = None
+    ) -> None:
+        """Take clips of a cache.
+
+        Args:
+            cache: as `codecsieve.open_cache` gives it.
+            clips: a split: which clips, by number in the cache or id, in this order; None: all.
+            classes: label names in class order, such as another split's `classes`; None: those that occur, sorted.
+                Where no clip has a label and no classes are given, every label is `NO_LABEL`.
+
+        Raises:
+            ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
+        """
+        if cache.layout.store != "patches":
+            raise ConfigError(
+                f"cache {cache.location} holds no pixels (store {cache.layout.store!r}); "
+                "run precompute again with --store patches"
+            )
+        self.cache = cache
+        self._numbers = list(range(len(cache))) if clips is None else _numbers(cache, clips)
+        if not self._numbers:
+            empty = "it has no clip that is ok" if clips is None else "the split names no clip"
+            raise ConfigError(f"cache {cache.location} gives 0 clips, must give > 0: {empty}; check the input videos")
+        self.ids = tuple(cache.clip_ids[number] for number in self._numbers)
+        labels = [cache.labels[number] for number in self._numbers]
+        if classes is not None and not classes:
+            raise ConfigError("classes (0) must be > 0; leave them out to take the labels that occur")
+        self.classes = tuple(sorted({label for label in labels if label is not None}) if classes is None else classes)
+        self.labels = torch.tensor(self._class_indices(labels))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def clip(self, number: int) -> SparseClip:
+        """One clip as the cache has it."""
+        return self.cache[self._numbers[number]]
+
+    def __getitem__(self, number: int) -> Batch:
+        """One clip as a batch; IndexError outside 0..len-1."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"clip {number} must be in 0..{len(self) - 1}")
+        return self.__getitems__([number])
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch:
+        """Clips as one batch, in this order; `PADDING` only after them. Raises CacheError where bytes are damaged."""
+        clips = [number for number in numbers if number != PADDING]
+        read = self.cache.read([self._numbers[number] for number in clips])
+        assert read.patches is not None
+        missing = len(numbers) - len(clips)
+        # numpy's astype: torch's would start threads for it, which cost more than reading where cores are busy.
+        patches, positions = _padded(read.patches, missing), _padded(read.positions.astype(np.int32), missing)
+        return self.batch(numbers, torch.from_numpy(patches), torch.from_numpy(positions))
+
+    def batch(self, numbers: Sequence[int], patches: Tensor, positions: Tensor) -> Batch:
+        """The batch of these clips, from what has been read of them."""
+        real = torch.tensor([number != PADDING for number in numbers])
+        return Batch(
+            patches=patches,
+            positions=positions,
+            labels=self.labels[list(numbers)].masked_fill(~real, NO_LABEL),
+            real=real,
+            ids=tuple("" if number == PADDING else self.ids[number] for number in numbers),
+        )
+
+    def _class_indices(self, labels: Sequence[str | None]) -> list[int]:
+        if not self.classes:
+            return [NO_LABEL] * len(labels)
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"classes ({len(self.classes)}) must be distinct: one of them comes twice")
+        indices = {name: index for index, name in enumerate(self.classes)}
+        for clip_id, label in zip(self.ids, labels, strict=True):
+            if label not in indices:
+                said = "has no label" if label is None else f"has label {label!r}"
+                raise ConfigError(
+                    f"clip {clip_id} of cache {self.cache.location} {said}, must have one of the {len(indices)} "
+                    f"classes {self.classes[0]!r}..{self.classes[-1]!r}; name the class, or leave the clip out"
+                )
+        return [indices[label] for label in labels if label is not None]
+
+
+def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
+    by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
+    numbers = [by_id.get(clip, -1) if isinstance(clip, str) else int(clip) for clip in clips]
+    for clip, number in zip(clips, numbers, strict=True):
+        if not 0 <= number < len(cache):
+            raise ConfigError(
+                f"clip ({clip!r}) must be an id or a number (0..{len(cache) - 1}) in cache {cache.location}; "
+                "leave it out, or run precompute for it"
+            )
+    return numbers
+
+
+def _padded(array: np.ndarray, rows: int) -> np.ndarray:
+    """An array with rows of zeros after it."""
+    return np.concatenate([array, np.zeros((rows, *array.shape[1:]), array.dtype)]) if rows else array
