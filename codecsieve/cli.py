@@ -17,6 +17,7 @@ import click
 from codecsieve import __version__
 from codecsieve.command_group import Commands
 from codecsieve.looking import describe, info, inspect
+from codecsieve.probing import probe
 
 if TYPE_CHECKING:
     from codecsieve.pipelines.precompute import RunSummary
@@ -34,6 +35,7 @@ def main() -> None:
 main.add_command(info)
 main.add_command(inspect)
 main.add_command(describe)
+main.add_command(probe)
 
 _CONFIG_OPTIONS = [
     click.option("--num-frames", type=int, help="Frames sampled a clip.  [default: 64]"),

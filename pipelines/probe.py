@@ -1,0 +1,275 @@
+"""The attentive probe from end to end: how well can a small head tell classes apart by a cache's tokens?
+
+    outcome = run_probe(ProbeRun(data_root, "hmdb51", cache_dir, model_weight, out), ProbeConfig())
+
+The cache is made where it is not there, tokens are made once, probes are trained, one is chosen on the validation
+split, and the test split is looked at once. The folder `out` then holds `report.json`, `confusion.png` and the
+checkpoints. Under torchrun the work is shared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codecsieve.cache import SparseCache, open_cache
+from codecsieve.cache.layout import GROUP, config_difference
+from codecsieve.cache.publish import make_folder, publish
+from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.pipelines.features import FeatureCache
+from codecsieve.pipelines.manifest import read_inputs
+from codecsieve.pipelines.precompute import precompute
+from codecsieve.pipelines.probe_config import ProbeConfig
+from codecsieve.pipelines.probe_datasets import (
+    LabelledSet,
+    Split,
+    check_splits,
+    find_clips,
+    read_set,
+    split_off_validation,
+)
+from codecsieve.pipelines.probe_encoder import FrozenEncoder, Patches, cached_features
+from codecsieve.pipelines.probe_metrics import Tally, class_accuracies, draw_confusion
+from codecsieve.pipelines.probe_training import LabelledTokens, Trained, evaluate, train_probes
+from codecsieve.pipelines.ranks import Ranks
+
+REPORT, CONFUSION = "report.json", "confusion.png"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, such as "clips encoded", how many, and of how many."""
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What is probed, and where things are."""
+
+    data_root: Path
+    """Folder of the data sets' manifests."""
+    dataset: str
+    """One of them: a folder in it."""
+    cache_dir: Path
+    """The sparse cache; made, or made whole, where it is not."""
+    model_weight: str
+    """The encoder: a folder or a hub id."""
+    out: Path
+    """Where checkpoints and report go."""
+    model_name: str | None = None
+    """What the report calls the encoder; None: the last part of `model_weight`."""
+    embedding_size: int | None = None
+    """Channels that the encoder's tokens must have; None: any."""
+    frames_token_num: int | None = None
+    """Patches that a whole frame must have; None: any."""
+    selection: dict[str, Any] = field(default_factory=dict)
+    """Fields of `SieveConfig`: a cache that is there must have them, one that is made gets them."""
+    features_dir: Path | None = None
+    """The feature cache; None: beside the sparse cache."""
+    workers: int = 0
+    """Processes that read the sparse cache for the encoder."""
+    encoder_batch_size: int = 8
+    """Clips that are encoded at once."""
+
+
+def run_probe(
+    run: ProbeRun, config: ProbeConfig, ranks: Ranks | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Do all of it, and return the report.
+
+    Raises:
+        ManifestError: the manifests cannot be understood; a label is outside of the classes.
+        ConfigError: the cache holds no pixels, a split is empty, an option is out of range or another than that of
+            the cache, the model or the training that is there.
+        EncoderError: the weights are missing or do not fit.
+        CacheError: a cache, features or a checkpoint cannot be read or written, or are of something else.
+    """
+    began = time.monotonic()
+    ranks, report = ranks or Ranks(), progress or (lambda what, done, total: None)
+    labelled = read_set(run.data_root, run.dataset)
+    _check_selection(run)
+    encoder = FrozenEncoder.load(run.model_weight, run.model_name, ranks)
+    if run.embedding_size not in (None, encoder.dim):
+        raise ConfigError(f"embedding_size ({run.embedding_size}) must be {encoder.dim}, as of {run.model_weight}")
+    if ranks.first:
+        _complete_cache(run, labelled, report)
+    ranks.wait()
+    cache = open_cache(run.cache_dir)
+    splits = _splits(cache, labelled)
+    numbers = sorted({number for split in splits.values() for number in split.numbers})
+    features = cached_features(
+        cache,
+        numbers,
+        encoder,
+        run.features_dir,
+        run.encoder_batch_size,
+        run.workers,
+        ranks,
+        lambda done, total: report("clips encoded", done, total),
+    )
+    tokens = {name: labelled_tokens(features, split) for name, split in splits.items()}
+    identity = {"dataset": run.dataset, "features": features.key.digest(), "clips": _digest(splits, cache)}
+    trained = train_probes(
+        tokens["train"],
+        tokens["val"],
+        len(labelled.classes),
+        config,
+        run.out,
+        identity,
+        ranks,
+        lambda done, total: report("training steps", done, total),
+    )
+    tally = evaluate(trained.best, tokens["test" if "test" in splits else "val"], config.batch_size, ranks)
+    outcome = {
+        **_circumstances(run, labelled, cache, features, splits),
+        "model": encoder.name,
+        "training": _training(config, len(tokens["train"]), ranks),
+        **_results(trained, tally, config, labelled),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    if ranks.first:
+        _write(run.out, outcome, tally, labelled)
+    ranks.wait()
+    return outcome
+
+
+def labelled_tokens(features: FeatureCache, split: Split) -> LabelledTokens:
+    """A split's clips with their cached tokens."""
+    numbers = split.numbers
+    return LabelledTokens(lambda clips: features.read([numbers[clip] for clip in clips]), torch.tensor(split.labels))
+
+
+def _check_selection(run: ProbeRun) -> None:
+    """Raise ConfigError where a cache that is there holds no pixels, or was made with other options."""
+    if (run.cache_dir / GROUP).exists():
+        cache = open_cache(run.cache_dir)
+        Patches(cache)  # which says so where there are no pixels
+        made = {name: cache.config.get(name) for name in run.selection}
+        if made != run.selection:
+            difference = config_difference(made, run.selection)
+            raise ConfigError(f"cache {run.cache_dir} {difference}; leave the option out, or use another --cache-dir")
+        config = _selection_of(cache)
+    else:
+        config = run.selection
+    patches = SieveConfig(**config).grid ** 2
+    if run.frames_token_num not in (None, patches):
+        raise ConfigError(f"frames_token_num ({run.frames_token_num}) must be {patches}, the patches of a whole frame")
+
+
+def _selection_of(cache: SparseCache) -> dict[str, Any]:
+    """The options that a cache was made with."""
+    known = {own.name for own in dataclasses.fields(SieveConfig)}
+    return {name: value for name, value in cache.config.items() if name in known}
+
+
+def _complete_cache(run: ProbeRun, labelled: LabelledSet, report: Progress) -> None:
+    """Put clips into the cache that were never tried for it."""
+    there = (run.cache_dir / GROUP).exists()
+    if there and find_clips(open_cache(run.cache_dir), labelled):
+        return
+    requests, selection = read_inputs(labelled.manifests.values()), run.selection
+    if there:
+        cache = open_cache(run.cache_dir)
+        if find_clips(cache, labelled, requests):
+            return
+        selection = _selection_of(cache)
+    precompute(
+        requests,
+        run.cache_dir,
+        SieveConfig(**selection),
+        progress=lambda at: report("clips put into the cache", at.done, at.total),
+    )
+
+
+def _splits(cache: SparseCache, labelled: LabelledSet) -> dict[str, Split]:
+    """Train, val and, where there is one, test: each with clips."""
+    splits = find_clips(cache, labelled) or find_clips(cache, labelled, read_inputs(labelled.manifests.values()))
+    if splits is None:
+        raise ConfigError(f"cache {cache.location} must have all clips of {labelled.name}; run probe again")
+    if "val" not in splits:
+        train, validation = split_off_validation(splits["train"], cache.clip_ids)
+        splits = {"train": train, "val": validation} | {name: splits[name] for name in splits if name != "train"}
+    check_splits(splits, labelled)
+    return splits
+
+
+def _circumstances(
+    run: ProbeRun, labelled: LabelledSet, cache: SparseCache, features: FeatureCache, splits: dict[str, Split]
+) -> dict[str, Any]:
+    """What was probed."""
+    return {
+        "dataset": run.dataset,
+        "classes": len(labelled.classes),
+        "model_weight": run.model_weight,
+        "cache": str(run.cache_dir),
+        "features": str(features.folder),
+        "tokens": list(features.shape),
+        "selection": cache.config,
+        "splits": {name: {"clips": len(split.numbers), "failed": split.failed} for name, split in splits.items()},
+        "validation": "val.csv" if "val" in labelled.manifests else "a tenth of train.csv, by class and clip id",
+    }
+
+
+def _training(config: ProbeConfig, clips: int, ranks: Ranks) -> dict[str, Any]:
+    """How it was trained."""
+    precision = "bfloat16" if ranks.has_bf16 else "float32"
+    where = {"processes": ranks.size, "device": ranks.device.type, "precision": precision}
+    return {**dataclasses.asdict(config), "epochs": config.epochs_for(clips), **where}
+
+
+def _results(trained: Trained, tally: Tally, config: ProbeConfig, labelled: LabelledSet) -> dict[str, Any]:
+    """What came out. tally: of the test split, or, where there is none, of the validation split."""
+    tested = "test" in labelled.manifests
+    return {
+        "selected_on_validation": trained.choice,
+        "test": _judgement(tally, config) if tested else None,
+        "best_on_validation": _published(trained),
+        "per_class_split": "test" if tested else "val",
+        "per_class": _per_class(tally, labelled),
+        "history": trained.history,
+    }
+
+
+def _judgement(tally: Tally, config: ProbeConfig) -> dict[str, Any]:
+    """The chosen probes on the test split: the mean over seeds, its spread, and each."""
+    scores = tally.scores()
+    spread = statistics.stdev(one.top1 for one in scores) if len(scores) > 1 else None
+    return {
+        "top1": statistics.fmean(one.top1 for one in scores),
+        "top1_deviation": spread,
+        "top5": statistics.fmean(one.top5 for one in scores),
+        "seeds": [{"seed": s, **dataclasses.asdict(one)} for s, one in zip(config.seeds, scores, strict=True)],
+    }
+
+
+def _published(trained: Trained) -> dict[str, Any]:
+    """What the published protocol calls its result: the best look at the validation split, of all rates and epochs."""
+    looks = [{"epoch": look["epoch"], **probe} for look in trained.history for probe in look["probes"]]
+    note = "the highest of all looks at the validation split, as the published protocol reports: it is too high"
+    return {**max(looks, key=lambda look: look["top1"]), "note": note}
+
+
+def _per_class(tally: Tally, labelled: LabelledSet) -> list[dict[str, Any]]:
+    """Of all seeds together."""
+    accuracies = class_accuracies(tally.confusion.sum(0).cpu())
+    return [{"class": name, **one} for name, one in zip(labelled.classes, accuracies, strict=True)]
+
+
+def _write(out: Path, outcome: dict[str, Any], tally: Tally, labelled: LabelledSet) -> None:
+    make_folder(out)
+    title = f"{outcome['dataset']}, {outcome['model']}: clips of {outcome['per_class_split']}.csv"
+    publish(out / CONFUSION, [draw_confusion(tally.confusion.sum(0).cpu(), labelled.classes, title)])
+    publish(out / REPORT, [(json.dumps(outcome, indent=1) + "\n").encode()])
+
+
+def _digest(splits: dict[str, Split], cache: SparseCache) -> str:
+    """Hex digits of which clips with which labels are trained on and chosen by."""
+    chosen = [splits["train"], splits["val"]]
+    parts = [[[cache.clip_ids[number] for number in split.numbers], split.labels] for split in chosen]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
