@@ -9,10 +9,11 @@
 # The files of /data must be the container's user's (1000) to write: add --user "$(id -u):$(id -g)" where yours differs.
 ARG VARIANT=cuda
 
-# CUDA's libraries come with the Python packages: the base image brings what the driver's own need.
+# CUDA's libraries come with the Python packages: the base image brings what the driver's own need. Triton compiles a few
+# lines of C when its first kernel is launched.
 FROM nvidia/cuda:13.0.2-base-ubuntu24.04 AS cuda
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 python3-venv \
+ && apt-get install -y --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 ENV EXTRAS=gpu,transcode
 

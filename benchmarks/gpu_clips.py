@@ -177,7 +177,7 @@ class StageTimes:
 
 STAGES = (
     (device_clip.ClipDecoder, "__init__", "open and sample"),
-    (device_clip, "_in_turn", "wait for a turn"),
+    (threading.BoundedSemaphore, "__enter__", "wait for a turn"),
     (nvdec, "plan_gops", "demux and plan"),
     (nvdec.ElementaryStream, "packet", "convert packets"),
     (device_clip, "first_layout", "first_layout on the CPU"),

@@ -7,7 +7,7 @@ Interface: NVIDIA PyNvVideoCodec 2.2, API Programming Guide, "Core Decoder".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ class NvdecSession:
 
     def pictures(
         self, source: PacketSource, wanted: np.ndarray, layout: PictureFormat, statistics: bool = False
-    ) -> Iterator[DevicePicture]:
+    ) -> Generator[DevicePicture]:
         """Decode the wanted pictures and the reference pictures they need, as `decode.decode_pictures` does.
 
         Args:

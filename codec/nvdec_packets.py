@@ -66,7 +66,7 @@ class ElementaryStream:
     def _has_header(self, data: memoryview) -> bool:
         if self.codec == "av1":
             at = len(TEMPORAL_DELIMITER) if data[:2] == TEMPORAL_DELIMITER else 0
-            return data[at] >> 3 & 15 == AV1_SEQUENCE_HEADER
+            return len(data) > at and data[at] >> 3 & 15 == AV1_SEQUENCE_HEADER
         return any(_nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in nal_units(data, 0))
 
 

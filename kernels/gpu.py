@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from codecsieve.kernels.cupy.launch import kept_table
 from codecsieve.kernels.cupy.motion import (
     estimate_cameras,
     length_limits,
@@ -81,7 +82,7 @@ def score_slots(
     check_fuse_mode(fuse)
     lengths = lengths_without_cameras(motion, estimate_cameras(motion, mode))
     limits = residual_limits(residual_histograms(residual) if histograms is None else histograms)
-    center = _uploaded(table.tobytes(), table.shape, motion.device)
+    center = kept_table(_uploaded(table.tobytes(), table.shape, motion.device))
     return pool_energy(lengths, length_limits(lengths), residual, limits, grids, center, fuse, weights)
 
 

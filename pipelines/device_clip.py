@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import torch
@@ -76,18 +76,21 @@ def sieve_clip_on_gpu(
         if config.signals == "bitstream" and not reads_bitstream:
             raise VideoError(f"{facts.path}: a GPU tells no motion for {facts.codec}; use --signals auto or search")
         wanted = np.unique(clip.sample.frame_ids)
-        needed = wanted if reads_bitstream else with_previous(wanted)
-        layout, interlaced = first_layout(clip.source, needed)
+        layout, interlaced = first_layout(clip.source, wanted)
         check_supported(clip.source, layout, interlaced, session.gpu)
+        needed = wanted if reads_bitstream else with_previous(wanted)
         stack = PictureStack(layout, config, set(needed.tolist()), set(wanted.tolist()), session.device, pixels)
         decoded = session.pictures(clip.source, needed, layout, statistics=reads_bitstream)
-        pictures = stack.passing(_in_turn(decoded, turn))
-        if reads_bitstream:
-            clip.signals = "bitstream"
-            scores = _bitstream_scores(pictures, set(wanted.tolist()), layout, config)
-        else:
+        with turn, contextlib.closing(stack.passing(decoded)) as pictures:
+            if reads_bitstream:
+                clip.signals = "bitstream"
+                scores = _bitstream_scores(pictures, set(wanted.tolist()), layout, config)
+            else:
+                for _ in pictures:
+                    pass
+        if not reads_bitstream:
             compare = difference_signals if compared == "difference" else search_signals
-            scores = _compared_scores(pictures, stack, compare, config)
+            scores = _compared_scores(stack, compare, config)
         clip.pictures_decoded = stack.passed
         ids = clip.nearest_decoded(list(scores))
         slot_scores = np.stack([scores[display] for display in ids.tolist()])
@@ -96,13 +99,6 @@ def sieve_clip_on_gpu(
         patches = stack.cut(ids[positions[:, 0]], positions[:, 1:] * config.patch_size)
         size = upright_layout(layout)
         return assemble_clip(clip, ids, slot_scores, indices, patches, (size.height, size.width), "nvdec")
-
-
-def _in_turn(
-    pictures: Iterator[DevicePicture], turn: contextlib.AbstractContextManager[object]
-) -> Iterator[DevicePicture]:
-    with turn:
-        yield from pictures
 
 
 class PictureStack:
@@ -141,13 +137,14 @@ class PictureStack:
         self._levels: list[Levels] = []
         self._crops: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def passing(self, pictures: Iterator[DevicePicture]) -> Iterator[DevicePicture]:
+    def passing(self, pictures: Generator[DevicePicture]) -> Generator[DevicePicture]:
         """Hand pictures on, and copy those that are needed on the way; `passed` counts them all."""
-        for picture in pictures:
-            self.passed += 1
-            if picture.display_index in self._needed:
-                self._add(picture)
-            yield picture
+        with contextlib.closing(pictures):
+            for picture in pictures:
+                self.passed += 1
+                if picture.display_index in self._needed:
+                    self._add(picture)
+                yield picture
 
     def _add(self, picture: DevicePicture) -> None:
         """Copy a picture: its surface is free again afterwards."""
@@ -216,7 +213,8 @@ class PictureStack:
         self._levels.append(model_levels(_as_samples(luma), *shown.origins[0], *taps, 0 if self._depth == 8 else 8))
         if self._pixels:
             displays = self._displays[-self._stacked :]
-            numbers = torch.tensor([n for n, display in enumerate(displays) if display in self._wanted])
+            shown_here = [n for n, display in enumerate(displays) if display in self._wanted]
+            numbers = torch.tensor(shown_here, dtype=torch.int64)
             of_planes = crop_taps(shown, self._config.input_size, self._config.patch_size)
             crops = []
             for planes, (y, x), of in zip((luma, chroma), shown.origins, of_planes, strict=True):
@@ -241,14 +239,11 @@ class PictureStack:
 
 
 def _compared_scores(
-    pictures: Iterator[DevicePicture],
     stack: PictureStack,
     compare: Callable[[Levels, Levels], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
     config: SieveConfig,
 ) -> dict[int, np.ndarray]:
     """Scores of each picture that slots show, by display index: int64 [gh, gw]; 0 where it is the file's first."""
-    for _ in pictures:
-        pass
     levels, displays = stack.levels()
     follows = np.flatnonzero(displays[1:] == displays[:-1] + 1) + 1
     numbers = torch.from_numpy(follows).to(levels.arrays[0].device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from codecsieve.codec.nvdec_statistics import statistics_agree
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
+from codecsieve.pipelines.sieve import SievedClip
 
 _log = logging.getLogger(__name__)
 
@@ -51,41 +53,58 @@ class GpuSieve:
     _turn: threading.BoundedSemaphore = field(init=False, repr=False)
     _threads: _Thread = field(default_factory=_Thread, init=False, repr=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
+    _first: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _compiled: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._turn = threading.BoundedSemaphore(self.sessions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.gpu, self.sessions, self.config, self.pixels)
+        return _in_worker, (type(self), self.gpu, self.sessions, self.config, self.pixels)
 
     def __call__(self, request: ClipRequest) -> ClipOutcome:
         """Sieve one clip. What goes wrong with it is its outcome; what goes wrong with the GPU is raised."""
+        if self._compiled:
+            return self._sieve(request)
+        with self._first:  # one thread compiles the kernels, the others wait for them
+            outcome = self._sieve(request)
+            self._compiled = self._compiled or outcome.clip is not None
+        return outcome
+
+    def _sieve(self, request: ClipRequest) -> ClipOutcome:
         began = time.perf_counter()
+        clip, refusal, error = self._try(request, self.config)
+        if clip is None and refusal and self.config.signals == "auto":
+            # Rotated, say, or without statistics: what is found by search is the same wherever it is decoded.
+            clip, refusal, error = self._try(request, dataclasses.replace(self.config, signals="search"))
+        if clip is not None:
+            return ClipOutcome(request, time.perf_counter() - began, clip)
+        return self._on_processor(request, refusal) if refusal else failed(request, error, time.perf_counter() - began)
+
+    def _try(self, request: ClipRequest, config: SieveConfig) -> tuple[SievedClip | None, str, str]:
+        """The clip, or why the GPU will not do it, or what is wrong with it.
+
+        Errors are let go of before they are dealt with: their tracebacks hold the clip's memory.
+        """
         try:
             with self._stream():
-                clip = sieve_clip_on_gpu(
-                    self._session(),
-                    request.path,
-                    self.config,
-                    request.start,
-                    request.end,
-                    self.pixels,
-                    self._turn,
-                )
-            return ClipOutcome(request, time.perf_counter() - began, clip)
+                session = self._session()
+                wanted = request.path, config, request.start, request.end, self.pixels
+                return sieve_clip_on_gpu(session, *wanted, self._turn), "", ""
         except NvdecError as error:
-            return self._on_processor(request, str(error))
+            refusal, message, unsure = str(error), "", error.__cause__ is not None
         except torch.OutOfMemoryError:
-            self._end_session()
-            torch.cuda.empty_cache()
-            reason = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
-            return failed(request, reason, time.perf_counter() - began)
+            message = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
+            refusal, unsure = "", True
         except ValueError as error:
-            return failed(request, str(error), time.perf_counter() - began)
+            refusal, message, unsure = "", str(error), False
         except Exception as error:
+            refusal, message, unsure = "", f"internal error: {type(error).__name__}: {error}", True
+        if unsure:
             torch.cuda.synchronize(self.gpu)  # raises where the GPU's context is lost, and with it this process
             self._end_session()
-            return failed(request, f"internal error: {type(error).__name__}: {error}", time.perf_counter() - began)
+            torch.cuda.empty_cache()
+        return None, refusal, message
 
     def _on_processor(self, request: ClipRequest, reason: str) -> ClipOutcome:
         if self.config.signals == "bitstream":
@@ -117,6 +136,21 @@ class GpuSieve:
         if reason not in self._told:
             self._told.add(reason)
             _log.warning("decoded on the processor: %s", reason)
+
+
+def see_only(gpu: int) -> None:
+    """Let this process see one GPU, as number 0, whatever CUDA library asks; before any has been loaded.
+
+    NVDEC's capabilities, for one, are always asked of the first GPU that it sees.
+    """
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[gpu] if seen else str(gpu)
+
+
+def _in_worker(kind: type[GpuSieve], gpu: int, sessions: int, config: SieveConfig, pixels: bool) -> GpuSieve:
+    """A `GpuSieve` as it is in its worker's process, whose only GPU is the one it is for."""
+    see_only(gpu)
+    return kind(0, sessions, config, pixels)
 
 
 def check_statistics(gpu: int) -> bool:

@@ -27,6 +27,8 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 _FALSE_STARTS = 3
+_DEATHS = 3
+_BURIAL_SECONDS = 10.0
 # Forking a process that has threads (those of Arrow, numba, zarr) may deadlock the child.
 _processes = multiprocessing.get_context("spawn")
 
@@ -57,7 +59,8 @@ def run_jobs(
         jobs: to be pickled, too.
         timeout: seconds.
         depth: jobs that a worker does at once, each in a thread. Jobs that were with another in a worker that
-            died are tried again, each alone, so that only the one that is to blame is lost.
+            died, or that was killed, are tried again, each alone, so that only the one to blame is lost. A worker
+            that dies three times in a row is not replaced if there are others, which take over its jobs.
 
     Raises WorkerError where no worker gets as far as its first job.
     """
@@ -65,8 +68,8 @@ def run_jobs(
     crew: dict[Connection, _Worker[Job, Answer]] = {}
     false_starts = 0
 
-    def hire(function: Callable[[Job], Answer]) -> None:
-        worker = _Worker(function, depth)
+    def hire(function: Callable[[Job], Answer], deaths: int = 0) -> None:
+        worker = _Worker(function, depth, deaths)
         crew[worker.connection] = worker
 
     try:
@@ -83,9 +86,13 @@ def run_jobs(
                     if false_starts == _FALSE_STARTS:
                         raise WorkerError(str(death)) from None
                     pending.suspects.extend(death.suspects)
-                    if pending:
-                        hire(worker.function)
                     done = death.lost
+                    if depth > 1 and worker.deaths + 1 >= _DEATHS and crew:
+                        # It is not the jobs: what this worker works with is no good, a GPU say.
+                        pending.suspects.extend(job for job, _ in done)
+                        done = ()
+                    elif pending:
+                        hire(worker.function, worker.deaths + 1)
                 if worker.connection in crew:
                     pending.fill(worker, depth)
                 yield from done
@@ -137,8 +144,9 @@ class _WorkerDiedError(Exception):
 class _Worker(Generic[Job, Answer]):
     """One process, this end of its pipe, and the jobs it has."""
 
-    def __init__(self, function: Callable[[Job], Answer], depth: int) -> None:
+    def __init__(self, function: Callable[[Job], Answer], depth: int, deaths: int) -> None:
         self.function = function
+        self.deaths = deaths  # of those it comes after, since the last answer
         self.connection, theirs = _processes.Pipe()
         self.process = _processes.Process(target=_serve, args=(theirs, function, depth), daemon=True)
         self.started = False
@@ -176,6 +184,7 @@ class _Worker(Generic[Job, Answer]):
         if message is None:
             self.started = True
             return []
+        self.deaths = 0
         number, answer = cast(tuple[int, Answer], message)
         return [(self.jobs.pop(number)[0], answer)]
 
@@ -186,20 +195,21 @@ class _Worker(Generic[Job, Answer]):
                 '`if __name__ == "__main__":`'
             )
             return _WorkerDiedError(reason, [], [])
-        reason, now = f"its worker process died ({cause})", time.monotonic()
-        jobs = list(self.jobs.values())
+        return self._blame(f"its worker process died ({cause})")
+
+    def _late(self, timeout: float) -> _WorkerDiedError:
+        return self._blame(f"took longer than {timeout:g} s")
+
+    def _blame(self, reason: str) -> _WorkerDiedError:
+        """Lay an end to the only job there was; of several any may have held up the others."""
+        now, jobs = time.monotonic(), list(self.jobs.values())
         if len(jobs) > 1:
             return _WorkerDiedError(reason, [], [job for job, _ in jobs])
         return _WorkerDiedError(reason, [(job, Lost(reason, now - given)) for job, given in jobs], [])
 
-    def _late(self, timeout: float) -> _WorkerDiedError:
-        reason, now = f"took longer than {timeout:g} s", time.monotonic()
-        lost = [(job, Lost(reason, now - given)) for job, given in self.jobs.values() if now - given >= timeout]
-        return _WorkerDiedError(reason, lost, [job for job, given in self.jobs.values() if now - given < timeout])
-
     def kill(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.join(_BURIAL_SECONDS)  # a driver may hold a process for longer than that
         self.connection.close()
 
 
@@ -233,10 +243,12 @@ def _serve_side_by_side(connection: Connection, function: Callable[[Job], Answer
         with one_at_a_time, contextlib.suppress(OSError):
             connection.send((number, done))
 
-    with ThreadPoolExecutor(depth) as threads:
+    threads = ThreadPoolExecutor(depth)
+    with contextlib.suppress(EOFError, OSError):
         while True:
             number, job = connection.recv()
             threads.submit(answer, number, job).add_done_callback(_end_if_raised)
+    os._exit(0)  # nobody wants what the threads are at
 
 
 def _end_if_raised(answer: Future[None]) -> None:

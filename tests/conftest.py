@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked `gpu` are skipped unless they were asked for and there is one."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
+    if config.option.markexpr == "gpu" and not _has_gpu() and shutil.which("nvidia-smi"):
+        pytest.exit("this machine has an NVIDIA driver, but torch cannot use it; install torch's CUDA build", 1)
     reason = "needs an NVIDIA GPU; run `make test-gpu` on a machine that has one"
     if marked and not (config.option.markexpr == "gpu" and _has_gpu()):
         for item in marked:

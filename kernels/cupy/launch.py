@@ -43,6 +43,16 @@ def launch(source: str, name: str, grid: tuple[int, ...], threads: int, *argumen
         _compiled(source).get_function(name)(grid, (threads,), tuple(words))
 
 
+def kept_table(table: torch.Tensor) -> torch.Tensor:
+    """A table that outlives this call, for kernels of the current stream; several streams may share it.
+
+    Its memory may be given to others only once the kernels that were launched up to then have read it.
+    """
+    if table.is_cuda:
+        table.record_stream(torch.cuda.current_stream(table.device))
+    return table
+
+
 def check_arguments(arguments: tuple[torch.Tensor | int, ...]) -> torch.device:
     """The device that all tensors among the arguments are on.
 

@@ -65,7 +65,6 @@ def sample_bytes(surfaces: torch.Tensor) -> int:
     return SAMPLE_BYTES[surfaces.dtype]
 
 
-@lru_cache(maxsize=256)
 def axis_table(taps: Taps, origin: int, length: int, device: torch.device) -> torch.Tensor:
     """The weights of an axis as the kernels read them; kept, so that only the first call copies them.
 
@@ -81,6 +80,11 @@ def axis_table(taps: Taps, origin: int, length: int, device: torch.device) -> to
     Raises:
         ValueError: a sample is outside the surface.
     """
+    return launch.kept_table(_axis_table(taps, origin, length, device))
+
+
+@lru_cache(maxsize=256)
+def _axis_table(taps: Taps, origin: int, length: int, device: torch.device) -> torch.Tensor:
     first, weights = origin + taps.first, taps.weights
     begin, end = int(first.min()), int(first.max()) + weights.shape[1]
     if begin < 0 or end > length:

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from codecsieve.kernels import geometry
-from codecsieve.kernels.cupy.launch import check_arguments
+from codecsieve.kernels.cupy.launch import check_arguments, kept_table
 from codecsieve.kernels.geometry import Geometry
 from codecsieve.kernels.reference import energy as reference
 
@@ -71,7 +71,7 @@ def pool_energy(
         if array.dtype != dtype or array.shape != shape:
             raise ValueError(f"{name} ({array.dtype} {tuple(array.shape)}) must be {dtype} {shape}")
     device = check_arguments((lengths, length_limits, residual, residual_limits, table))
-    first_y, weights_y, first_x, weights_x = _pooling(grids, device)
+    first_y, weights_y, first_x, weights_x = (kept_table(table) for table in _pooling(grids, device))
     taps_y, taps_x = weights_y.shape[1], weights_x.shape[1]
     each = min(triton.next_power_of_2(taps_y * taps_x), MOST_CELLS)
     scores = torch.empty((n, grids.grid, grids.grid), dtype=torch.int64, device=device)
@@ -100,6 +100,7 @@ def pool_energy(
             cells=each,
             rounds=triton.cdiv(taps_y * taps_x, each),
             whole_words=grids.width % geometry.CELL == 0,
+            enable_fp_fusion=False,
         )
     return scores
 

@@ -62,6 +62,7 @@ def search_residual(current: Levels, previous: Levels, vectors: torch.Tensor) ->
             programs=programs,
             pixels=PIXELS,
             num_warps=8,
+            enable_fp_fusion=False,
         )
     return residual, histogram
 

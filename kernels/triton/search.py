@@ -86,6 +86,7 @@ def _search_level(
             packed=isinstance(_search_kernel, triton.JITFunction),
             num_warps=TILE // 32,
             num_stages=1,
+            enable_fp_fusion=False,
         )
     return vectors
 

@@ -6,6 +6,9 @@ import ctypes
 import dataclasses
 import functools
 import logging
+import os
+import pickle
+import shutil
 import sys
 import threading
 import time
@@ -17,11 +20,14 @@ from typing import Any
 import cuda_emulator
 import pytest
 import torch
+from codec_cases import run_ffmpeg
 from fake_nvdec import FakeNvdec
 
 from codecsieve.cache import open_cache
 from codecsieve.codec.nvdec import NvdecSession
+from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.kernels.cupy import launch
+from codecsieve.kernels.cupy.gather import LARGEST_PATCH
 from codecsieve.pipelines import device, device_job, precompute
 from codecsieve.pipelines.config import ConfigError, SieveConfig
 from codecsieve.pipelines.device import Device, Gpu, choose_device
@@ -54,7 +60,7 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     if not cuda_emulator.available():
         pytest.skip("g++ is needed to run CUDA C on a CPU")
     monkeypatch.setattr(device, "_missing", lambda: "")
-    monkeypatch.setattr(device, "look_at_gpus", lambda: [OLD])
+    monkeypatch.setattr(device, "look_at_gpus", lambda number: [OLD] if number in (None, 0) else "no such GPU")
     monkeypatch.setattr(device_job, "GpuSieve", OnThisMachine)
 
 
@@ -83,6 +89,11 @@ def test_the_processor_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_packages_that_a_gpu_needs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(device, "GPU_PACKAGES", ("torch",))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "which", lambda name: None)
+        with pytest.raises(ConfigError, match="Triton needs a C compiler and Python's headers; install gcc"):
+            choose_device("cuda")
     monkeypatch.setattr(device, "GPU_PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(ConfigError, match=r"no_such_package not installed; pip install 'codecsieve\[gpu\]'"):
         choose_device("cuda")
@@ -96,6 +107,49 @@ def test_gpus_are_looked_at_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPa
     assert isinstance(answer, str)
     assert "\n" not in answer
     assert answer
+
+
+def test_a_gpu_that_cannot_be_used_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def elsewhere(function: Any, number: int) -> object:
+        return 3 if function is device._count_gpus else {0: OLD, 1: "is full", 2: NEW}[number]
+
+    monkeypatch.setattr(device, "_elsewhere", elsewhere)
+    with caplog.at_level(logging.WARNING):
+        assert device.look_at_gpus() == [OLD, NEW]
+    assert "left out: GPU 1: is full" in caplog.text
+    assert device.look_at_gpus(1) == "GPU 1: is full"
+    assert device.look_at_gpus(7) == "no such GPU"
+
+
+def test_the_processor_instead_of_gpus_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(device, "_missing", lambda: "torch not installed")
+    with caplog.at_level(logging.WARNING):
+        assert choose_device("auto") == Device()
+    assert "made on the processor: torch not installed" in caplog.text
+
+
+def test_patches_too_large_for_the_gpus_kernels() -> None:
+    assert device.LARGEST_GPU_PATCH == LARGEST_PATCH
+    large = dataclasses.replace(SMALL, input_size=66, patch_size=33, k_keep=4, signals="search")
+    assert Device().resolve(large) == ("search", None)
+    with pytest.raises(ConfigError, match=r"patch_size \(33\) must be <= 32 on a GPU"):
+        Device((NEW,)).resolve(large)
+
+
+@pytest.mark.parametrize(("seen", "gpu", "sees"), [(None, 3, "3"), ("4,5,6", 1, "5"), ("GPU-a,GPU-b", 0, "GPU-a")])
+def test_a_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch, seen: str | None, gpu: int, sees: str) -> None:
+    if seen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    else:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    sieve = pickle.loads(pickle.dumps(GpuSieve(gpu, 2, SMALL, pixels=True)))
+    assert (sieve.gpu, sieve.sessions, os.environ["CUDA_VISIBLE_DEVICES"]) == (0, 2, sees)
 
 
 def test_gpus_by_number(one_gpu: None) -> None:
@@ -155,6 +209,7 @@ def test_a_clip_too_large_for_the_gpu_fails_alone(
 
     request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
     with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "synchronize", lambda _: None)
         patched.setattr(device_job, "sieve_clip_on_gpu", too_large)
         outcome = sieve(request)
     assert outcome.clip is None
@@ -164,14 +219,24 @@ def test_a_clip_too_large_for_the_gpu_fails_alone(
 
 
 def test_signals_of_a_clip_that_goes_to_the_processor(
-    tmp_path: Path, make_video: Callable[..., Path], sieve: OnThisMachine, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    make_video: Callable[..., Path],
+    sieve: OnThisMachine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6, pixel_format="yuv444p")), "a")
     sieve.config = dataclasses.replace(SMALL, signals="auto")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     with caplog.at_level(logging.WARNING):
         outcomes = [sieve(request), sieve(request)]
     assert [outcome.clip.signals for outcome in outcomes if outcome.clip] == ["search", "search"]
     assert caplog.text.count("decoded on the processor") == 1
+    turned = make_video(tmp_path / "b.mp4", frames=6)
+    path = run_ffmpeg(tmp_path / "turned.mp4", "-display_rotation", "90", "-i", turned, "-c", "copy")
+    clip = sieve(ClipRequest(str(path), "b")).clip
+    assert clip is not None
+    assert (clip.signals, clip.decoder) == ("search", "nvdec")
     sieve.config = dataclasses.replace(SMALL, signals="bitstream")
     assert "its bitstream cannot be read on a GPU" in str(sieve(request).error)
 
@@ -181,6 +246,7 @@ def test_no_more_clips_are_decoded_at_once_than_there_are_engines(
 ) -> None:
     """Four threads, two sessions; clips may be opened and finished meanwhile."""
     sieve = OnThisMachine(0, 2, sieve.config, pixels=True)
+    sieve._compiled = True
     decoding, most, together = [0], [0], threading.Barrier(4, timeout=20)
 
     def decode(*arguments: Any) -> None:
@@ -209,9 +275,15 @@ def test_an_unusable_gpu_ends_its_worker(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
+
+    def refused(*_: object) -> None:
+        raise NvdecError("NVDEC failed (error 999)") from RuntimeError("error 999")
+
     monkeypatch.setattr(device_job, "sieve_clip_on_gpu", fault)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     assert "internal error: RuntimeError: a fault" in str(sieve(request).error)
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
-    with pytest.raises(RuntimeError, match="illegal memory access"):
-        sieve(request)
+    for wrong in (fault, refused):
+        monkeypatch.setattr(device_job, "sieve_clip_on_gpu", wrong)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            sieve(request)

@@ -107,10 +107,11 @@ def test_parts_of_a_file_one_after_another(tmp_path: Path, make_video, session: 
         assert_same(clip, sieve_clip(path, SMALL, start, end))
 
 
+@pytest.mark.parametrize("most", [1, 3])
 def test_more_pictures_than_a_stack_holds(
-    tmp_path: Path, make_video, session: NvdecSession, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_video, session: NvdecSession, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(device_clip, "MOST_STACKED", 3)
+    monkeypatch.setattr(device_clip, "MOST_STACKED", most)
     path = make_video(tmp_path / "a.mp4", frames=20, size=(96, 64))
     assert_same(sieve_clip_on_gpu(session, path, SMALL), sieve_clip(path, SMALL))
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -58,6 +61,13 @@ class Together:
     def __call__(self, job: str) -> str:
         self.barrier.wait()
         return job.upper()
+
+
+class AlwaysDies:
+    """A worker of which nothing comes."""
+
+    def __call__(self, job: str) -> str:
+        os._exit(5)
 
 
 class StartsNoWorker:
@@ -135,6 +145,26 @@ def test_only_the_job_to_blame_is_lost_of_those_side_by_side(job: str) -> None:
     assert isinstance(lost, Lost)
     assert "its worker process died" in lost.reason
     assert answers == {other: other.upper() for other in jobs if other != job}
+
+
+def test_a_worker_that_always_dies_costs_no_job_of_the_others() -> None:
+    jobs = [f"job {number}" for number in range(40)]
+    answers = list(run_jobs([act, AlwaysDies()], jobs, timeout=30, depth=3))
+    assert sorted(answers) == sorted((job, job.upper()) for job in jobs)
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    """Even if one hangs."""
+    code = "from test_workers import act, run_jobs\nlist(run_jobs([act], ['hang', 'a'], timeout=60, depth=2))"
+    run = subprocess.Popen(
+        [sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], cwd=Path(__file__).parent
+    )
+    while not (children := [c for c in psutil.Process(run.pid).children() if "spawn_main" in " ".join(c.cmdline())]):
+        time.sleep(0.05)
+    time.sleep(1)
+    run.kill()
+    run.wait()
+    assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 def test_only_the_job_that_hangs_is_lost_of_those_side_by_side() -> None:
