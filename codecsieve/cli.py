@@ -106,6 +106,13 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command(epilog=_PRECOMPUTE_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there.")
+@click.option(
+    "--preset",
+    metavar="onevision|surprise",
+    default="onevision",
+    show_default=True,
+    help="Options by one name: the published ones, or w_res 3; others given here go before it.",
+)
 @_config_options
 @click.option(
     "--store",
@@ -140,6 +147,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 def precompute(
     inputs: tuple[str, ...],
     out: str,
+    preset: str,
     store: str,
     device: str,
     workers: int | None,
@@ -162,7 +170,7 @@ def precompute(
     from codecsieve.pipelines.manifest import read_inputs
     from codecsieve.pipelines.precompute import precompute as run
 
-    config = SieveConfig(**{name: value for name, value in options.items() if value is not None})
+    config = SieveConfig.preset(preset, **{name: value for name, value in options.items() if value is not None})
     with Meter("clips", quiet) as meter:
         summary = run(
             read_inputs(inputs),

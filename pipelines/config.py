@@ -22,6 +22,14 @@ CHOICES = {"signals": SIGNALS, "mv_compensate": CAMERA_MODES, "fuse": FUSE_MODES
 """The values of each option that is a word."""
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "onevision": {},
+    "surprise": {"w_mv": 1.0, "w_res": 3.0},
+}
+"""Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
+the codec could not predict three times as much as motion (docs/evidence.md)."""
+
+
 class ConfigError(ValueError):
     """An option that cannot work: one line with its value and the rule."""
 
@@ -105,6 +113,16 @@ class SieveConfig:
             raise ConfigError(f"center_prior ({self.center_prior}) must be <= {MAX_CENTER_PRIOR}")
         if self.w_mv + self.w_res == 0:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
+
+    @classmethod
+    def preset(cls, name: str, **options: Any) -> SieveConfig:
+        """The options of a preset, with others in their place where they are given.
+
+        Raises ConfigError where there is no such preset, or an option cannot work.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"preset ({name!r}) must be one of {', '.join(PRESETS)}")
+        return cls(**PRESETS[name] | options)
 
     @property
     def grid(self) -> int:

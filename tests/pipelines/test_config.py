@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import ConfigError, SieveConfig
 
 
 def test_defaults_are_those_of_the_method() -> None:
@@ -88,3 +88,11 @@ def test_options_go_through_json_and_back() -> None:
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SieveConfig().k_keep = 3
+
+
+def test_presets_are_options_by_one_name() -> None:
+    assert SieveConfig.preset("onevision") == SieveConfig()
+    assert SieveConfig.preset("surprise", k_keep=8) == SieveConfig(w_mv=1, w_res=3, k_keep=8)
+    assert SieveConfig.preset("surprise", w_res=2).w_res == 2
+    with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise"):
+        SieveConfig.preset("best")
