@@ -33,6 +33,9 @@ Example:
 """
 
 
+_POLICIES = {"codec": "saliency", "sampling": "sampling"}
+
+
 def _numbers(kind: type[float] | type[int]) -> Any:
     """What turns `1e-4,3e-4`, or with spaces between, into numbers."""
 
@@ -60,6 +63,12 @@ def _numbers(kind: type[float] | type[int]) -> Any:
     "--mv-compensate",
     metavar="none|mean|median|similarity|affine",
     help="Of the cache: camera motion that is taken out.  [default: as it is; new: median]",
+)
+@click.option(
+    "--model-family",
+    type=click.Choice(["codec", "sampling"]),
+    help="Of the cache: what is kept, the patches that the codec tells of, or whole frames, uniformly spaced (8 of 64 "
+    "at --k-keep 2048).  [default: as it is; new: codec]",
 )
 @click.option("--batch-size", type=int, default=16, show_default=True, help="Clips of one process in one step.")
 @click.option(
@@ -98,6 +107,7 @@ def probe(
     data_root: str,
     cache_dir: str,
     model_weight: str,
+    model_family: str | None,
     out: str | None,
     default_lr_list: tuple[float, ...],
     seeds: tuple[int, ...],
@@ -120,6 +130,7 @@ def probe(
     except ModuleNotFoundError as error:
         raise OneLineError(f"{error.name} is not installed; pip install 'codecsieve[probe]'", 1) from error
     selection = {name: options.pop(name) for name in ("num_frames", "k_keep", "mv_compensate")}
+    selection["policy"] = None if model_family is None else _POLICIES[model_family]
     folder = Path(out or f"probe_{dataset}").absolute()
     run = ProbeRun(
         Path(data_root),

@@ -125,6 +125,14 @@ def test_videos_become_a_cache_first_and_may_move_afterwards(make_video: MakeVid
     assert report["splits"] == {"train": {"clips": 2, "failed": 0}, "val": {"clips": 2, "failed": 0}}
     assert report["test"] is None
 
+    whole = ["--num-frames", 4, "--k-keep", 512, "--default-epoch", 1, "--out", tmp_path / "whole"]
+    result = run(tmp_path, *whole, "--model-family", "sampling", cache="frames")
+    assert result.exit_code == 0, result.output
+    assert sorted(set(open_cache(tmp_path / "frames")[0].positions[:, 0].tolist())) == [0, 3]
+    result = run(tmp_path, *whole, "--model-family", "codec", cache="frames")
+    assert result.exit_code == 2
+    assert "was made with policy=sampling, you asked saliency" in result.stderr
+
     (tmp_path / "sets").rename(tmp_path / "moved")
     (tmp_path / "sets").symlink_to(tmp_path / "moved")
     folder.rename(tmp_path / "moved" / "renamed")
