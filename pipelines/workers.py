@@ -87,11 +87,13 @@ def run_jobs(
                         raise WorkerError(str(death)) from None
                     pending.suspects.extend(death.suspects)
                     done = death.lost
-                    if depth > 1 and worker.deaths + 1 >= _DEATHS and crew:
-                        # It is not the jobs: what this worker works with is no good, a GPU say.
+                    retired = depth > 1 and worker.deaths + 1 >= _DEATHS and bool(crew)
+                    doubtful = depth > 1 and 0 < worker.deaths < _DEATHS - 1 and not death.late
+                    if retired or doubtful:
+                        # It may not be the job: what this worker works with may be no good, a GPU say.
                         pending.suspects.extend(job for job, _ in done)
                         done = ()
-                    elif pending:
+                    if pending and not retired:
                         hire(worker.function, worker.deaths + 1)
                 if worker.connection in crew:
                     pending.fill(worker, depth)
@@ -133,12 +135,15 @@ class _Pending(Generic[Job]):
 
 
 class _WorkerDiedError(Exception):
-    """A worker ended. lost: the jobs that is laid to; suspects: those that may or may not be to blame."""
+    """A worker ended. lost: the jobs that is laid to; suspects: those that may or may not be to blame; late: it was
+    killed, as its time was up.
+    """
 
-    def __init__(self, reason: str, lost: list[tuple[Any, Lost]], suspects: list[Any]) -> None:
+    def __init__(self, reason: str, lost: list[tuple[Any, Lost]], suspects: list[Any], late: bool = False) -> None:
         super().__init__(reason)
         self.lost = lost
         self.suspects = suspects
+        self.late = late
 
 
 class _Worker(Generic[Job, Answer]):
@@ -198,14 +203,14 @@ class _Worker(Generic[Job, Answer]):
         return self._blame(f"its worker process died ({cause})")
 
     def _late(self, timeout: float) -> _WorkerDiedError:
-        return self._blame(f"took longer than {timeout:g} s")
+        return self._blame(f"took longer than {timeout:g} s", late=True)
 
-    def _blame(self, reason: str) -> _WorkerDiedError:
+    def _blame(self, reason: str, late: bool = False) -> _WorkerDiedError:
         """Lay an end to the only job there was; of several any may have held up the others."""
         now, jobs = time.monotonic(), list(self.jobs.values())
         if len(jobs) > 1:
-            return _WorkerDiedError(reason, [], [job for job, _ in jobs])
-        return _WorkerDiedError(reason, [(job, Lost(reason, now - given)) for job, given in jobs], [])
+            return _WorkerDiedError(reason, [], [job for job, _ in jobs], late)
+        return _WorkerDiedError(reason, [(job, Lost(reason, now - given)) for job, given in jobs], [], late)
 
     def kill(self) -> None:
         self.process.kill()
