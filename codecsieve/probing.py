@@ -99,8 +99,14 @@ def _numbers(kind: type[float] | type[int]) -> Any:
     show_default=True,
     help="Processes that read the cache for the encoder.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="For the models.")
-@click.option("--features-dir", metavar="FOLDER", help="For the tokens.  [default: one in CACHE.features]")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="For models and cache."
+)
+@click.option(
+    "--features-dir",
+    metavar="FOLDER",
+    help="For the tokens: clips x tokens x channels x 2 bytes.  [default: one in CACHE.features]",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def probe(
     dataset: str,
@@ -141,6 +147,7 @@ def probe(
         selection={name: value for name, value in selection.items() if value is not None},
         features_dir=None if features_dir is None else Path(features_dir).absolute(),
         workers=dali_py_num_workers,
+        device=device,
         **options,
     )
     config = ProbeConfig(default_lr_list, seeds, default_epoch, batch_size, default_weight_decay, eval_freq)

@@ -74,6 +74,7 @@ class FeatureCache:
         """Open what is there. Raises CacheError where it is damaged, or features of something else."""
         self.folder, self.key = folder, key
         self._clips = clips_of(cache)
+        self._by_row = {clip.row: clip for clip in self._clips}
         self.array = read_layout(folder, key)
         self._parts = {shard: self._read_part(shard, path) for shard, path in _part_files(folder).items()}
         self._source = ShardSource(folder, self.array)
@@ -173,9 +174,8 @@ class FeatureCache:
         if not table.schema.equals(_PART):
             raise CacheError(f"{path} is damaged: its columns are not those of features; {_ADVICE}")
         records = {record["row"]: record for record in table.to_pylist()}
-        known = {clip.row: clip for clip in self._clips if clip.row in records}
         for row, record in records.items():
-            clip = known.get(row)
+            clip = self._by_row.get(row)
             if clip is None or (clip.id, clip.crc32c) != (record["id"], record["clip_crc32c"]):
                 here = (
                     "none" if clip is None else f"{clip.id}, with other pixels" if clip.id == record["id"] else clip.id

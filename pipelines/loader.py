@@ -96,14 +96,19 @@ class SparseLoader(ABC):
         self.order.epoch, self.order.done = epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next batch is: plain JSON, the same on all ranks."""
-        return self.order.state_dict()
+        """Where the next batch is, and of which clips: plain JSON, the same on all ranks."""
+        return {**self.order.state_dict(), "clip_ids": self.dataset.digest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go where another loader was, of as many ranks, clips a batch or workers as may be.
 
         Raises ConfigError where its clips or seed were others.
         """
+        if state["clip_ids"] != self.dataset.digest:
+            raise ConfigError(
+                f"clip_ids ({self.dataset.digest}) must be the saved state's ({state['clip_ids']}): these are other "
+                "clips; resume on the same split, or start afresh"
+            )
         self.order.load_state_dict(state)
 
     @abstractmethod

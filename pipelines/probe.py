@@ -74,6 +74,8 @@ class ProbeRun:
     """The feature cache; None: beside the sparse cache."""
     workers: int = 0
     """Processes that read the sparse cache for the encoder."""
+    device: str = "auto"
+    """Where clips are made that the cache lacks, see `precompute`."""
     encoder_batch_size: int = 8
     """Clips that are encoded at once."""
 
@@ -100,7 +102,8 @@ def run_probe(
     if ranks.first:
         _complete_cache(run, labelled, report)
     ranks.wait()
-    cache = open_cache(run.cache_dir)
+    # What is made of the pixels stays: each clip is checked as it is read.
+    cache = open_cache(run.cache_dir, verify=True)
     splits = _splits(cache, labelled)
     numbers = sorted({number for split in splits.values() for number in split.numbers})
     features = cached_features(
@@ -176,13 +179,19 @@ def _complete_cache(run: ProbeRun, labelled: LabelledSet, report: Progress) -> N
     requests, selection = read_inputs(labelled.manifests.values()), run.selection
     if there:
         cache = open_cache(run.cache_dir)
-        if find_clips(cache, labelled, requests):
-            return
+        tried = cache.index.select(["id", "uri", "start", "end"]).to_pylist()
+        ids = {record["id"] for record in tried}
+        places = {(record["uri"], record["start"], record["end"]) for record in tried}
+        # Not those that are there: they may have had other labels, or have moved.
+        requests = [r for r in requests if r.id not in ids and (r.path, r.start, r.end) not in places]
         selection = _selection_of(cache)
+    if not requests:
+        return
     precompute(
         requests,
         run.cache_dir,
         SieveConfig(**selection),
+        device=run.device,
         progress=lambda at: report("clips put into the cache", at.done, at.total),
     )
 
@@ -263,7 +272,9 @@ def _per_class(tally: Tally, labelled: LabelledSet) -> list[dict[str, Any]]:
 
 def _write(out: Path, outcome: dict[str, Any], tally: Tally, labelled: LabelledSet) -> None:
     make_folder(out)
-    title = f"{outcome['dataset']}, {outcome['model']}: clips of {outcome['per_class_split']}.csv"
+    split = outcome["per_class_split"]
+    shown = outcome["validation"] if split == "val" else f"clips of {split}.csv"
+    title = f"{outcome['dataset']}, {outcome['model']}: {shown}"
     publish(out / CONFUSION, [draw_confusion(tally.confusion.sum(0).cpu(), labelled.classes, title)])
     publish(out / REPORT, [(json.dumps(outcome, indent=1) + "\n").encode()])
 

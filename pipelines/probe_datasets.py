@@ -18,6 +18,7 @@ from codecsieve.cache import SparseCache
 from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest_file import ManifestError, Row, read_rows
+from codecsieve.pipelines.sparse_dataset import class_names
 
 CLASSES: Mapping[str, int] = {
     "ssv2": 174,  # Goyal et al., arXiv 1706.04261; version 2
@@ -81,7 +82,7 @@ def read_set(data_root: str | os.PathLike[str], name: str) -> LabelledSet:
         classes = tuple(str(number) for number in range(count))
         rule = f"must be in 0..{count - 1}, the {count} classes of {name}"
     else:
-        classes = tuple(sorted({row.label or "" for row in rows["train"]}, key=_natural))
+        classes = class_names(row.label for row in rows["train"])
         rule = f"must be one of the {len(classes)} classes of {manifests['train']}"
         if count is not None and len(classes) > count:
             raise ManifestError(
@@ -131,15 +132,23 @@ def find_clips(
 
 
 def check_splits(splits: Mapping[str, Split], labelled: LabelledSet) -> None:
-    """Raise ConfigError where a split is empty, or shares clips with the one that is trained on."""
-    seen = set(splits["train"].numbers)
+    """Raise ConfigError where a split is empty, or shares clips with another."""
+    seen: dict[int, str] = {}
     for name, split in splits.items():
         source = labelled.manifests.get(name, labelled.manifests["train"])
         if not split.numbers:
-            raise ConfigError(f"split {name} (0 clips) must not be empty: {split.failed} clips of {source} failed")
-        shared = len(seen & set(split.numbers)) if name != "train" else 0
+            why = (
+                f"{split.failed} clips of {source} failed"
+                if split.failed
+                else "each class has one clip; write a val.csv"
+            )
+            raise ConfigError(f"split {name} (0 clips) must not be empty: {why}")
+        shared = [seen[number] for number in split.numbers if number in seen]
         if shared:
-            raise ConfigError(f"{source}: {shared} clips are in train, too, and must not be: accuracies would be false")
+            raise ConfigError(
+                f"{source}: {len(shared)} clips are in {shared[0]}, too, and must not be: accuracies would be false"
+            )
+        seen |= dict.fromkeys(split.numbers, name)
 
 
 def split_off_validation(train: Split, clip_ids: Sequence[str]) -> tuple[Split, Split]:
@@ -174,8 +183,3 @@ def _class_of(row: Row, numbers: Mapping[str, int], rule: str) -> int:
     if number < 0:
         raise ManifestError(f"{row.where}: label ({label!r}) {rule}")
     return number
-
-
-def _natural(label: str) -> tuple[int, int, str]:
-    """Whole numbers first, by their value."""
-    return (0, int(label), label) if label.isascii() and label.isdigit() else (1, 0, label)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,8 @@ from codecsieve.encoder import OneVisionEncoder
 from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
 from codecsieve.pipelines.ranks import Ranks
+
+_log = logging.getLogger(__name__)
 
 
 class TokenEncoder(Protocol):
@@ -84,7 +88,10 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         self.cache = cache
 
     def __getitems__(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Patches uint8 [B, K, 3, P, P] and positions int64 [B, K, 3]. Raises CacheError where bytes are damaged."""
+        """Patches uint8 [B, K, 3, P, P] and positions int64 [B, K, 3].
+
+        Raises CacheError where bytes are missing, or, of a cache opened with `verify`, damaged.
+        """
         batch = self.cache.read(numbers)
         return torch.from_numpy(batch.patches), torch.from_numpy(batch.positions.astype(np.int64))
 
@@ -161,9 +168,21 @@ def cached_features(
                 report(done, total)
                 yield tokens
 
+        if ranks.first:
+            _warn_of_space(features, numbers)
         features.write(numbers, encode, batch_size, ranks.rank, ranks.size)
         ranks.wait()
     return FeatureCache(folder, cache, key)
+
+
+def _warn_of_space(features: FeatureCache, numbers: Sequence[int]) -> None:
+    needed = len(features.missing(numbers)) * features.array.nbytes
+    free = shutil.disk_usage(features.folder).free
+    if needed > free:
+        _log.warning(
+            "%s: tokens take up to %.1f GB, %.1f GB are free; use another --features-dir, or fewer patches",
+            features.folder, needed / 1e9, free / 1e9,
+        )  # fmt: skip
 
 
 def _as_it_is(batch: Any) -> Any:

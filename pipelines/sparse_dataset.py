@@ -6,7 +6,8 @@ afterwards. Which clips make a batch is left to `sampling_order`, in which proce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,9 @@ class Batch:
     patches: uint8 [B, K, 3, P, P], RGB, or float32 where a loader normalises; positions: int32 [B, K, 3], (t, h, w);
     labels: int64 [B], class indices; real: bool [B], False for padding, which is black, at position 0, with label
     `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips.
+
+    A rank's last batch may be all padding, of which a mean is nan: sum the loss over a rank's clips, and divide by the
+    real clips of all ranks.
     """
 
     patches: Tensor
@@ -59,7 +63,7 @@ class SparseDataset(Dataset[Batch]):
     Pickled for a worker process it carries the cache's place and index; the worker opens its files itself, and has
     the same clips in the same order even while precompute goes on.
 
-    classes: the labels' names in class order; labels: int64 [N], of all clips; ids: of all clips.
+    classes: the labels' names in class order; labels: int64 [N], of all clips; ids: of all clips; digest: of these.
     """
 
     def __init__(
@@ -70,8 +74,8 @@ class SparseDataset(Dataset[Batch]):
         Args:
             cache: as `codecsieve.open_cache` gives it.
             clips: a split: which clips, by number in the cache or id, in this order; None: all.
-            classes: label names in class order, such as another split's `classes`; None: those that occur, sorted.
-                Where no clip has a label and no classes are given, every label is `NO_LABEL`.
+            classes: label names in class order; None: those of the whole cache, see `class_names`, so that all splits
+                of it number them alike. Where no clip has a label and no classes are given, all are `NO_LABEL`.
 
         Raises:
             ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
@@ -90,8 +94,9 @@ class SparseDataset(Dataset[Batch]):
         labels = [cache.labels[number] for number in self._numbers]
         if classes is not None and not classes:
             raise ConfigError("classes (0) must be > 0; leave them out to take the labels that occur")
-        self.classes = tuple(sorted({label for label in labels if label is not None}) if classes is None else classes)
+        self.classes = class_names(cache.labels) if classes is None else tuple(classes)
         self.labels = torch.tensor(self._class_indices(labels))
+        self.digest = hashlib.blake2b("\n".join(self.ids).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -107,7 +112,10 @@ class SparseDataset(Dataset[Batch]):
         return self.__getitems__([number])
 
     def __getitems__(self, numbers: Sequence[int]) -> Batch:
-        """Clips as one batch, in this order; `PADDING` only after them. Raises CacheError where bytes are damaged."""
+        """Clips as one batch, in this order; `PADDING` only after them.
+
+        Raises CacheError where bytes are missing, or, of a cache opened with `verify`, damaged.
+        """
         clips = [number for number in numbers if number != PADDING]
         read = self.cache.read([self._numbers[number] for number in clips])
         assert read.patches is not None
@@ -141,6 +149,15 @@ class SparseDataset(Dataset[Batch]):
                     f"classes {self.classes[0]!r}..{self.classes[-1]!r}; name the class, or leave the clip out"
                 )
         return [indices[label] for label in labels if label is not None]
+
+
+def class_names(labels: Iterable[str | None]) -> tuple[str, ...]:
+    """The classes of labels, in order: whole numbers by their value, then names."""
+    return tuple(sorted({label for label in labels if label is not None}, key=_natural))
+
+
+def _natural(label: str) -> tuple[int, int, str]:
+    return (0, int(label), label) if label.isascii() and label.isdigit() else (1, 0, label)
 
 
 def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(home / "sets/hmdb51/train.csv", ["/videos/clip-1.mp4,50", "/videos/clip-2.mp4,51"])
     for split, clip in (("train", 1), ("val", 30)):
         write_manifest(home / f"sets/failed/{split}.csv", [f"/videos/clip-{clip + n}.mp4,{'ab'[n]}" for n in (0, 1)])
+    write_manifest(home / "sets/single/train.csv", ["/videos/clip-1.mp4,a", "/videos/clip-2.mp4,b"])
+    for split, clips in (("train", (1, 2)), ("val", (3, 4)), ("test", (4, 5))):
+        write_manifest(home / f"sets/shared/{split}.csv", [f"/videos/clip-{n}.mp4,{'ab'[n % 2]}" for n in clips])
     return home
 
 
@@ -133,6 +137,14 @@ def test_videos_become_a_cache_first_and_may_move_afterwards(make_video: MakeVid
     assert result.exit_code == 2
     assert "was made with policy=sampling, you asked saliency" in result.stderr
 
+    # Other labels of the same clips, and one more: one cache serves them all.
+    make_video(folder / "4.mp4", frames=6, seed=4, moving="noise")
+    nouns = [f"{tmp_path}/sets/mine/{number}.mp4,{'xy'[number % 2]}" for number in range(5)]
+    write_manifest(tmp_path / "sets" / "nouns" / "train.csv", nouns)
+    result = run(tmp_path, "--default-epoch", 1, "--out", tmp_path / "nouns", dataset="nouns")
+    assert result.exit_code == 0, result.output
+    assert len(open_cache(tmp_path / "cache")) == 5
+
     (tmp_path / "sets").rename(tmp_path / "moved")
     (tmp_path / "sets").symlink_to(tmp_path / "moved")
     folder.rename(tmp_path / "moved" / "renamed")
@@ -142,7 +154,20 @@ def test_videos_become_a_cache_first_and_may_move_afterwards(make_video: MakeVid
     again = run(tmp_path, "--default-epoch", 1, "--out", tmp_path / "other", dataset="renamed")
     assert again.exit_code == 0, again.output
     assert "put into the cache" not in again.stderr
-    assert len(open_cache(tmp_path / "cache").index) == 4
+    assert len(open_cache(tmp_path / "cache").index) == 5
+
+
+def test_damaged_pixels_do_not_become_tokens(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "cache", home / "damaged")
+    shard = next(
+        path for path in (home / "damaged" / "patches").rglob("*") if path.is_file() and path.name != "zarr.json"
+    )
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    result = run(home, "--default-epoch", 1, "--out", tmp_path / "out", cache="damaged")
+    assert result.exit_code != 0
+    assert "checksum" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -156,6 +181,8 @@ def test_videos_become_a_cache_first_and_may_move_afterwards(make_video: MakeVid
         (2, r"embedding_size \(768\) must be 64", {}, ["--embedding-size", 768]),
         (2, r"train.csv line 3: label \('51'\) must be in 0..50", {"dataset": "hmdb51"}, []),
         (2, "split val .0 clips. must not be empty: 2 clips", {"dataset": "failed"}, []),
+        (2, "test.csv: 1 clips are in val, too, and must not be", {"dataset": "shared"}, []),
+        (2, "must not be empty: each class has one clip; write a val.csv", {"dataset": "single"}, []),
         (2, "train.csv: no such file", {"dataset": "k400"}, []),
         (2, "must be numbers with commas between", {}, ["--default-lr-list", "fast"]),
         (2, r"batch_size \(0\) must be > 0", {}, ["--batch-size", 0]),

@@ -192,10 +192,26 @@ def test_padding_is_black_unlabelled_and_not_real(cache: SparseCache) -> None:
 def test_a_split_is_named_by_ids_or_numbers(cache: SparseCache) -> None:
     dataset = SparseDataset(cache, ["clip-9", "clip-2"])
     assert dataset.ids == ("clip-9", "clip-2")
-    assert dataset.classes == ("2", "9")
-    assert dataset.labels.tolist() == [1, 0]
+    assert dataset.classes == tuple("0123456789")
+    assert dataset.labels.tolist() == [9, 2]
     assert SparseDataset(cache, [2, 0]).ids == ("clip-2", "clip-0")
     assert SparseDataset(cache, ["clip-9"], classes=list("9876543210")).labels.tolist() == [0]
+
+
+def test_all_splits_number_the_classes_alike(tmp_path: Path) -> None:
+    """By value where they are numbers, whatever labels a split has itself."""
+    cache = fill_labelled(tmp_path, [str(number) for number in range(12)])
+    for clips in (None, [2, 10, 11]):
+        dataset = SparseDataset(cache, clips)
+        assert dataset.classes == tuple(map(str, range(12)))
+        assert dataset.labels.tolist() == (list(range(12)) if clips is None else clips)
+
+
+def test_a_loader_does_not_go_on_where_one_of_other_clips_was(cache: SparseCache) -> None:
+    state = make_loader(cache, 2, clips=[0, 1, 2, 3]).state_dict()
+    make_loader(cache, 2, clips=[0, 1, 2, 3]).load_state_dict(state)
+    with pytest.raises(ConfigError, match="these are other clips; resume on the same split"):
+        make_loader(cache, 2, clips=[5, 6, 7, 8]).load_state_dict(state)
 
 
 def test_a_pickled_dataset_keeps_its_clips_while_precompute_goes_on(tmp_path: Path) -> None:
