@@ -95,8 +95,8 @@ def run_jobs(
                         done = ()
                     if pending and not retired:
                         hire(worker.function, worker.deaths + 1)
-                if worker.connection in crew:
-                    pending.fill(worker, depth)
+                for able in crew.values():  # one may be idle for want of a job that another has just lost
+                    pending.fill(able, depth)
                 yield from done
     finally:
         for worker in crew.values():

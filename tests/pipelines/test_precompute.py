@@ -31,7 +31,7 @@ MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
 SMALL = SieveConfig(num_frames=8, input_size=56, k_keep=16)
 SMALL_OPTIONS = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16"]
-ROWS = 200  # over three shards and a bit
+ROWS = 400  # six shards and a bit: more than can be done while the first is still on its way to the disk
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def clip(make_video: MakeVideo, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def manifest(clip: Path) -> Path:
     """Many parts of one clip, and one file that is not there."""
-    lines = [f"clip.mp4,{row},{row / 100},,clip-{row}" for row in range(ROWS)]
+    lines = [f"clip.mp4,{row},{row / 200},,clip-{row}" for row in range(ROWS)]
     lines[5] = "gone.mp4,x,,,clip-5"
     path = clip.with_name("list.csv")
     path.write_text("path,label,start,end,id\n" + "\n".join(lines))
