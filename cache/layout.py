@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -182,15 +182,15 @@ def read_attributes(group_attributes: Mapping[str, Any], name: str) -> tuple[Lay
     return Layout(**{key: config[key] for key in Layout.__dataclass_fields__}), config
 
 
-def metadata_files(layout: Layout, rows: int, group_attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Every `zarr.json` of a cache with `rows` rows, by path, as zarr-python itself writes them.
+def metadata_files(arrays: Iterable[ArrayLayout], rows: int, group_attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Every `zarr.json` of a group with `rows` rows, by path, as zarr-python itself writes them.
 
     One chunk a clip, 64 chunks a shard, no compression: read speed is the memory's, and nothing but the
     position in the file depends on the other clips.
     """
     files: dict[str, Any] = {}
     group = zarr.create_group(store=MemoryStore(files), attributes=dict(group_attributes), zarr_format=3)
-    for array in layout.arrays():
+    for array in arrays:
         group.create_array(
             array.name,
             shape=(rows, *array.shape),

@@ -105,7 +105,7 @@ class CacheWriter:
                     raise CacheError(f"cache {folder} {difference}; use another --out or delete it")
             else:
                 group_attributes = attributes(config, versions or {})
-                publish(folder / GROUP, [metadata_files(layout, 0, group_attributes)[GROUP]])
+                publish(folder / GROUP, [metadata_files(layout.arrays(), 0, group_attributes)[GROUP]])
             return cls(folder, layout, group_attributes, held)
         except BaseException:
             held.close()
@@ -191,7 +191,7 @@ class CacheWriter:
 
     def _fit_arrays(self) -> None:
         """Make the arrays, or let them grow, to as many rows as are planned."""
-        files = metadata_files(self.layout, len(self._ids), self._attributes)
+        files = metadata_files(self.layout.arrays(), len(self._ids), self._attributes)
         for array in self.layout.arrays():
             path = self.path / array.name / GROUP
             if path.exists():

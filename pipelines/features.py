@@ -21,12 +21,10 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
-from zarr.storage import MemoryStore
 
 from codecsieve.cache import CacheError, SparseCache
 from codecsieve.cache.index import part_name, part_shard
-from codecsieve.cache.layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash
+from codecsieve.cache.layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
 from codecsieve.cache.publish import PARTIAL, make_folder, publish, remove_partial_files
 from codecsieve.cache.shard import write_shard
 from codecsieve.cache.sources import ShardSource
@@ -207,7 +205,7 @@ def make_features(folder: Path, cache: SparseCache, key: FeatureKey, shape: tupl
     for part in (folder, folder / INDEX, folder / "tokens"):
         make_folder(part)
         remove_partial_files(part)
-    files = _metadata(array, rows, {ATTRIBUTE: {"format": FORMAT, **asdict(key), "shape": list(shape)}})
+    files = metadata_files([array], rows, {ATTRIBUTE: {"format": FORMAT, **asdict(key), "shape": list(shape)}})
     for name in (f"tokens/{GROUP}", GROUP):  # the group last: with it the folder counts as a feature cache
         if not (folder / name).exists() or (folder / name).read_bytes() != files[name]:
             publish(folder / name, [files[name]])
@@ -248,22 +246,3 @@ def clips_of(cache: SparseCache) -> list[Clip]:
 def _part_files(folder: Path) -> dict[int, Path]:
     named = {part_shard(path.name): path for path in (folder / INDEX).glob("part-*.parquet")}
     return {shard: path for shard, path in named.items() if shard is not None}
-
-
-def _metadata(array: ArrayLayout, rows: int, attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Every `zarr.json`, by path, as zarr-python itself writes them."""
-    files: dict[str, Any] = {}
-    group = zarr.create_group(store=MemoryStore(files), attributes=dict(attributes), zarr_format=3)
-    group.create_array(
-        array.name,
-        shape=(rows, *array.shape),
-        chunks=(1, *array.shape),
-        shards=(SHARD_CLIPS, *array.shape),
-        dtype=array.dtype,
-        compressors=None,
-        filters=None,
-        fill_value=0,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("clip", *array.axes),
-    )
-    return {path: buffer.to_bytes() for path, buffer in files.items()}

@@ -128,7 +128,7 @@ class TorchLoader(SparseLoader):
             self._ahead = DataLoader(
                 dataset,
                 batch_sampler=self.order,
-                collate_fn=_as_it_is,  # `__getitems__` makes whole batches
+                collate_fn=as_it_is,
                 num_workers=config.workers,
                 # Forking a process that has threads (those of Arrow, zarr, torch) may deadlock the child.
                 multiprocessing_context="spawn",
@@ -158,7 +158,7 @@ def make_loader(
         cache: as `codecsieve.open_cache` gives it.
         batch_size: clips of one rank in one step.
         clips: a split, by number or id; None: all.
-        classes: label names in class order; None: those that occur, sorted. See `SparseDataset`.
+        classes: label names in class order; None: those of the whole cache. See `SparseDataset`.
         options: other fields of `LoaderConfig`.
 
     Raises:
@@ -180,5 +180,6 @@ def _next(batches: Iterator[Batch]) -> Batch | None:
         raise CacheError(line) from error
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """What a DataLoader collates whose data set makes whole batches."""
     return batch

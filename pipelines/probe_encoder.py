@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from codecsieve.cache.publish import lock, make_folder
 from codecsieve.encoder import OneVisionEncoder
 from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
+from codecsieve.pipelines.loader import as_it_is
 from codecsieve.pipelines.ranks import Ranks
 
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def encode_clips(
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         Patches(cache),
         batch_sampler=[list(batch) for batch in batches],
-        collate_fn=_as_it_is,
+        collate_fn=as_it_is,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
     )
@@ -183,8 +184,3 @@ def _warn_of_space(features: FeatureCache, numbers: Sequence[int]) -> None:
             "%s: tokens take up to %.1f GB, %.1f GB are free; use another --features-dir, or fewer patches",
             features.folder, needed / 1e9, free / 1e9,
         )  # fmt: skip
-
-
-def _as_it_is(batch: Any) -> Any:
-    """`__getitems__` makes whole batches: there is nothing to collate."""
-    return batch

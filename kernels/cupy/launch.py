@@ -69,6 +69,14 @@ def check_arguments(arguments: tuple[torch.Tensor | int, ...]) -> torch.device:
     return devices.pop()
 
 
+def check_array(name: str, array: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array has this dtype and shape: a kernel knows nothing but its address."""
+    if array.dtype != dtype:
+        raise ValueError(f"{name} ({array.dtype}) must be {dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} {tuple(array.shape)} must be {shape}")
+
+
 @cache
 def _compiled(source: str) -> Any:
     import cupy

@@ -23,6 +23,7 @@ from codecsieve.kernels.camera import (
     trim_rank,
 )
 from codecsieve.kernels.cupy import launch
+from codecsieve.kernels.cupy.launch import check_array
 from codecsieve.kernels.reference.energy import percentile_rank
 
 LEVELS = 256
@@ -156,14 +157,6 @@ def camera_moments(motion: torch.Tensor, errors: torch.Tensor, limits: torch.Ten
     moments = torch.empty((slots, MOMENTS), dtype=torch.int64, device=motion.device)
     launch.launch("motion", "camera_moments", (slots,), THREADS, motion, errors, limits, height, width, moments)
     return moments
-
-
-def check_array(name: str, array: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless an array has this dtype and shape: a kernel knows nothing but its address."""
-    if array.dtype != dtype:
-        raise ValueError(f"{name} ({array.dtype}) must be {dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name} {tuple(array.shape)} must be {shape}")
 
 
 def _check_motion(motion: torch.Tensor) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 
 from codecsieve.kernels.cupy import launch
-from codecsieve.kernels.cupy.motion import check_array
+from codecsieve.kernels.cupy.launch import check_array
+from codecsieve.kernels.cupy.resample import SAMPLE_BYTES
 from codecsieve.kernels.geometry import CELL
 from codecsieve.kernels.reference.predict import BILINEAR, BLOCK, SIX_TAP
 
 THREADS = 256
-SAMPLE_BYTES = {torch.uint8: 1, torch.uint16: 2}
 
 
 def statistics_vectors(mv0: torch.Tensor, mv1: torch.Tensor, inter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
