@@ -58,15 +58,15 @@ class CountingSession(NvdecSession):
         super().__init__(device.index or 0, stream, device)
         self.tally = tally
 
-    def _decode(self, data: bytes | memoryview | None, number: int, keyframe: bool = False) -> list[Any]:
-        frames = super()._decode(data, number, keyframe)
+    def _decode(self, data: bytes | memoryview | None, stamp: int, keyframe: bool = False) -> list[Any]:
+        frames = super()._decode(data, stamp, keyframe)
         self.tally.pictures += len(frames)
         return frames
 
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """What a decoder is sent of a clip. calls: packet, number, keyframe; without a packet the decoder is emptied."""
+    """What a decoder is sent of a clip. calls: packet, timestamp, keyframe; without a packet the decoder is emptied."""
 
     calls: list[tuple[bytes | None, int, bool]]
     setup: nvdec._Setup
@@ -83,8 +83,8 @@ class _NotingSession(NvdecSession):
         super().__init__(device.index or 0, 0, device)
         self.calls: list[tuple[bytes | None, int, bool]] = []
 
-    def _decode(self, data: bytes | memoryview | None, number: int, keyframe: bool = False) -> list[Any]:
-        self.calls.append((None if data is None else bytes(data), number, keyframe))
+    def _decode(self, data: bytes | memoryview | None, stamp: int, keyframe: bool = False) -> list[Any]:
+        self.calls.append((None if data is None else bytes(data), stamp, keyframe))
         return []
 
 
@@ -97,7 +97,8 @@ def planned_clip(path: Path, scale: Scale) -> PlannedClip:
         check_supported(source, layout, interlaced, scale.device.index or 0)
         stream = ElementaryStream(source.facts.codec, source.stream.codec_context.extradata)
         session = _NotingSession(scale.device)
-        for _ in session._frames(plan_gops(source, needed), PictureNumbers(source, needed), stream):
+        stamps = nvdec._Stamps(source.ordered)
+        for _ in session._frames(plan_gops(source, needed), PictureNumbers(source, needed), stream, stamps):
             pass
         kind = stream.codec, layout.bit_depth, False
         return PlannedClip(session.calls, nvdec._Setup(kind, layout.width, layout.height, stream.headers))

@@ -14,7 +14,7 @@ import numpy as np
 from codecsieve.codec.nal import (
     h264_is_droppable,
     h264_starts_intra,
-    hevc_layer,
+    hevc_picture,
     mpeg2_is_droppable,
     mpeg4_is_droppable,
     nal_length_size,
@@ -36,8 +36,12 @@ class Gop:
     display: np.ndarray
     """int64 [n]: display index in the file (only if the source is `ordered`); -1 for a picture that is never
     shown (edit lists)."""
+    order: np.ndarray
+    """int64 [n]: 0..n-1 in order of presentation, those that are never shown included."""
     droppable: np.ndarray
     """bool [n]: no other picture refers to it."""
+    skipped: np.ndarray
+    """bool [n]: decoders leave it out where they have not decoded the GOP before (HEVC's RASL pictures)."""
     seconds: np.ndarray
     """float64 [n]: presentation time from the start of the file."""
 
@@ -64,11 +68,14 @@ def make_gop(
     pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
     hidden = np.array([packet.is_discard for packet in packets], bool)
     display = np.full(len(packets), -1, np.int64)
-    order = np.argsort(pts, kind="stable")
-    order = order[~hidden[order]]
-    display[order] = shown + np.arange(len(order))
+    presented = np.argsort(pts, kind="stable")
+    order = np.empty(len(packets), np.int64)
+    order[presented] = np.arange(len(packets))
+    shown_ones = presented[~hidden[presented]]
+    display[shown_ones] = shown + np.arange(len(shown_ones))
     base = float(stream.time_base or 0)
-    return Gop(first, packets, display, _droppable(facts, stream, packets), (pts - start) * base)
+    droppable, skipped = _unneeded(facts, stream, packets)
+    return Gop(first, packets, display, order, droppable, skipped, (pts - start) * base)
 
 
 def starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> bool:
@@ -81,18 +88,20 @@ def starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> 
     return True
 
 
-def _droppable(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> np.ndarray:
-    """Bool [n]: packets whose picture no other refers to, as far as the packet itself tells."""
+def _unneeded(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> tuple[np.ndarray, np.ndarray]:
+    """`Gop.droppable` and `Gop.skipped`, as far as the packets themselves tell."""
     views = [memoryview(packet) for packet in packets]
+    size = nal_length_size(facts.codec, stream.codec_context.extradata) if facts.codec in ("h264", "hevc") else 0
+    droppable = skipped = np.zeros(len(packets), bool)
     if facts.codec == "h264":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        return np.array([h264_is_droppable(view, size) for view in views], bool)
-    if facts.codec == "hevc":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        layers, unreferenced = zip(*(hevc_layer(view, size) for view in views), strict=True)
-        return np.array(unreferenced, bool) & (np.array(layers) == max(layers))
-    if facts.codec in ("mpeg2video", "mpeg1video"):
-        return np.array([mpeg2_is_droppable(view) for view in views], bool)
-    if facts.codec == "mpeg4":
-        return np.array([mpeg4_is_droppable(view) for view in views], bool)
-    return np.zeros(len(packets), bool)
+        droppable = np.array([h264_is_droppable(view, size) for view in views], bool)
+    elif facts.codec == "hevc":
+        pictures = [hevc_picture(view, size) for view in views]
+        highest = max(picture.layer for picture in pictures)
+        droppable = np.array([picture.unreferenced and picture.layer == highest for picture in pictures], bool)
+        skipped = np.array([picture.skipped for picture in pictures], bool)
+    elif facts.codec in ("mpeg2video", "mpeg1video"):
+        droppable = np.array([mpeg2_is_droppable(view) for view in views], bool)
+    elif facts.codec == "mpeg4":
+        droppable = np.array([mpeg4_is_droppable(view) for view in views], bool)
+    return droppable, skipped

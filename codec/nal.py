@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 START_CODE = b"\x00\x00\x01"
 # H.264 profiles whose SPS carries chroma format, bit depth and scaling lists (ITU-T H.264 7.3.2.1.1).
 HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
+
+RASL_TYPES = frozenset({8, 9})
+"""nal_unit_type of HEVC's random access skipped leading pictures (H.265 table 7-1)."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +97,25 @@ def h264_is_droppable(data: memoryview, length_size: int) -> bool:
     return False
 
 
-def hevc_layer(data: memoryview, length_size: int) -> tuple[int, bool]:
-    """Temporal layer of a picture, and whether it is a sub-layer non-reference picture (H.265 table 7-1).
+class HevcPicture(NamedTuple):
+    """What the NAL unit header of a picture's first slice tells (H.265 table 7-1)."""
 
-    Such a picture may still serve pictures of higher temporal layers: only those of the stream's highest layer
-    can be dropped. A packet without a slice is (0, False).
-    """
+    layer: int
+    """Temporal sub-layer."""
+    unreferenced: bool
+    """A sub-layer non-reference picture. It may still serve pictures of higher sub-layers: only those of the
+    stream's highest one can be dropped."""
+    skipped: bool
+    """A random access skipped leading picture (RASL): without the GOP before its keyframe, decoders leave it out."""
+
+
+def hevc_picture(data: memoryview, length_size: int) -> HevcPicture:
+    """The picture of a packet. One without a slice is (0, False, False)."""
     for unit in nal_units(data, length_size):
         kind = unit[0] >> 1 & 63
         if kind < 32 and len(unit) > 1:
-            return (unit[1] & 7) - 1, kind < 16 and kind % 2 == 0
-    return 0, False
+            return HevcPicture((unit[1] & 7) - 1, kind < 16 and kind % 2 == 0, kind in RASL_TYPES)
+    return HevcPicture(0, False, False)
 
 
 def mpeg2_is_droppable(data: memoryview) -> bool:

@@ -106,7 +106,8 @@ class NvdecSession:
             source: the open file, used up by this. It must have passed `nvdec_support.check_supported`.
             wanted: int64 [n], ascending display indices.
             layout: of its pictures, from `nvdec_support.first_layout`.
-            statistics: also give decode statistics, where the driver has them.
+            statistics: also give decode statistics, where the driver has them. Only of an `ordered` source: of others
+                it is not known which packet a picture came from, and its decode index and `reference` are a guess.
 
         Yields:
             Pictures in order of presentation, wanted or not. Be done with each, or copy it, before the next.
@@ -116,6 +117,8 @@ class NvdecSession:
                 a damaged file.
             VideoError: the file cannot be read.
         """
+        if statistics and not source.ordered:
+            raise NvdecError("NVDEC's decode statistics are not read where timestamps do not tell the pictures' order")
         numbers = PictureNumbers(source, wanted)
         missing = set(wanted.tolist())
         stream = ElementaryStream(source.facts.codec, source.stream.codec_context.extradata)
@@ -123,20 +126,22 @@ class NvdecSession:
         try:
             kind = stream.codec, layout.bit_depth, statistics
             self._prepare(_Setup(kind, layout.width, layout.height, stream.headers))
-            for frame in self._frames(plan_gops(source, wanted), numbers, stream):
-                index = int(frame.getPTS())
-                if index not in numbers.sent:
-                    raise NvdecError(f"NVDEC gave a picture that is none of those asked for (packet {index})")
+            stamps = _Stamps(source.ordered)
+            for frame in self._frames(plan_gops(source, wanted), numbers, stream, stamps):
+                index = stamps.take(int(frame.getPTS()))
                 if numbers.sent[index][0] < 0:
-                    continue  # hidden by an edit list
+                    del numbers.sent[index]  # hidden by an edit list
+                    continue
                 display, reference = numbers.number(index)
                 missing.discard(display)
                 yield self._picture(frame, layout, index, display, reference, statistics)
                 if numbers.ends(display, reference):
                     self._decode(None, 0)
                     break
-            if missing:
-                raise NvdecError(f"NVDEC gave no picture for frame {min(missing)}; the file may be damaged")
+            # One that it left out may have put the names of those behind it on others.
+            if missing or (source.ordered and numbers.sent):
+                lost = f"frame {min(missing)}" if missing else f"packet {min(numbers.sent)}"
+                raise NvdecError(f"NVDEC gave no picture for {lost}; the file may be damaged")
             whole = True
         finally:
             if not whole:
@@ -170,23 +175,26 @@ class NvdecSession:
         )
         self.setup = wanted
 
-    def _frames(self, plans: Iterator[GopPlan], numbers: PictureNumbers, stream: ElementaryStream) -> Iterator[Any]:
+    def _frames(
+        self, plans: Iterator[GopPlan], numbers: PictureNumbers, stream: ElementaryStream, stamps: _Stamps
+    ) -> Iterator[Any]:
         first = True
         for plan in plans:
             for packet in numbers.packets(plan):
-                yield from self._decode(stream.packet(packet, first), int(packet.pts or 0), packet.is_keyframe)
+                stamp = stamps.give(plan, int(packet.pts or 0))
+                yield from self._decode(stream.packet(packet, first), stamp, packet.is_keyframe)
                 first = False
             if plan.closes:
                 yield from self._decode(None, 0)
                 first = True
 
-    def _decode(self, data: bytes | memoryview | None, number: int, keyframe: bool = False) -> list[Any]:
+    def _decode(self, data: bytes | memoryview | None, stamp: int, keyframe: bool = False) -> list[Any]:
         """Frames that come out when a packet is sent; None: all that are still inside."""
         packet = self.nvc.PacketData()
         packet.bsl_data = packet.bsl = 0
         if data is not None:
             held = np.frombuffer(data, np.uint8)  # lives until the call is over
-            packet.bsl_data, packet.bsl, packet.pts, packet.key = held.ctypes.data, held.size, number, int(keyframe)
+            packet.bsl_data, packet.bsl, packet.pts, packet.key = held.ctypes.data, held.size, stamp, int(keyframe)
         frames: list[Any] = self._call(self.decoder.Decode, packet)
         return frames
 
@@ -211,6 +219,37 @@ class NvdecSession:
         if statistics and getattr(frame, "decode_stats_size", 0) > 0:
             blocks = block_statistics(self._call(frame.ParseDecodeStats), height, width)
         return DevicePicture(planes[0][:, :, 0], planes[1], index, display, reference, blocks)
+
+
+class _Stamps:
+    """The timestamps that packets are sent with, by which pictures are known when they come out.
+
+    NVDEC's parser hands timestamps out in ascending order, whichever picture each was sent with (seen with driver
+    580). So they must ascend in order of presentation, as true ones do. Where that order is not known they ascend in
+    decode order, and tell nothing but that a picture came out.
+    """
+
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._indices: dict[int, int] = {}
+        self._last = -1
+
+    def give(self, plan: GopPlan, index: int) -> int:
+        """The timestamp of a packet of a plan, by its decode index."""
+        gop = plan.gop
+        stamp = gop.first + int(gop.order[index - gop.first]) if self._ordered else index
+        self._indices[stamp] = index
+        return stamp
+
+    def take(self, stamp: int) -> int:
+        """The decode index of a picture that came out. Raises NvdecError unless it is a later one that was sent."""
+        index = self._indices.pop(stamp, None)
+        if index is None:
+            raise NvdecError(f"NVDEC gave a picture that is none of those asked for (timestamp {stamp})")
+        if stamp < self._last:
+            raise NvdecError("NVDEC gave pictures in another order than the file's timestamps have")
+        self._last = stamp
+        return index
 
 
 def _plane(interface: dict[str, Any], device: torch.device) -> torch.Tensor:

@@ -98,13 +98,14 @@ def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
     following: Gop | None = None
     for index in sorted(by_gop):
         gop = following or source.read(index)
-        if index > 0 and index - 1 not in by_gop and _needs_gop_before(gop, by_gop[index]):
+        goes_on = index > 0 and _needs_gop_before(gop, by_gop[index])
+        if goes_on and index - 1 not in by_gop:
             before = source.read(index - 1)
-            yield GopPlan(before, _feed(before, set(), whole=True), closes=False)
+            yield GopPlan(before, _feed(before, set(), whole=True, goes_on=False), closes=False)
             gop = source.read(index)
         following = source.read(index + 1) if index + 1 in by_gop else None
         whole = following is not None and _needs_gop_before(following, by_gop[index + 1])
-        yield GopPlan(gop, _feed(gop, by_gop[index], whole), closes=not whole)
+        yield GopPlan(gop, _feed(gop, by_gop[index], whole, goes_on), closes=not whole)
 
 
 def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
@@ -112,8 +113,11 @@ def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
     return gop.leading and min(wanted) < gop.display[0]
 
 
-def _feed(gop: Gop, wanted: set[int], whole: bool) -> list[tuple[int, av.Packet]]:
+def _feed(gop: Gop, wanted: set[int], whole: bool, goes_on: bool) -> list[tuple[int, av.Packet]]:
+    """The packets to send. whole: up to the last that others refer to; goes_on: the GOP before has been decoded."""
     needed = np.isin(gop.display, list(wanted)) if wanted else np.zeros(len(gop.packets), bool)
     last = len(gop.packets) if whole else int(np.flatnonzero(needed)[-1]) + 1
-    keep = needed[:last] | ~gop.droppable[:last]
-    return [(gop.first + offset, gop.packets[offset]) for offset in np.flatnonzero(keep).tolist()]
+    keep = needed | ~gop.droppable
+    if not goes_on:
+        keep &= ~gop.skipped
+    return [(gop.first + offset, gop.packets[offset]) for offset in np.flatnonzero(keep[:last]).tolist()]

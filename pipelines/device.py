@@ -155,11 +155,13 @@ def _elsewhere(function: Callable[[int], Answer | str], gpu: int) -> Answer | st
 
 
 def _count_gpus(_: int) -> int | str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return f"torch {torch.__version__} cannot use CUDA here; install its CUDA build, and driver 580 or later"
-    return torch.cuda.device_count()
+    """Asked of the driver itself: torch takes seconds to load."""
+    if not _has_driver():
+        return "no NVIDIA driver is installed"
+    driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return "NVIDIA's driver finds no GPU; is one in the machine, and this process allowed to use it?"
+    return count.value
 
 
 def _look(number: int) -> Gpu | str:
@@ -170,6 +172,8 @@ def _look(number: int) -> Gpu | str:
 
     from codecsieve.codec.nvdec_support import nvdec_engines
 
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} cannot use CUDA here; install its CUDA build, and driver 580 or later"
     try:
         engines = nvdec_engines(0, "h264", 8)
         if not engines:

@@ -36,6 +36,10 @@ from codecsieve.pipelines.workers import Lost, available_cores, run_jobs
 METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches."""
 
+CORES_A_PROCESS = 4
+"""A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone keeps a third
+of NVDEC's engines busy (docs/method.md)."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -215,11 +219,22 @@ def _crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None
     if device.gpus:
         from codecsieve.pipelines.device_job import GpuSieve
 
-        functions = [GpuSieve(gpu.index, workers or gpu.sessions, config, pixels) for gpu in device.gpus[:clips]]
+        shares = [
+            (gpu.index, sessions)
+            for gpu in device.gpus
+            for sessions in _shared(workers or gpu.sessions, available_cores() // (CORES_A_PROCESS * len(device.gpus)))
+        ]
+        functions = [GpuSieve(index, sessions, config, pixels) for index, sessions in shares[:clips]]
         # Twice as many clips as are decoded at once: while one is opened or finished, its engine has another.
         return _Crew(functions, 2 * max(function.sessions for function in functions), sieve)
     warm_up()
     return _Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
+
+
+def _shared(sessions: int, processes: int) -> list[int]:
+    """A GPU's sessions dealt out to its processes, as many as there may be, but at least one, and none idle."""
+    count = max(1, min(processes, sessions))
+    return [sessions // count + (number < sessions % count) for number in range(count)]
 
 
 def _outcomes(crew: _Crew, jobs: Sequence[ClipRequest], timeout: float) -> Generator[ClipOutcome]:

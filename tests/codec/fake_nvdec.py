@@ -1,12 +1,14 @@
 """PyNvVideoCodec's documented interface on the CPU: FFmpeg decodes what it is sent, without any container.
 
 It behaves where it matters as the real one does: headers must be in the packets, a surface is written over by the
-next call, pictures keep the size that the decoder was last set up for, and a decoder that failed is of no use.
+next call, pictures keep the size that the decoder was last set up for, a decoder that failed is of no use, and
+timestamps come out in ascending order, whichever picture each was sent with.
 """
 
 from __future__ import annotations
 
 import ctypes
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.codec.context import Flags
 
 CODECS = {"H264": "h264", "HEVC": "hevc", "VP9": "vp9", "AV1": "libdav1d", "MPEG2": "mpeg2video"}
 PADDING = 32
@@ -83,10 +86,12 @@ class Decoder:
         self.reconfigure = self.broken = False
         self.depth = 0
         self.surfaces: list[torch.Tensor] = []
+        self.stamps: list[int] = []
 
     def _open(self) -> av.VideoCodecContext:
         context = av.CodecContext.create(CODECS[self.codec], "r")
         context.thread_count = 1
+        context.flags |= Flags.output_corrupt  # leading pictures of an open GOP's keyframe come out of it, too
         context.options = {"apply_cropping": "0"} | ({"flags2": "+export_mvs"} if self.statistics else {})
         return context
 
@@ -109,13 +114,14 @@ class Decoder:
         frames = [self._output(picture, at) for at, picture in enumerate(self._decode(data, packet.pts))]
         if not data:
             self.context = self._open()  # what comes next begins with headers
+            self.stamps.clear()
         return frames
 
     def _decode(self, data: bytes, pts: int) -> list[Picture]:
         packet = None
         if data:
             packet = av.Packet(data)
-            packet.pts = packet.dts = pts
+            heapq.heappush(self.stamps, pts)
         try:
             frames = self.context.decode(packet)
         except av.error.InvalidDataError:
@@ -131,7 +137,8 @@ class Decoder:
         y, u, v = (_plane(plane, dtype) << shift for plane in frame.planes)
         shown = self.context.height, self.context.width
         records = frame.side_data.get("MOTION_VECTORS") if self.statistics else None
-        return Picture(y, np.stack([u, v], -1), shown, frame.pts, records.to_ndarray() if records else None)
+        stamp = heapq.heappop(self.stamps)
+        return Picture(y, np.stack([u, v], -1), shown, stamp, records.to_ndarray() if records else None)
 
     def _output(self, picture: Picture, at: int) -> DecodedFrame:
         self._follow(picture.luma.shape, picture.shown)

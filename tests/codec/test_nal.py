@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from codecsieve.codec.nal import (
     find_sequence_parameters,
     h264_is_droppable,
-    hevc_layer,
+    hevc_picture,
     mpeg2_is_droppable,
     mpeg4_is_droppable,
     nal_length_size,
@@ -42,7 +42,7 @@ def test_damaged_packets_are_read_without_an_error(data: bytes, length_size: int
     view = memoryview(data)
     list(nal_units(view, length_size))
     assert h264_is_droppable(view, length_size) in (True, False)
-    assert hevc_layer(view, length_size)[0] >= -1
+    assert hevc_picture(view, length_size)[0] >= -1
     mpeg2_is_droppable(view)
     mpeg4_is_droppable(view)
     find_sequence_parameters(data, view)
@@ -56,7 +56,7 @@ def test_start_codes_without_a_unit_are_passed_over() -> None:
     stray = memoryview(b"\0\0\1\0\0\1\x41\x9a\0\0\1")
     assert [bytes(unit) for unit in nal_units(stray, 0)] == [b"\x41\x9a"]
     assert not h264_is_droppable(stray, 0)
-    assert hevc_layer(memoryview(b"\0\0\1\0\0\1"), 0) == (0, False)
+    assert hevc_picture(memoryview(b"\0\0\1\0\0\1"), 0) == (0, False, False)
 
 
 def test_length_size_of_each_kind_of_header(tmp_path: Path, make_video) -> None:
@@ -107,12 +107,16 @@ def test_hevc_pictures_of_the_highest_layer_are_unreferenced(tmp_path: Path, mak
     path = make_video(tmp_path / "clip.265", "libx265", frames=24, options=HEVC_OPEN_GOP)
     with open_container(path) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        found = [hevc_layer(memoryview(packet), 0) for packet in packets]
-    layers = [layer for layer, _ in found]
+        found = [hevc_picture(memoryview(packet), 0) for packet in packets]
+    layers = [picture.layer for picture in found]
     assert max(layers) > 0
     assert layers[0] == 0
-    assert any(unreferenced for layer, unreferenced in found if layer == max(layers))
-    assert not any(unreferenced for (_, unreferenced), packet in zip(found, packets, strict=True) if packet.is_keyframe)
+    assert any(picture.unreferenced for picture in found if picture.layer == max(layers))
+    keyframes = [picture for picture, packet in zip(found, packets, strict=True) if packet.is_keyframe]
+    assert not any(picture.unreferenced or picture.skipped for picture in keyframes)
+    first, second, *_ = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    assert not any(picture.skipped for picture in found[first:second])
+    assert found[second + 1].skipped
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.264"])

@@ -150,3 +150,13 @@ def test_impossible_options_are_named(tmp_path: Path, make_video) -> None:
         ):
             with pytest.raises(ValueError, match=message):
                 sample_frames(source, *arguments)
+
+
+def test_leading_pictures_that_decoders_skip_are_sent_only_behind_the_gop_before(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "open.mp4", "libx265", frames=60, options=HEVC_OPEN_GOP)
+    with open_source(str(path)) as source:
+        gop = source.read(3)
+        skipped = set((gop.first + np.flatnonzero(gop.skipped)).tolist())
+        assert skipped
+        assert not skipped & set(fed(source, [int(gop.display.max())]))
+        assert skipped & set(fed(source, [int(gop.display.min()), int(gop.display.max())]))

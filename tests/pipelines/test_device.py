@@ -287,3 +287,11 @@ def test_an_unusable_gpu_ends_its_worker(
         monkeypatch.setattr(device_job, "sieve_clip_on_gpu", wrong)
         with pytest.raises(RuntimeError, match="illegal memory access"):
             sieve(request)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "processes", "expected"),
+    [(7, 4, [2, 2, 2, 1]), (7, 1, [7]), (7, 0, [7]), (2, 16, [1, 1]), (8, 3, [3, 3, 2])],
+)
+def test_a_gpus_sessions_are_dealt_out_to_its_processes(sessions: int, processes: int, expected: list[int]) -> None:
+    assert precompute._shared(sessions, processes) == expected
