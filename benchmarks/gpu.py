@@ -33,7 +33,7 @@ QUICK: dict[str, Any] = {
     "clips": 16,
     "large_clips": 2,
     "repeats": 5,
-    "sessions": (1, 7),
+    "sessions": (1, 7, 14),
     "window_s": 0.7,
     "rounds": 1,
     "frames": 120,

@@ -97,8 +97,8 @@ def planned_clip(path: Path, scale: Scale) -> PlannedClip:
         check_supported(source, layout, interlaced, scale.device.index or 0)
         stream = ElementaryStream(source.facts.codec, source.stream.codec_context.extradata)
         session = _NotingSession(scale.device)
-        stamps = nvdec._Stamps(source.ordered)
-        for _ in session._frames(plan_gops(source, needed), PictureNumbers(source, needed), stream, stamps):
+        sent = nvdec._Sent(stream.codec, source.ordered)
+        for _ in session._frames(plan_gops(source, needed), PictureNumbers(source, needed), stream, sent):
             pass
         kind = stream.codec, layout.bit_depth, False
         return PlannedClip(session.calls, nvdec._Setup(kind, layout.width, layout.height, stream.headers))

@@ -24,6 +24,8 @@ from codecsieve.codec.plan import GopPlan, plan_gops
 
 ROOM = 1920
 """A decoder has room for pictures of this many samples in width and height at least, so that it serves most clips."""
+REORDERED_CODECS = frozenset({"h264", "hevc"})
+"""Codecs whose pictures may be shown in another order than they are sent in."""
 CODED_STEP = 64
 """The largest block of any codec: a coded picture is larger than the shown one by less than this, cropping aside."""
 
@@ -126,9 +128,9 @@ class NvdecSession:
         try:
             kind = stream.codec, layout.bit_depth, statistics
             self._prepare(_Setup(kind, layout.width, layout.height, stream.headers))
-            stamps = _Stamps(source.ordered)
-            for frame in self._frames(plan_gops(source, wanted), numbers, stream, stamps):
-                index = stamps.take(int(frame.getPTS()))
+            sent = _Sent(stream.codec, source.ordered)
+            for frame in self._frames(plan_gops(source, wanted), numbers, stream, sent):
+                index = sent.take(int(frame.getPTS()))
                 if numbers.sent[index][0] < 0:
                     del numbers.sent[index]  # hidden by an edit list
                     continue
@@ -138,10 +140,10 @@ class NvdecSession:
                 if numbers.ends(display, reference):
                     self._decode(None, 0)
                     break
-            # One that it left out may have put the names of those behind it on others.
-            if missing or (source.ordered and numbers.sent):
-                lost = f"frame {min(missing)}" if missing else f"packet {min(numbers.sent)}"
-                raise NvdecError(f"NVDEC gave no picture for {lost}; the file may be damaged")
+            if missing:
+                raise NvdecError(f"NVDEC gave no picture for frame {min(missing)}; the file may be damaged")
+            if source.ordered and sent.lost():
+                raise NvdecError(f"NVDEC gave no picture for packet {sent.lost()[0]}; the file may be damaged")
             whole = True
         finally:
             if not whole:
@@ -176,12 +178,13 @@ class NvdecSession:
         self.setup = wanted
 
     def _frames(
-        self, plans: Iterator[GopPlan], numbers: PictureNumbers, stream: ElementaryStream, stamps: _Stamps
+        self, plans: Iterator[GopPlan], numbers: PictureNumbers, stream: ElementaryStream, sent: _Sent
     ) -> Iterator[Any]:
         first = True
         for plan in plans:
+            empty = first
             for packet in numbers.packets(plan):
-                stamp = stamps.give(plan, int(packet.pts or 0))
+                stamp = sent.give(plan, int(packet.pts or 0), empty)
                 yield from self._decode(stream.packet(packet, first), stamp, packet.is_keyframe)
                 first = False
             if plan.closes:
@@ -221,28 +224,36 @@ class NvdecSession:
         return DevicePicture(planes[0][:, :, 0], planes[1], index, display, reference, blocks)
 
 
-class _Stamps:
-    """The timestamps that packets are sent with, by which pictures are known when they come out.
+class _Sent:
+    """The packets that were sent, and the timestamps by which their pictures are known when they come out.
 
-    NVDEC's parser hands timestamps out in ascending order, whichever picture each was sent with (seen with driver
-    580). So they must ascend in order of presentation, as true ones do. Where that order is not known they ascend in
-    decode order, and tell nothing but that a picture came out.
+    NVDEC's parser gives the next picture the least timestamp that it has, whichever picture that was sent with (seen
+    with driver 580). So they must ascend in order of presentation, as true ones do. Where that order is not known they
+    ascend in decode order, and tell nothing but that a picture came out. VP9's hidden pictures take timestamps, too;
+    but VP9 and AV1 show one picture a packet, in the packets' order.
     """
 
-    def __init__(self, ordered: bool) -> None:
+    def __init__(self, codec: str, ordered: bool) -> None:
+        """Args: codec: FFmpeg's name. ordered: of the source."""
+        self._one_a_packet = codec not in REORDERED_CODECS
         self._ordered = ordered
         self._indices: dict[int, int] = {}
         self._last = -1
+        self._undecodable: set[int] = set()
 
-    def give(self, plan: GopPlan, index: int) -> int:
-        """The timestamp of a packet of a plan, by its decode index."""
-        gop = plan.gop
-        stamp = gop.first + int(gop.order[index - gop.first]) if self._ordered else index
+    def give(self, plan: GopPlan, index: int, empty: bool) -> int:
+        """The timestamp for a packet of a plan, by its decode index; `empty`: the plan began with nothing decoded."""
+        gop, offset = plan.gop, index - plan.gop.first
+        stamp = gop.first + int(gop.order[offset]) if self._ordered else index
         self._indices[stamp] = index
+        if empty and gop.order[offset] < gop.order[0]:
+            self._undecodable.add(index)
         return stamp
 
     def take(self, stamp: int) -> int:
         """The decode index of a picture that came out. Raises NvdecError unless it is a later one that was sent."""
+        if self._one_a_packet:
+            stamp = next(iter(self._indices), stamp)
         index = self._indices.pop(stamp, None)
         if index is None:
             raise NvdecError(f"NVDEC gave a picture that is none of those asked for (timestamp {stamp})")
@@ -250,6 +261,10 @@ class _Stamps:
             raise NvdecError("NVDEC gave pictures in another order than the file's timestamps have")
         self._last = stamp
         return index
+
+    def lost(self) -> list[int]:
+        """Decode indices of pictures that should have come out: those behind them may bear their timestamps."""
+        return sorted(set(self._indices.values()) - self._undecodable)
 
 
 def _plane(interface: dict[str, Any], device: torch.device) -> torch.Tensor:

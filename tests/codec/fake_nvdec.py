@@ -2,7 +2,7 @@
 
 It behaves where it matters as the real one does: headers must be in the packets, a surface is written over by the
 next call, pictures keep the size that the decoder was last set up for, a decoder that failed is of no use, and
-timestamps come out in ascending order, whichever picture each was sent with.
+each picture comes out with the least timestamp there is, whichever it was sent with.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CODECS = {"H264": "h264", "HEVC": "hevc", "VP9": "vp9", "AV1": "libdav1d", "MPEG
 PADDING = 32
 """Samples by which rows of a surface lie further apart than they are long."""
 UNUSED = 0xEE
+SUPERFRAME = 0b110
+"""Upper bits of the last byte of a VP9 packet with several pictures, of which all but one are hidden."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Decoder:
         self.depth = 0
         self.surfaces: list[torch.Tensor] = []
         self.stamps: list[int] = []
+        self.late = False
 
     def _open(self) -> av.VideoCodecContext:
         context = av.CodecContext.create(CODECS[self.codec], "r")
@@ -115,6 +118,7 @@ class Decoder:
         if not data:
             self.context = self._open()  # what comes next begins with headers
             self.stamps.clear()
+            self.late = False
         return frames
 
     def _decode(self, data: bytes, pts: int) -> list[Picture]:
@@ -122,6 +126,9 @@ class Decoder:
         if data:
             packet = av.Packet(data)
             heapq.heappush(self.stamps, pts)
+            if self.codec == "VP9" and data[-1] >> 5 == SUPERFRAME and not self.late:
+                self.late = True  # from its first hidden picture on, timestamps are those of the packet before
+                heapq.heappush(self.stamps, pts - 1)
         try:
             frames = self.context.decode(packet)
         except av.error.InvalidDataError:
