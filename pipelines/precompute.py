@@ -37,8 +37,8 @@ METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches."""
 
 CORES_A_PROCESS = 4
-"""A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone keeps a third
-of NVDEC's engines busy (docs/method.md)."""
+"""A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone used a fifth of
+an H200's NVDEC (docs/method.md)."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def precompute(
         requests: what `manifest.read_inputs` returns.
         out: the cache's folder.
         config: what is sampled, scored and kept; the defaults where None.
-        device: `cpu`; `cuda`, a process for each GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
+        device: `cpu`; `cuda`, every GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
             else the processor. With `search` signals the cache is the same, whichever it is.
         workers: clips at a time: on the processor each has a process, on each GPU as many are decoded at once. None:
             one for each core that this process may use, or for each of a GPU's decoder engines. 0, on the processor:
