@@ -15,7 +15,7 @@ import av
 import numpy as np
 import torch
 
-from codecsieve.codec.picture import PictureFormat
+from codecsieve.codec.picture import Orientation, PictureFormat
 from codecsieve.pipelines.config import SieveConfig
 
 PAN = 1, 2
@@ -138,7 +138,7 @@ def surface_layout(size: tuple[int, int], bit_depth: int) -> PictureFormat:
         chroma_shift_y=1,
         matrix="bt709",
         full_range=False,
-        rotation=0,
+        orientation=Orientation(),
     )
 
 

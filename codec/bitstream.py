@@ -90,7 +90,7 @@ def _signals(picture: Picture, recent: list[Picture], future: Picture | None, ta
         taps,
         layout.bit_depth,
     )
-    turned = layout.rotation
+    turned = layout.orientation
     motion = cell_motion(vectors, lists, layout.crop_top, layout.crop_left, layout.height, layout.width)
     motion = upright_motion(motion, layout.height, layout.width, turned)
     return SlotSignals(picture, motion, upright_residual(residual, turned), predicted=True)

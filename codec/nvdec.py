@@ -35,8 +35,8 @@ class DevicePicture:
     """One decoded picture on the device. Its planes are the decoder's: gone when the next picture is asked for."""
 
     luma: torch.Tensor
-    """uint8 or uint16 [rows, columns]: the shown picture before rotation. A view whose rows may lie further apart
-    than they are long. Samples of 10 bits lie in the upper bits of 16 (P016)."""
+    """uint8 or uint16 [rows, columns]: the shown picture before it is turned upright. A view whose rows may lie
+    further apart than they are long. Samples of 10 bits lie in the upper bits of 16 (P016)."""
     chroma: torch.Tensor
     """uint8 or uint16 [rows / 2, columns / 2, 2]: U, V; likewise."""
     decode_index: int

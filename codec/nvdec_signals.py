@@ -59,10 +59,10 @@ def statistics_signals(
         One DeviceSignals a wanted picture, nearly in order: each waits for the next reference picture.
 
     Raises:
-        NvdecError: the video is rotated, or a picture comes without statistics.
+        NvdecError: the video is stored rotated or mirrored, or a picture comes without statistics.
     """
-    if layout.rotation:
-        raise NvdecError("NVDEC's decode statistics are not read of rotated video")
+    if layout.orientation:
+        raise NvdecError("NVDEC's decode statistics are not read of rotated or mirrored video")
     recent: list[_Held] = []
     waiting: list[_Held] = []
     for picture in pictures:

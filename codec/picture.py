@@ -6,6 +6,7 @@ big-endian) are converted by FFmpeg on the way in. Which pictures there are is l
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,13 +28,48 @@ COLOUR_SPACES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
 
 
 @dataclass(frozen=True)
+class Orientation:
+    """How a player turns a picture to stand upright: rows and columns change places, then axes are reversed."""
+
+    transposed: bool = False
+    flip_y: bool = False
+    """The rows are reversed, after that; likewise the columns."""
+    flip_x: bool = False
+
+    @classmethod
+    def of_matrix(cls, matrix: tuple[int, ...]) -> Orientation:
+        """The nearest to a display matrix (ISO/IEC 14496-12 8.2.2.3): x' = a x + c y, y' = b x + d y, y downwards.
+
+        matrix: a, b, u, c, d, v, x, y, w.
+        """
+        a, b, _, c, d = matrix[:5]
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, flip_y=d < 0, flip_x=a < 0)
+        return cls(True, flip_y=b < 0, flip_x=c < 0)
+
+    def __bool__(self) -> bool:
+        return self.transposed or self.flip_y or self.flip_x
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it is more than a turn: right and left change places after it."""
+        return self.transposed ^ self.flip_y ^ self.flip_x
+
+    @property
+    def rotation(self) -> int:
+        """The turn alone: degrees clockwise, 0, 90, 180 or 270."""
+        flip_x = self.flip_x ^ self.mirrored
+        return {(False, False): 0, (True, True): 90, (False, True): 180, (True, False): 270}[self.transposed, flip_x]
+
+
+@dataclass(frozen=True)
 class PictureFormat:
     """How a stream's samples are laid out and what they mean."""
 
     pixel_format: str
     """FFmpeg's name of the layout that the planes have: planar YUV or grey."""
     height: int
-    """Luma rows shown, before rotation."""
+    """Luma rows shown, before the picture is turned upright."""
     width: int
     crop_top: int
     """Rows of the planes above the shown picture (in luma samples); likewise from the left."""
@@ -45,8 +81,8 @@ class PictureFormat:
     matrix: str
     """Colour matrix, by the stream's metadata; FFmpeg's default, bt601, where it says nothing."""
     full_range: bool
-    rotation: int
-    """Degrees clockwise (0, 90, 180, 270) by which a player turns the picture to stand upright."""
+    orientation: Orientation
+    """How a player turns the picture to stand upright."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +163,13 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
         chroma_shift_y=-1 if grey else (8 // layout.chroma_height(8)).bit_length() - 1,
         matrix="bt601" if converted else MATRICES.get(int(frame.colorspace), "bt601"),
         full_range=not converted and _is_full_range(frame),
-        rotation=round(-frame.rotation / 90) % 4 * 90,
+        orientation=_orientation(frame),
     )
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+    return Orientation() if matrix is None else Orientation.of_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:

@@ -1,6 +1,6 @@
-"""Turn what was decoded the way a player shows it, where the file says it was filmed with the camera turned.
+"""Turn what was decoded the way a player shows it, where the file says that it is stored turned or mirrored.
 
-Rotation is by quarter turns clockwise; pictures without it pass through without a copy.
+Pictures that are stored upright pass through without a copy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecsieve.codec.picture import Picture, PictureFormat
+from codecsieve.codec.picture import Orientation, Picture, PictureFormat
 from codecsieve.kernels.geometry import CELL
 
 
@@ -37,13 +37,13 @@ class UprightLayout:
 def upright_size(picture: Picture) -> tuple[int, int]:
     """Height and width as shown."""
     layout = picture.layout
-    if layout.rotation % 180:
+    if layout.orientation.transposed:
         return layout.width, layout.height
     return layout.height, layout.width
 
 
 def coded_layout(layout: PictureFormat) -> UprightLayout:
-    """The planes of a picture as coded: what `upright_layout` is of one that is not rotated."""
+    """The planes of a picture as coded: what `upright_layout` is of one that is stored upright."""
     shift_y, shift_x = max(layout.chroma_shift_y, 0), max(layout.chroma_shift_x, 0)
     # MPEG's default siting: chroma on the left luma sample of each pair, halfway between rows.
     sited = 0.25 if shift_x == 1 else 0.0
@@ -53,51 +53,55 @@ def coded_layout(layout: PictureFormat) -> UprightLayout:
 
 def upright_layout(layout: PictureFormat) -> UprightLayout:
     """How the planes lie that `upright_planes` gives."""
-    coded = coded_layout(layout)
-    if layout.rotation == 0:
+    coded, turned = coded_layout(layout), layout.orientation
+    if not turned:
         return coded
-    sited = coded.chroma_shift[1]
-    siting = {90: (sited, 0.0), 180: (0.0, -sited), 270: (-sited, 0.0)}[layout.rotation]
-    sizes, subsampling = (coded.height, coded.width), coded.subsampling
-    if layout.rotation % 180:
-        sizes, subsampling = sizes[::-1], subsampling[::-1]
+    sizes, siting, subsampling = (coded.height, coded.width), coded.chroma_shift, coded.subsampling
+    if turned.transposed:
+        sizes, siting, subsampling = sizes[::-1], siting[::-1], subsampling[::-1]
+    siting = siting[0] * (-1 if turned.flip_y else 1), siting[1] * (-1 if turned.flip_x else 1)
     return UprightLayout(((0, 0), (0, 0)), *sizes, siting, subsampling)
 
 
 def upright_planes(picture: Picture) -> tuple[np.ndarray, ...]:
-    """Y, or Y, U, V, upright: uint8 or uint16 [rows, columns], C-contiguous; copied only where it is rotated."""
+    """Y, or Y, U, V, upright: uint8 or uint16 [rows, columns], C-contiguous; copied only where they are turned."""
     layout = picture.layout
-    if layout.rotation == 0:
+    if not layout.orientation:
         return picture.planes
     coded = coded_layout(layout)
     sizes = (coded.height, coded.width), coded.chroma_size, coded.chroma_size
     origins = (*coded.origins, coded.origins[1])
     return tuple(
-        np.ascontiguousarray(np.rot90(plane[top : top + rows, left : left + columns], -layout.rotation // 90))
+        _turned(plane[top : top + rows, left : left + columns], layout.orientation)
         for plane, (top, left), (rows, columns) in zip(picture.planes, origins, sizes, strict=False)
     )
 
 
-def upright_residual(residual: np.ndarray, rotation: int) -> np.ndarray:
+def upright_residual(residual: np.ndarray, orientation: Orientation) -> np.ndarray:
     """Residual [H, W] as coded, turned upright."""
-    return np.ascontiguousarray(np.rot90(residual, -rotation // 90)) if rotation else residual
+    return _turned(residual, orientation) if orientation else residual
 
 
-def upright_motion(motion: np.ndarray, height: int, width: int, rotation: int) -> np.ndarray:
+def upright_motion(motion: np.ndarray, height: int, width: int, orientation: Orientation) -> np.ndarray:
     """Motion [Hc, Wc, 2] of a coded picture of height x width, turned upright: cells and vectors alike.
 
     A cell of the turned grid takes the motion of the coded cell under its middle.
     """
-    if not rotation:
+    if not orientation:
         return motion
-    tall, wide = (width, height) if rotation % 180 else (height, width)
+    tall, wide = (width, height) if orientation.transposed else (height, width)
     y = np.minimum(np.arange(-(-tall // CELL)) * CELL + CELL // 2, tall - 1)[:, None]
     x = np.minimum(np.arange(-(-wide // CELL)) * CELL + CELL // 2, wide - 1)[None, :]
-    if rotation == 90:
-        source, signs, order = (height - 1 - x, y), (-1, 1), (1, 0)
-    elif rotation == 180:
-        source, signs, order = (height - 1 - y, width - 1 - x), (-1, -1), (0, 1)
-    else:
-        source, signs, order = (x, width - 1 - y), (1, -1), (1, 0)
-    cells = motion[source[0] // CELL, source[1] // CELL][..., list(order)]
-    return np.clip(cells.astype(np.int32) * np.array(signs), -32768, 32767).astype(np.int16)
+    y, x = tall - 1 - y if orientation.flip_y else y, wide - 1 - x if orientation.flip_x else x
+    rows, columns = (x, y) if orientation.transposed else (y, x)
+    cells = motion[rows // CELL, columns // CELL]
+    if orientation.transposed:
+        cells = cells[..., ::-1]
+    signs = np.array((-1 if orientation.flip_x else 1, -1 if orientation.flip_y else 1))
+    return np.clip(cells.astype(np.int32) * signs, -32768, 32767).astype(np.int16)
+
+
+def _turned(plane: np.ndarray, orientation: Orientation) -> np.ndarray:
+    plane = plane.T if orientation.transposed else plane
+    plane = plane[::-1] if orientation.flip_y else plane
+    return np.ascontiguousarray(plane[:, ::-1] if orientation.flip_x else plane)

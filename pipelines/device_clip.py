@@ -226,16 +226,19 @@ class PictureStack:
     def _upright(self, luma: torch.Tensor, chroma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The stacked planes as `upright.upright_planes` has them, chroma interleaved: [n, rows, columns, 2]."""
         luma, chroma = luma[: self._stacked], chroma[: self._stacked]
-        if self._layout.rotation == 0:
+        turned = self._layout.orientation
+        if not turned:
             return luma, chroma
         coded = coded_layout(self._layout)
-        turned = []
+        reversed_axes = [axis for axis, flip in ((1, turned.flip_y), (2, turned.flip_x)) if flip]
+        upright = []
         for planes, (top, left), (rows, columns) in zip(
             (luma, chroma), coded.origins, ((coded.height, coded.width), coded.chroma_size), strict=True
         ):
             shown = planes[:, top : top + rows, left : left + columns]
-            turned.append(torch.rot90(shown, -self._layout.rotation // 90, dims=(1, 2)).contiguous())
-        return turned[0], turned[1]
+            shown = shown.transpose(1, 2) if turned.transposed else shown
+            upright.append(shown.flip(reversed_axes).contiguous())
+        return upright[0], upright[1]
 
 
 def _compared_scores(

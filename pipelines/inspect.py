@@ -35,6 +35,8 @@ class Description:
     height: int
     rotation: int
     """Degrees clockwise by which it is turned for display."""
+    mirrored: bool
+    """Whether right and left change places after that."""
     fps: float
     seconds: float
     frames: int
@@ -85,7 +87,8 @@ def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
             pixel_format=facts.pixel_format,
             width=width,
             height=height,
-            rotation=picture.layout.rotation,
+            rotation=picture.layout.orientation.rotation,
+            mirrored=picture.layout.orientation.mirrored,
             fps=facts.fps,
             seconds=facts.seconds,
             frames=source.frames,

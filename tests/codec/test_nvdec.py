@@ -157,7 +157,7 @@ def test_the_layout_is_that_of_the_cpu_and_leaves_the_packets_alone(tmp_path: Pa
         with open_source(str(path)) as source:
             layout, interlaced = first_layout(source, np.array([14]))
             assert (layout, interlaced) == (expected, False)
-    assert layout.rotation == 270
+    assert layout.orientation.rotation == 270
     assert (layout.matrix, layout.full_range, layout.width, layout.height) == ("bt709", True, 90, 50)
     path = make_video(tmp_path / "clip.mkv", frames=30, options=OPEN_GOP)
     with open_source(str(path)) as source:

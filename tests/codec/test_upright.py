@@ -14,36 +14,35 @@ from hypothesis import strategies as st
 from codecsieve.codec.clip import read_clip
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.packets import open_source
+from codecsieve.codec.picture import Orientation
 from codecsieve.codec.upright import upright_layout, upright_motion, upright_planes, upright_size
 from codecsieve.kernels.cpu.predict import cell_motion
 
 LOSSLESS = {"qp": "0", "bf": "0"}
 
 
-def turn(tmp_path: Path, source: Path, degrees: int) -> Path:
-    """The same stream with metadata that tell a player to turn it anticlockwise."""
-    target = tmp_path / f"turned{degrees}.mp4"
-    with av.open(str(source)) as read, av.open(str(target), "w") as written:
-        stream = written.add_stream_from_template(read.streams.video[0])
-        stream.set_display_rotation(degrees)
-        for packet in read.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                written.mux(packet)
-    return target
+TURNS = [(degrees, mirrored) for mirrored in (False, True) for degrees in (0, 90, 180, 270)][1:]
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
+def turn(tmp_path: Path, source: Path, degrees: int, mirrored: bool = False) -> Path:
+    """The same stream with metadata that tell a player to turn it anticlockwise, and to mirror it."""
+    flip = ["-display_hflip"] if mirrored else []
+    target = tmp_path / f"turned{degrees}{mirrored}.mp4"
+    return run_ffmpeg(target, "-display_rotation", str(degrees), *flip, "-i", source, "-c", "copy")
+
+
+@pytest.mark.parametrize(("degrees", "mirrored"), TURNS)
 @pytest.mark.parametrize("size", [(96, 64), (100, 54)], ids=["aligned", "cropped"])
-def test_rotated_pictures_are_those_that_a_player_shows(
-    tmp_path: Path, make_video, degrees: int, size: tuple[int, int]
+def test_turned_and_mirrored_pictures_are_those_that_a_player_shows(
+    tmp_path: Path, make_video, degrees: int, mirrored: bool, size: tuple[int, int]
 ) -> None:
     source = make_video(tmp_path / "clip.mp4", frames=6, size=size, options=LOSSLESS, moving="pan")
-    turned = turn(tmp_path, source, degrees)
+    turned = turn(tmp_path, source, degrees, mirrored)
     player = run_ffmpeg(tmp_path / "player.mp4", "-i", turned, "-c:v", "libx264", "-qp", "0")
     truth = decode_all(player)
     with open_source(str(turned)) as opened:
         pictures = list(decode_pictures(opened, np.arange(6), motion=False))
+    assert pictures[0].layout.orientation.mirrored == mirrored
     for picture, luma in zip(pictures, truth, strict=True):
         shown = upright_layout(picture.layout)
         assert upright_size(picture) == (shown.height, shown.width) == luma.shape
@@ -69,26 +68,39 @@ def test_motion_turns_with_the_picture(tmp_path: Path, make_video, degrees: int,
     np.testing.assert_array_equal(clip.keyframe, straight.keyframe)
 
 
-@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([90, 180, 270]))
+def pixels_turned(pixels: np.ndarray, turned: Orientation) -> np.ndarray:
+    pixels = np.rot90(pixels, -turned.rotation // 90)
+    return pixels[:, ::-1] if turned.mirrored else pixels
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.builds(Orientation, st.booleans(), st.booleans(), st.booleans()))
 def test_every_cell_of_a_turned_picture_has_the_motion_of_the_cell_below_it(
-    height: int, width: int, turned: int
+    height: int, width: int, turned: Orientation
 ) -> None:
     rows, columns = -(-height // 4), -(-width // 4)
     motion = np.stack(np.broadcast_arrays(np.arange(columns), np.arange(rows)[:, None]), axis=-1).astype(np.int16)
     cells = np.abs(upright_motion(motion, height, width, turned))
-    pixels = np.rot90(motion.repeat(4, 0).repeat(4, 1)[:height, :width], -turned // 90)
+    pixels = pixels_turned(motion.repeat(4, 0).repeat(4, 1)[:height, :width], turned)
     for row, column in np.ndindex(cells.shape[:2]):
         y, x = min(row * 4 + 2, pixels.shape[0] - 1), min(column * 4 + 2, pixels.shape[1] - 1)
-        below = pixels[y, x] if turned == 180 else pixels[y, x][::-1]
+        below = pixels[y, x][::-1] if turned.transposed else pixels[y, x]
         assert cells[row, column].tolist() == below.tolist()
 
 
-def test_rotation_back_and_forth_changes_nothing() -> None:
+@given(st.builds(Orientation, st.booleans(), st.booleans(), st.booleans()))
+def test_turning_back_and_forth_changes_nothing(turned: Orientation) -> None:
     motion = np.random.default_rng(0).integers(-500, 500, (6, 8, 2), np.int16)
-    there = upright_motion(motion, 24, 32, 90)
-    np.testing.assert_array_equal(upright_motion(there, 32, 24, 270), motion)
-    twice = upright_motion(upright_motion(motion, 24, 32, 180), 24, 32, 180)
-    np.testing.assert_array_equal(twice, motion)
+    back = turned if not turned.transposed else Orientation(True, flip_y=turned.flip_x, flip_x=turned.flip_y)
+    there = upright_motion(motion, 24, 32, turned)
+    size = (32, 24) if turned.transposed else (24, 32)
+    np.testing.assert_array_equal(upright_motion(there, *size, back), motion)
+
+
+@given(st.integers(1, 1 << 30), st.builds(Orientation, st.booleans(), st.booleans(), st.booleans()))
+def test_a_display_matrix_is_read_whatever_its_scale(scale: int, turned: Orientation) -> None:
+    x, y = (-scale if turned.flip_x else scale), (-scale if turned.flip_y else scale)
+    a, b, c, d = (0, y, x, 0) if turned.transposed else (x, 0, 0, y)
+    assert Orientation.of_matrix((a, b, 0, c, d, 0, 5, 7, 1 << 30)) == turned
 
 
 KINDS = [
