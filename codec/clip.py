@@ -7,20 +7,23 @@ result elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from codecsieve.codec.bitstream import bitstream_signals
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.errors import VideoError
-from codecsieve.codec.packets import PacketSource, open_source
+from codecsieve.codec.packets import PacketSource, PacketTableError, open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.probe import choose_signals
 from codecsieve.codec.search import search_pictures, subtract_pictures, with_previous
 from codecsieve.codec.slots import SlotSignals
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,16 @@ class ClipDecoder:
         signals: str,
         start: float | None = None,
         end: float | None = None,
+        believe: bool = True,
     ) -> None:
-        """Open a clip and choose its frames.
+        """Open a clip and choose its frames; `believe`: see `packets.open_source`.
 
         Raises:
             VideoError: the file cannot be used, or has no frame in the range.
             ValueError: an option is out of range.
         """
         self.path = os.fspath(path)
-        self.source: PacketSource = open_source(self.path)
+        self.source: PacketSource = open_source(self.path, believe)
         self.pictures_decoded = 0
         try:
             self.signals = choose_signals(self.source.facts, signals)
@@ -142,7 +146,27 @@ def read_clip(
     """
     if size <= 0 or patch <= 0 or size % patch:
         raise ValueError(f"size ({size}) must be a positive multiple of patch ({patch})")
-    with ClipDecoder(path, num_frames, signals, start, end) as clip:
+    return in_true_order(lambda believe: _read_clip(path, num_frames, signals, start, end, size, believe))
+
+
+def in_true_order(decode: Callable[[bool], Result]) -> Result:
+    """What a pass over a clip gives that believes its packet table; where that turns out wrong, one that does not."""
+    try:
+        return decode(True)
+    except PacketTableError:
+        return decode(False)
+
+
+def _read_clip(
+    path: str | os.PathLike[str],
+    num_frames: int,
+    signals: str,
+    start: float | None,
+    end: float | None,
+    size: int,
+    believe: bool,
+) -> ClipSignals:
+    with ClipDecoder(path, num_frames, signals, start, end, believe) as clip:
         # The pictures themselves are let go at once: only their signals are wanted.
         signals_of = {s.picture.display_index: (s.motion, s.residual, s.predicted) for s in clip.slots(size)}
         ids = clip.nearest_decoded(list(signals_of))

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from codecsieve.codec.errors import VideoError
-from codecsieve.codec.packets import PacketSource
+from codecsieve.codec.packets import PacketSource, PacketTableError
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
 from codecsieve.codec.probe import MAX_PIXELS
@@ -34,6 +34,7 @@ class PictureNumbers:
         self.ordered = source.ordered
         self.last = int(wanted[-1]) if len(wanted) else -1
         self.shown = 0
+        self.latest = -1
         self.sent: dict[int, tuple[int, bool]] = {}
 
     def packets(self, plan: GopPlan) -> Iterator[av.Packet]:
@@ -71,6 +72,7 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
         picture that the decoder gives up on is left out.
 
     Raises:
+        PacketTableError: the decoder's order is not that of the source's timestamps.
         VideoError: FFmpeg cannot go on.
     """
     decoder = open_decoder(source, motion)
@@ -84,6 +86,9 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
                 layout = stream_format(source, frame)
                 coded = frame.height, frame.width
             display, reference = numbers.number(index)
+            if 0 <= display <= numbers.latest:
+                raise PacketTableError(f"{source.facts.path}: its timestamps are not in its decoder's order; remux it")
+            numbers.latest = max(numbers.latest, display)
             yield Picture(fit_format(frame, layout, coded), layout, index, display, reference)
             if numbers.ends(display, reference):
                 return

@@ -11,9 +11,9 @@ from functools import cached_property
 import av
 import numpy as np
 
+from codecsieve.codec.keyframes import begins_gop
 from codecsieve.codec.nal import (
     h264_is_droppable,
-    h264_starts_intra,
     hevc_picture,
     mpeg2_is_droppable,
     mpeg4_is_droppable,
@@ -35,7 +35,7 @@ class Gop:
     """[n] packets, decode order."""
     display: np.ndarray
     """int64 [n]: display index in the file (only if the source is `ordered`); -1 for a picture that is never
-    shown (edit lists)."""
+    shown (edit lists, leading pictures of a cut stream)."""
     order: np.ndarray
     """int64 [n]: 0..n-1 in order of presentation, those that are never shown included."""
     droppable: np.ndarray
@@ -53,7 +53,13 @@ class Gop:
 
 
 def make_gop(
-    facts: VideoFacts, stream: av.VideoStream, first: int, shown: int, packets: list[av.Packet], start: int
+    facts: VideoFacts,
+    stream: av.VideoStream,
+    first: int,
+    shown: int,
+    packets: list[av.Packet],
+    start: int,
+    lost: frozenset[int] = frozenset(),
 ) -> Gop:
     """Number the pictures of a GOP.
 
@@ -64,9 +70,10 @@ def make_gop(
         shown: pictures shown before this GOP.
         packets: all of them, in decode order.
         start: presentation timestamp of the file's first frame.
+        lost: decode indices of pictures that cannot be decoded, and so are never shown.
     """
     pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
-    hidden = np.array([packet.is_discard for packet in packets], bool)
+    hidden = np.array([packet.is_discard or first + n in lost for n, packet in enumerate(packets)], bool)
     display = np.full(len(packets), -1, np.int64)
     presented = np.argsort(pts, kind="stable")
     order = np.empty(len(packets), np.int64)
@@ -79,13 +86,11 @@ def make_gop(
 
 
 def starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> bool:
-    """Whether decoding can begin at a packet that its container calls a keyframe."""
+    """Whether decoding can begin at a packet that its container calls a keyframe, as far as the packet tells."""
     if facts.codec in REDRAWN_CODECS:
         return False
-    if facts.codec == "h264":
-        size = nal_length_size(facts.codec, stream.codec_context.extradata)
-        return h264_starts_intra(memoryview(packet), size)
-    return True
+    size = nal_length_size(facts.codec, stream.codec_context.extradata) if facts.codec in ("h264", "hevc") else 0
+    return begins_gop(facts.codec, memoryview(packet), size) is not False
 
 
 def _unneeded(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> tuple[np.ndarray, np.ndarray]:

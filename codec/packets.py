@@ -6,8 +6,9 @@ Choosing which pictures are worth decoding is left to `plan`.
 
 Display order is found GOP by GOP: a GOP's pictures are shown after all of the GOP before, leading pictures
 included, so sorting each GOP by presentation timestamp orders the file. Where timestamps are missing, repeated
-or not in that order (raw streams, AVI, damaged transport streams), `ordered` is False: a picture's display
-index is known only when the decoder puts it out, and everything must be decoded from the start.
+or not in that order (raw streams, AVI, damaged transport streams), or are not what the decoder shows (decode times,
+see `trust`), `ordered` is False: a picture's display index is known only when the decoder puts it out, and everything
+must be decoded from the start.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import numpy as np
 
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.gop import Gop, make_gop, starts_gop
+from codecsieve.codec.keyframes import has_rule
 from codecsieve.codec.probe import VideoFacts, open_container, read_facts, video_stream
+from codecsieve.codec.trust import (
+    TELLING_PICTURES,
+    TRIED_KEYFRAMES,
+    is_doubtful,
+    keyframes_agree,
+    leading_pictures,
+    order_agrees,
+    undecodable,
+)
 
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""
@@ -35,6 +46,10 @@ UNTIMED_CONTAINERS = frozenset({"asf", "avi", "h264", "hevc", "m4v", "mpegvideo"
 """Containers that carry no presentation timestamps of their own: what FFmpeg shows there follows decode order."""
 
 
+class PacketTableError(VideoError):
+    """What a file's packets or its decoder show is not what its packet table says: open it without believing that."""
+
+
 class PacketSource:
     """The packets of one file's video stream, a GOP at a time. Use as a context manager."""
 
@@ -45,6 +60,12 @@ class PacketSource:
     """int64 [G + 1]: decode index at which each GOP begins, and the number of packets."""
     shown: np.ndarray
     """int64 [G + 1]: pictures shown before each GOP, and the number of pictures shown."""
+    start_time: int
+    """Presentation timestamp of the first picture shown."""
+    lost: frozenset[int] = frozenset()
+    """Decode indices of pictures that are never shown, because they cannot be decoded."""
+    doubtful = False
+    """True where the timestamps may yet be decode times: then the decoder is sent every picture, to tell by."""
 
     def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
         self.container = container
@@ -85,21 +106,95 @@ class PacketSource:
         """Read one GOP. Raises VideoError where the file no longer gives it."""
         raise NotImplementedError
 
+    def times_shown(self) -> np.ndarray | None:
+        """float64 [frames]: seconds at which pictures are shown, ascending, of a source that is not `ordered`; None
+        where there are no timestamps.
+        """
+        return None
 
-def open_source(path: str) -> PacketSource:
+    def leave_out(self, lost: frozenset[int]) -> None:
+        """Take pictures of the first two GOPs for such that are never shown."""
+        hidden, times = np.zeros(self.gops + 1, np.int64), []
+        for number in range(min(2, self.gops)):
+            gop = self.read(number)
+            shown = [offset for offset in np.flatnonzero(gop.display >= 0).tolist() if gop.first + offset not in lost]
+            hidden[number + 1] = (gop.display >= 0).sum() - len(shown)
+            times += [gop.seconds[offset] for offset in shown]
+        self.shown = self.shown - np.cumsum(hidden)
+        self.lost = lost
+        self.start_time += round(min(times, default=0.0) / float(self.stream.time_base or 1))
+
+
+def open_source(path: str, believe: bool = True) -> PacketSource:
     """Open a file and number its pictures, from the container's own index where it has a whole one.
 
-    Raises VideoError where nothing in the file can be decoded.
+    Args:
+        path: a local file.
+        believe: take display order from timestamps, where there is no reason to doubt them; False: from the decoder.
+
+    Raises:
+        VideoError: nothing in the file can be decoded.
     """
+    source = _number_packets(path, believe)
+    try:
+        first = source.read(0)
+        if source.ordered and source.stream.codec_context.has_b_frames:
+            packets, order = _telling_packets(source)
+            source.doubtful = is_doubtful(order)
+            if source.doubtful and not order_agrees(path, packets, order):
+                source.close()
+                source = _number_packets(path, believe=False)
+                first = source.read(0)
+        doubtful = _doubtful_packets(source, first)
+        lost = undecodable(path, doubtful) if doubtful else frozenset()
+        if lost:
+            source.leave_out(lost)
+        return source
+    except BaseException:
+        source.close()
+        raise
+
+
+def _telling_packets(source: PacketSource) -> tuple[list[av.Packet], np.ndarray]:
+    """Packets of the first GOPs, and their places in order of presentation."""
+    packets: list[av.Packet] = []
+    order = []
+    for number in range(source.gops):
+        gop = source.read(number)
+        packets += gop.packets
+        order.append(gop.first + gop.order)
+        if len(packets) >= TELLING_PICTURES:
+            break
+    return packets, np.concatenate(order)
+
+
+def _doubtful_packets(source: PacketSource, first: Gop) -> list[av.Packet]:
+    """Packets from a file's first on whose pictures may want for what came before: leading pictures of the first
+    keyframe, and all that is before it.
+    """
+    whole: list[av.Packet] = []
+    if not starts_gop(source.facts, source.stream, first.packets[0]):
+        whole = first.packets
+        if source.gops == 1:
+            return whole
+        first = source.read(1)
+    leading = leading_pictures(first, source.ordered)
+    return [*whole, *first.packets[: leading + 1]] if whole or leading else []
+
+
+def _number_packets(path: str, believe: bool) -> PacketSource:
     container = open_container(path)
     try:
         facts = read_facts(container, path)
-        try:
-            return IndexedSource(container, facts)
-        except _NotIndexedError:
-            container.close()
-            container = open_container(path)
-            return ScannedSource(container, facts)
+        if believe:
+            try:
+                return IndexedSource(container, facts)
+            except _NotIndexedError:
+                container.close()
+                container = open_container(path)
+        source = ScannedSource(container, facts)
+        source.ordered &= believe
+        return source
     except BaseException:
         container.close()
         raise
@@ -125,7 +220,8 @@ class IndexedSource(PacketSource):
         table = np.array([(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], dtype=np.int64)
         cut = np.flatnonzero(table[:, 1] + table[:, 2] > facts.size)  # a truncated file lists more than it holds
         table = table[: cut[0]] if cut.size else table
-        if not len(table) or not table[0, 3]:
+        flags = table[:, 3]
+        if not len(table) or not flags[0] or (len(table) > 1 and flags.all() and not has_rule(facts.codec)):
             raise _NotIndexedError
         self.timestamps, self.positions = table[:, 0], table[:, 1]
         self.starts = np.append(np.flatnonzero(table[:, 3]), len(table))
@@ -150,12 +246,21 @@ class IndexedSource(PacketSource):
 
     def read(self, gop: int) -> Gop:
         if self.cached[0] != gop:
-            self.cached = gop, self._number(gop, self._read_timed(gop))
+            packets = self._read_timed(gop)
+            if gop and not starts_gop(self.facts, self.stream, packets[0]):
+                raise PacketTableError(
+                    f"{self.facts.path}: its list of keyframes names packets that are none; remux it"
+                )
+            self.cached = gop, self._number(gop, packets)
         return self.cached[1]
+
+    def leave_out(self, lost: frozenset[int]) -> None:
+        super().leave_out(lost)
+        self.cached = 0, self._number(0, self._read_timed(0))
 
     def _number(self, gop: int, packets: list[av.Packet]) -> Gop:
         first, shown = int(self.starts[gop]), int(self.shown[gop])
-        return make_gop(self.facts, self.stream, first, shown, packets, self.start_time)
+        return make_gop(self.facts, self.stream, first, shown, packets, self.start_time, self.lost)
 
     def _read_timed(self, gop: int) -> list[av.Packet]:
         try:
@@ -192,6 +297,7 @@ class ScannedSource(PacketSource):
         super().__init__(container, facts)
         self.kept: list[av.Packet] | None = []
         held, pts, keyframe, discard, sizes, positions = 0, [], [], [], [], []
+        first: list[av.Packet] = []
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
@@ -199,12 +305,18 @@ class ScannedSource(PacketSource):
             discard.append(packet.is_discard)
             sizes.append(packet.size)
             positions.append(packet.pos)
+            if len(first) < TRIED_KEYFRAMES:
+                first.append(packet)
             if self.kept is not None:
                 self.kept.append(packet)
                 if held > KEEP_BYTES:
                     self.kept = None
         if not pts:
             raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
+        # Where every packet of a codec is marked whose packets do not tell, a decoder must.
+        marked = all(keyframe) and len(keyframe) > 1 and not has_rule(facts.codec)
+        if marked and not keyframes_agree(facts.path, first):
+            keyframe = [False] * len(keyframe)
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
         _check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]))
         self.positions = positions
@@ -220,21 +332,26 @@ class ScannedSource(PacketSource):
         keyframe[0] = True
         self.starts = np.append(np.flatnonzero(keyframe), len(pts))
         times = self.times = np.array([0 if value is None else value for value in pts], np.int64)
+        self.timed = self.facts.container not in UNTIMED_CONTAINERS and None not in pts
+        self.discarded = discard
         low = np.array([times[a:b].min() for a, b in zip(self.starts, self.starts[1:], strict=False)])
         high = np.array([times[a:b].max() for a, b in zip(self.starts, self.starts[1:], strict=False)])
-        self.ordered = (
-            self.facts.container not in UNTIMED_CONTAINERS
-            and None not in pts
-            and len(np.unique(times)) == len(times)
-            and bool((high[:-1] < low[1:]).all())
-        )
+        self.ordered = self.timed and len(np.unique(times)) == len(times) and bool((high[:-1] < low[1:]).all())
         self.shown = np.append(0, np.cumsum(~discard))[self.starts]
         self.start_time = int(times[~discard].min() if not discard.all() else times.min())
+
+    def times_shown(self) -> np.ndarray | None:
+        if not self.timed:
+            return None
+        shown = ~self.discarded
+        shown[list(self.lost)] = False
+        return (np.sort(self.times[shown]) - self.start_time) * float(self.stream.time_base or 0)
 
     def read(self, gop: int) -> Gop:
         first, last = int(self.starts[gop]), int(self.starts[gop + 1])
         packets = self.kept[first:last] if self.kept is not None else self._reread(first, last)
-        return make_gop(self.facts, self.stream, first, int(self.shown[gop]), packets, self.start_time)
+        shown = int(self.shown[gop])
+        return make_gop(self.facts, self.stream, first, shown, packets, self.start_time, self.lost)
 
     def _reread(self, first: int, last: int) -> list[av.Packet]:
         far = self.ordered and self.facts.container in SEEKING_CONTAINERS and first - self.read_to > WORTH_SEEKING

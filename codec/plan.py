@@ -70,6 +70,9 @@ def sample_frames(
 def display_index_at(source: PacketSource, seconds: float) -> int:
     """How many frames of the file are shown before a time, in seconds from its first frame."""
     if not source.ordered:
+        times = source.times_shown()
+        if times is not None:
+            return int(np.searchsorted(times, seconds - 1e-6))
         if not source.facts.fps > 0:
             raise VideoError(f"{source.facts.path}: has no timestamps and no frame rate; remux it to use start and end")
         return min(math.ceil(seconds * source.facts.fps - 1e-6), source.frames)
@@ -101,11 +104,11 @@ def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
         goes_on = index > 0 and _needs_gop_before(gop, by_gop[index])
         if goes_on and index - 1 not in by_gop:
             before = source.read(index - 1)
-            yield GopPlan(before, _feed(before, set(), whole=True, goes_on=False), closes=False)
+            yield GopPlan(before, _feed(before, set(), True, False, source.doubtful), closes=False)
             gop = source.read(index)
         following = source.read(index + 1) if index + 1 in by_gop else None
         whole = following is not None and _needs_gop_before(following, by_gop[index + 1])
-        yield GopPlan(gop, _feed(gop, by_gop[index], whole, goes_on), closes=not whole)
+        yield GopPlan(gop, _feed(gop, by_gop[index], whole, goes_on, source.doubtful), closes=not whole)
 
 
 def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
@@ -113,11 +116,13 @@ def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
     return gop.leading and min(wanted) < gop.display[0]
 
 
-def _feed(gop: Gop, wanted: set[int], whole: bool, goes_on: bool) -> list[tuple[int, av.Packet]]:
-    """The packets to send. whole: up to the last that others refer to; goes_on: the GOP before has been decoded."""
+def _feed(gop: Gop, wanted: set[int], whole: bool, goes_on: bool, doubtful: bool) -> list[tuple[int, av.Packet]]:
+    """The packets to send. whole: up to the last that others refer to; goes_on: the GOP before has been decoded;
+    doubtful: leave none out that can be decoded.
+    """
     needed = np.isin(gop.display, list(wanted)) if wanted else np.zeros(len(gop.packets), bool)
     last = len(gop.packets) if whole else int(np.flatnonzero(needed)[-1]) + 1
-    keep = needed | ~gop.droppable
+    keep = needed | ~gop.droppable | doubtful
     if not goes_on:
         keep &= ~gop.skipped
     return [(gop.first + offset, gop.packets[offset]) for offset in np.flatnonzero(keep[:last]).tolist()]

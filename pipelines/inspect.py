@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
+from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import PacketSource, open_source
@@ -63,7 +63,11 @@ class Description:
 
 def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
     """State what a file offers. Raises VideoError where it cannot be used."""
-    with open_source(os.fspath(path)) as source:
+    return in_true_order(lambda believe: _describe(os.fspath(path), num_frames, believe))
+
+
+def _describe(path: str, num_frames: int, believe: bool) -> Description:
+    with open_source(path, believe) as source:
         facts = source.facts
         signals = choose_signals(facts, "auto")
         droppable = leading = 0
@@ -129,7 +133,19 @@ def draw_clip(
 
     Raises VideoError where the file cannot be used.
     """
-    with ClipDecoder(path, config.num_frames, config.signals, start, end) as clip:
+    name = clip_id or os.path.basename(os.fspath(path))
+    return in_true_order(lambda believe: _draw(path, config, start, end, name, believe))
+
+
+def _draw(
+    path: str | os.PathLike[str],
+    config: SieveConfig,
+    start: float | None,
+    end: float | None,
+    name: str,
+    believe: bool,
+) -> DrawnClip:
+    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = {}, {}
         for slot in clip.slots(config.input_size):
@@ -143,7 +159,7 @@ def draw_clip(
             frames=np.stack([frames[index] for index in ids]),
             scores=slot_scores,
             indices=select_from(slot_scores, config),
-            clip_id=clip_id or os.path.basename(os.fspath(path)),
+            clip_id=name,
             codec=clip.source.facts.codec,
             signals=clip.signals,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
+from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
 from codecsieve.kernels.cpu.energy import slot_scores
@@ -171,8 +171,19 @@ def sieve_clip(
         VideoError: the file cannot be used: one line that names it and says what to do.
         ValueError: an option is out of range.
     """
-    config = config or SieveConfig()
-    with ClipDecoder(path, config.num_frames, config.signals, start, end) as clip:
+    used = config or SieveConfig()
+    return in_true_order(lambda believe: _sieve(path, used, start, end, pixels, believe))
+
+
+def _sieve(
+    path: str | os.PathLike[str],
+    config: SieveConfig,
+    start: float | None,
+    end: float | None,
+    pixels: bool,
+    believe: bool,
+) -> SievedClip:
+    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
         scores: dict[int, np.ndarray] = {}
         held: dict[int, Crop | np.ndarray] = {}
         size = 0, 0
