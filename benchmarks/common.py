@@ -16,7 +16,7 @@ from rich.table import Table
 
 from codecsieve import __version__
 from codecsieve.codec.ffmpeg_program import find_ffmpeg
-from codecsieve.pipelines.workers import available_cores
+from codecsieve.machine import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 

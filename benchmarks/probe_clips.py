@@ -15,7 +15,7 @@ from probe_scores import Scoring, score_clip
 from probe_tokens import FRAME, PATCH, SIZE, clip_tokens, read_labels
 
 from codecsieve.codec.clip import read_clip
-from codecsieve.pipelines.workers import available_cores
+from codecsieve.machine import available_cores
 
 AXES = 256
 """Principal axes of the tokens that the attentive probe sees: 1,280 would take five times as long."""

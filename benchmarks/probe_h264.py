@@ -27,7 +27,7 @@ from probe_tables import BUDGETS, against, logistic_rows, summary
 from probe_tokens import PATCH, SIZE
 
 from codecsieve.codec.clip import ClipSignals, read_clip
-from codecsieve.pipelines.workers import available_cores
+from codecsieve.machine import available_cores
 
 OPTIONS = {
     "onevision": ONEVISION["bitstream"],

@@ -32,7 +32,7 @@ from probe_readout import Splits, attentive_readout, logistic_readout, paired
 from probe_scores import Scoring
 from probe_tokens import FRAME
 
-from codecsieve.pipelines.workers import available_cores
+from codecsieve.machine import available_cores
 
 BUDGETS = (FRAME, 2 * FRAME, 4 * FRAME, 8 * FRAME)
 COMPARED = (2 * FRAME, 4 * FRAME)

@@ -35,9 +35,9 @@ from common import loop_video, save, show
 
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
+from codecsieve.machine import available_cores
 from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve import sieve_clip
-from codecsieve.pipelines.workers import available_cores
 
 PEER = "codec-video-prep==0.2.5"
 PEER_API = """

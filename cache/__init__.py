@@ -1,6 +1,7 @@
 """The cache: a Zarr group of sparse clips with a Parquet index. Nothing else knows the format."""
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+
 from .index import IndexRecord
 from .layout import ClipArrays, Layout, Store
 from .reader import SparseBatch, SparseCache, SparseClip, open_cache

@@ -17,9 +17,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+from codecsieve.files import publish
+
 from .layout import INDEX
-from .publish import publish
 
 _PLAN_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "row": pa.int64()}
 _COLUMNS: dict[str, pa.DataType] = {

@@ -20,7 +20,7 @@ import numpy as np
 import zarr
 from zarr.storage import MemoryStore
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
 
 FORMAT = 1
 SHARD_CLIPS = 64

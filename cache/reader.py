@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+
 from .index import column, join_parts, parse_part, part_name, part_shard, read_parts
 from .layout import INDEX, SHARD_CLIPS, ClipArrays, read_attributes
 from .sources import Form, ZarrSource, open_group, open_sources, read_clip

@@ -19,9 +19,10 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+from codecsieve.files import publish
+
 from .layout import SHARD_CLIPS
-from .publish import publish
 
 EMPTY = np.uint64(2**64 - 1)
 INDEX_BYTES = SHARD_CLIPS * 16

@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import zarr
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+
 from .layout import GROUP, SHARD_CLIPS, ArrayLayout, ClipArrays, Layout
 from .shard import ShardFile
 

@@ -18,7 +18,9 @@ from typing import IO, Any, Self
 
 import pyarrow as pa
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
+from codecsieve.files import PARTIAL, lock, make_folder, publish, remove, remove_partial_files
+
 from .index import (
     SCHEMA,
     IndexRecord,
@@ -45,7 +47,6 @@ from .layout import (
     metadata_files,
     read_attributes,
 )
-from .publish import PARTIAL, lock, make_folder, publish, remove, remove_partial_files
 from .shard import write_shard
 from .sources import Source, is_raw, open_group, open_sources, read_clip
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import PacketSource, PacketTableError
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
 from codecsieve.codec.probe import MAX_PIXELS
+from codecsieve.errors import VideoError
 
 DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)
 """What FFmpeg's decoders raise of a packet that they cannot make a picture of."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ffmpeg
 
-from codecsieve.codec.errors import OptionError, VideoError
+from codecsieve.errors import OptionError, VideoError
 
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 """FFmpeg's option that keeps a playlist or a crafted file from opening the network."""

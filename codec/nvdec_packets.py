@@ -13,6 +13,7 @@ from typing import TypeVar
 import av
 
 from codecsieve.codec.nal import HIGH_PROFILES, START_CODE, BitReader, nal_length_size, nal_units
+from codecsieve.errors import CodecsieveError
 
 Told = TypeVar("Told")
 
@@ -27,7 +28,7 @@ AV1_SEQUENCE_HEADER = 1
 DAMAGED = "NVDEC is not used for a damaged file: it mends pictures in its own way"
 
 
-class NvdecError(Exception):
+class NvdecError(CodecsieveError):
     """NVDEC cannot do this: one line that says why. The same can be done on the CPU."""
 
 

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.gop import Gop, make_gop, starts_gop
 from codecsieve.codec.keyframes import has_rule
 from codecsieve.codec.probe import VideoFacts, open_container, read_facts, video_stream
@@ -32,6 +31,7 @@ from codecsieve.codec.trust import (
     order_agrees,
     undecodable,
 )
+from codecsieve.errors import VideoError
 
 KEEP_BYTES = 64 << 20
 """Scanned packets are kept in memory up to this many bytes; a larger file is read twice."""

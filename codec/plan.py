@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.gop import Gop
 from codecsieve.codec.packets import PacketSource
+from codecsieve.errors import VideoError
 
 
 @dataclass(frozen=True)

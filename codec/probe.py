@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 from av.stream import Discard, Disposition
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
+from codecsieve.errors import VideoError
 
 MAX_PIXELS = 8192 * 8192
 """A picture larger than this is refused: with its reference pictures it would not fit a worker's memory."""

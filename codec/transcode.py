@@ -28,7 +28,6 @@ import ffmpeg
 from av.stream import Discard
 from av.video.frame import PictureType
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.ffmpeg_program import (
     LOCAL_FILES_ONLY,
     TranscodeOptions,
@@ -38,6 +37,7 @@ from codecsieve.codec.ffmpeg_program import (
 )
 from codecsieve.codec.probe import REFUSED_CONTAINERS
 from codecsieve.codec.transcode_plan import TranscodeJob, plan_transcode
+from codecsieve.errors import VideoError
 
 __all__ = [
     "TranscodeJob",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codecsieve.codec.errors import VideoError
+from codecsieve.errors import VideoError
 
 VIDEO_SUFFIXES = frozenset({
     ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",

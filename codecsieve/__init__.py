@@ -15,9 +15,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codecsieve.cache import CacheError, SparseBatch, SparseCache, SparseClip, open_cache
+    from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
     from codecsieve.codec.clip import ClipSignals, read_clip
-    from codecsieve.codec.errors import VideoError
+    from codecsieve.errors import CacheError, VideoError
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.loader import make_loader
     from codecsieve.pipelines.sieve import SievedClip, score_patches, select_patches
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "CacheError": "codecsieve.cache",
+    "CacheError": "codecsieve.errors",
     "ClipSignals": "codecsieve.codec.clip",
     "SieveConfig": "codecsieve.pipelines.config",
     "SievedClip": "codecsieve.pipelines.sieve",
     "SparseBatch": "codecsieve.cache",
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
-    "VideoError": "codecsieve.codec.errors",
+    "VideoError": "codecsieve.errors",
     "make_loader": "codecsieve.pipelines.loader",
     "open_cache": "codecsieve.cache",
     "read_clip": "codecsieve.codec.clip",

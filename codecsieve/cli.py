@@ -229,7 +229,7 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
     """
     from codecsieve.codec.transcode import TranscodeOptions, plan_transcode, transcode_many
     from codecsieve.console import Meter, print_facts
-    from codecsieve.pipelines.workers import available_cores
+    from codecsieve.machine import available_cores
 
     jobs = plan_transcode(inputs, out)
     counts: Counter[str] = Counter()

@@ -56,11 +56,7 @@ class Commands(click.Group):
 
 
 def _exit_status(error: Exception) -> int | None:
-    from codecsieve.cache import CacheError
-    from codecsieve.codec.errors import OptionError, VideoError
-    from codecsieve.pipelines.config import ConfigError
-    from codecsieve.pipelines.manifest_file import ManifestError
-    from codecsieve.pipelines.workers import WorkerError
+    from codecsieve.errors import CacheError, ConfigError, ManifestError, OptionError, VideoError, WorkerError
 
     if isinstance(error, VideoError | CacheError | WorkerError | OSError):
         return 1

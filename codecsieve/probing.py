@@ -129,7 +129,7 @@ def probe(
 ) -> None:
     """Train a small classifier on a frozen encoder's tokens of a cache, and report its accuracy."""
     try:
-        from codecsieve.encoder import EncoderError
+        from codecsieve.errors import EncoderError
         from codecsieve.pipelines.probe import ProbeRun, run_probe
         from codecsieve.pipelines.probe_config import ProbeConfig
         from codecsieve.pipelines.ranks import joined

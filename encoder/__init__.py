@@ -6,9 +6,9 @@ It needs torch and safetensors (`pip install 'codecsieve[encoder]'`), and knows 
 from __future__ import annotations
 
 from codecsieve.encoder.config import EncoderConfig
-from codecsieve.encoder.errors import EncoderError
 from codecsieve.encoder.model import EncoderOutput, OneVisionEncoder
 from codecsieve.encoder.tokens import normalise, pack_clips, pad_clips, tokens_of_frames, tokens_of_pixels
+from codecsieve.errors import EncoderError
 
 __all__ = [
     "EncoderConfig",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from codecsieve.encoder.errors import EncoderError
+from codecsieve.errors import EncoderError
 
 MODEL_TYPE = "onevision_encoder"
 """What a `config.json` must call itself."""

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from codecsieve.encoder.config import EncoderConfig
-from codecsieve.encoder.errors import EncoderError
 from codecsieve.encoder.layers import Block, PoolingHead, Reach, make_norm
 from codecsieve.encoder.rope import rotation
 from codecsieve.encoder.tokens import normalise, tokens_of_pixels
 from codecsieve.encoder.weights import load_weights, locate, save_weights
+from codecsieve.errors import EncoderError
 
 
 @dataclass(frozen=True)

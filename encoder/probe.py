@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codecsieve.encoder.errors import EncoderError
+from codecsieve.errors import EncoderError
 
 HEAD_CHANNELS = 64
 """Channels of one attention head."""

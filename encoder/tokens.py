@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from codecsieve.encoder.errors import EncoderError
+from codecsieve.errors import EncoderError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of red, green and blue, white being 1: CLIP's, which the published checkpoints are used with."""

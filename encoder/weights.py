@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from codecsieve.encoder.errors import EncoderError
+from codecsieve.errors import EncoderError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

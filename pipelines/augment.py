@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
 
 GREY = (0.299, 0.587, 0.114)
 """Luma's weights of red, green and blue, ITU-R BT.601."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecsieve.codec.probe import SIGNALS
+from codecsieve.errors import ConfigError
 from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.geometry import MAX_CENTER_PRIOR
 from codecsieve.kernels.reference.energy import FUSE_MODES
@@ -29,10 +30,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
 the codec could not predict three times as much as motion: better on MPEG-4 streams, much the same on H.264 and `search`
 (docs/evidence.md)."""
-
-
-class ConfigError(ValueError):
-    """An option that cannot work: one line with its value and the rule."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from codecsieve.cache import SparseCache
+from codecsieve.errors import ConfigError
+from codecsieve.machine import available_cores
 from codecsieve.pipelines.augment import GREY, Normalisation
-from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.loader import LoaderConfig, SparseLoader
 from codecsieve.pipelines.sampling_order import PADDING, ClipOrder
 from codecsieve.pipelines.sparse_dataset import Batch, SparseDataset
-from codecsieve.pipelines.workers import available_cores
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codecsieve.cache import open_cache
-from codecsieve.codec.errors import VideoError
+from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inspect import draw_clip
 from codecsieve.pipelines.manifest import read_inputs

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from codecsieve.pipelines.config import ConfigError, SieveConfig
-from codecsieve.pipelines.workers import Lost, WorkerError, run_jobs
+from codecsieve.errors import ConfigError, WorkerError
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.workers import Lost, run_jobs
 
 DEVICES = ("auto", "cpu", "cuda")
 GPU_PACKAGES = ("torch", "triton", "cupy", "PyNvVideoCodec")

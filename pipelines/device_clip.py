@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from codecsieve.codec.clip import ClipDecoder
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nvdec import DevicePicture, NvdecSession
 from codecsieve.codec.nvdec_signals import STATISTICS_CODECS, DeviceSignals, statistics_signals
 from codecsieve.codec.nvdec_support import check_supported, first_layout
 from codecsieve.codec.picture import PictureFormat
 from codecsieve.codec.search import luma_taps, with_previous
 from codecsieve.codec.upright import coded_layout, upright_layout
+from codecsieve.errors import VideoError
 from codecsieve.kernels.cupy.gather import gather_patches
 from codecsieve.kernels.cupy.resample import model_levels
 from codecsieve.kernels.geometry import center_table, geometry

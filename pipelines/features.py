@@ -22,12 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codecsieve.cache import CacheError, SparseCache
+from codecsieve.cache import SparseCache
 from codecsieve.cache.index import part_name, part_shard
 from codecsieve.cache.layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
-from codecsieve.cache.publish import PARTIAL, make_folder, publish, remove_partial_files
 from codecsieve.cache.shard import write_shard
 from codecsieve.cache.sources import ShardSource
+from codecsieve.errors import CacheError
+from codecsieve.files import PARTIAL, make_folder, publish, remove_partial_files
 
 ATTRIBUTE = "codecsieve_features"
 FORMAT = 1

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from codecsieve.cache import CacheError, SparseCache
+from codecsieve.cache import SparseCache
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.augment import Normalisation, Photometric, change_colours
-from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.sampling_order import ClipOrder
 from codecsieve.pipelines.sparse_dataset import Batch, SparseDataset
 

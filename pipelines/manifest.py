@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+from codecsieve.errors import ManifestError
 from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest_file import MANIFEST_SUFFIXES, ManifestError, Row, read_rows
+from codecsieve.pipelines.manifest_file import MANIFEST_SUFFIXES, Row, read_rows
 
 _BLOCK = 64 << 10
 _BLOCKS = 16

@@ -20,15 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+from codecsieve.errors import ManifestError
 
 COLUMNS = ("path", "label", "start", "end", "id")
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 MANIFEST_SUFFIXES = _PARQUET_SUFFIXES | {".csv", ".tsv", ".txt", ".list", ".lst"}
 _RULE = "columns must be path,label[,start,end,id]"
-
-
-class ManifestError(ValueError):
-    """The inputs cannot be understood: one line with the file, the line, and the rule it breaks."""
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,15 @@ import av
 import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
-from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.errors import ConfigError, ManifestError
+from codecsieve.machine import available_cores
+from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.device import Device, choose_device
 from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
 from codecsieve.pipelines.manifest import distinct
-from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.shards import Outcome, Shards
 from codecsieve.pipelines.warm import warm_up
-from codecsieve.pipelines.workers import Lost, available_cores, run_jobs
+from codecsieve.pipelines.workers import Lost, run_jobs
 
 METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches."""

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
-from codecsieve.cache import CacheError
-from codecsieve.cache.publish import publish
+from codecsieve.errors import CacheError
+from codecsieve.files import publish
 
 _STATE = "codecsieve_probe"
 

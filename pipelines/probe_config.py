@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
 
 SMALL_SET = 20_000
 """Fewer training clips than this are trained on for 30 epochs, not 10."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codecsieve.cache import SparseCache
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest_file import ManifestError, Row, read_rows
+from codecsieve.pipelines.manifest_file import Row, read_rows
 from codecsieve.pipelines.sparse_dataset import class_names
 
 CLASSES: Mapping[str, int] = {

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codecsieve.cache.publish import make_folder, remove_partial_files
 from codecsieve.encoder.probe import ProbeBank
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
+from codecsieve.files import make_folder, remove_partial_files
 from codecsieve.pipelines.probe_checkpoint import (
     part,
     read_checkpoint,

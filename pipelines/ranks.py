@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
 
 _PATIENCE = timedelta(days=2)  # the others wait while the first one fills the cache
 

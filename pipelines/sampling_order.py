@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Sampler
 
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
 
 PADDING = -1
 """Stands for no clip, where another rank's batch has one more."""

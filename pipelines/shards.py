@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from codecsieve.cache import CacheError, CacheWriter, ClipArrays, IndexRecord, ShardWork
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, ShardWork
+from codecsieve.errors import CacheError
 
 _QUEUED_SHARDS = 2
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codecsieve.cache import SparseCache, SparseClip
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import ConfigError
 from codecsieve.pipelines.sampling_order import PADDING
 
 NO_LABEL = -100

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, cast
 
+from codecsieve.errors import WorkerError
+
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
@@ -31,10 +33,6 @@ _DEATHS = 3
 _BURIAL_SECONDS = 10.0
 # Forking a process that has threads (those of Arrow, numba, zarr) may deadlock the child.
 _processes = multiprocessing.get_context("spawn")
-
-
-class WorkerError(RuntimeError):
-    """Worker processes cannot be started at all; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +99,6 @@ def run_jobs(
     finally:
         for worker in crew.values():
             worker.kill()
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Pending(Generic[Job]):

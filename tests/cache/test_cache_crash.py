@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cache_cases import LAYOUT, array_files, assert_published_clips_are_whole, fill, names, same_cache
 
-from codecsieve.cache import CacheError
+from codecsieve.errors import CacheError
 
 CHANGES = ("mkdir", "replace")  # between two of these a killed process leaves the same published files
 REFUSALS = ("mkdir", "replace", "fsync")  # where a full disk or a broken one can say no

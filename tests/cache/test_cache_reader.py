@@ -18,8 +18,9 @@ from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecsieve.cache import CacheError, CacheWriter, ClipArrays, Layout, SparseCache, open_cache, sources
+from codecsieve.cache import CacheWriter, ClipArrays, Layout, SparseCache, open_cache, sources
 from codecsieve.cache.index import parse_part
+from codecsieve.errors import CacheError
 
 FORMS: list[Any] = ["shards", "zarr"]
 ARRAYS = ("patches", "positions", "scores", "frame_ids")

@@ -16,7 +16,8 @@ import pytest
 import zarr
 from cache_cases import CONFIG, LAYOUT, array_files, fill, make_clip, make_record, names, same_cache
 
-from codecsieve.cache import CacheError, CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
+from codecsieve.errors import CacheError
 
 
 def test_each_clip_gets_the_row_of_its_place_in_the_plan(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from codecsieve.codec.decode import decode_pictures
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.ffmpeg_program import find_ffmpeg
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
+from codecsieve.errors import VideoError
 from codecsieve.pipelines.demo import carried_videos
 
 OPEN_GOP = {

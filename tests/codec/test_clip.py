@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from codecsieve.codec.clip import read_clip
-from codecsieve.codec.errors import VideoError
+from codecsieve.errors import VideoError
 
 
 def test_shapes_types_and_counts(tmp_path: Path, make_video) -> None:

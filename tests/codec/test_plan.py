@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.packets import PacketSource, open_source
 from codecsieve.codec.plan import display_index_at, plan_gops, sample_frames
+from codecsieve.errors import VideoError
 
 
 @pytest.fixture(scope="module")

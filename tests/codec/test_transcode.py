@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 import pytest
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.transcode import (
     TranscodeJob,
     TranscodeOptions,
@@ -25,6 +24,7 @@ from codecsieve.codec.transcode import (
     transcode_many,
     transcode_one,
 )
+from codecsieve.errors import VideoError
 
 FAST = TranscodeOptions(preset="ultrafast")
 TICKS = Fraction(1, 1000)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from codecsieve.encoder import EncoderError, OneVisionEncoder
+from codecsieve.encoder import OneVisionEncoder
+from codecsieve.errors import EncoderError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 

@@ -11,16 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from codecsieve.encoder import (
-    EncoderConfig,
-    EncoderError,
-    OneVisionEncoder,
-    normalise,
-    pack_clips,
-    pad_clips,
-    tokens_of_frames,
-)
+from codecsieve.encoder import EncoderConfig, OneVisionEncoder, normalise, pack_clips, pad_clips, tokens_of_frames
 from codecsieve.encoder.rope import rotate, rotation
+from codecsieve.errors import EncoderError
 
 Clips = list[tuple[Tensor, Tensor]]
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.encoder import EncoderError, pack_clips, pad_clips, tokens_of_frames, tokens_of_pixels
+from codecsieve.encoder import pack_clips, pad_clips, tokens_of_frames, tokens_of_pixels
+from codecsieve.errors import EncoderError
 
 
 @given(

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from codecsieve.encoder import EncoderConfig, EncoderError, OneVisionEncoder
+from codecsieve.encoder import EncoderConfig, OneVisionEncoder
+from codecsieve.errors import EncoderError
 
 PUBLISHED = {
     "architectures": ["OneVisionEncoderModel"],

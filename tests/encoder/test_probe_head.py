@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codecsieve.encoder import EncoderError
 from codecsieve.encoder.probe import AttentiveProbe, ProbeBank
+from codecsieve.errors import EncoderError
 
 
 def randomise(module: nn.Module) -> None:

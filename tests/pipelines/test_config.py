@@ -9,7 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.errors import ConfigError
+from codecsieve.pipelines.config import SieveConfig
 
 
 def test_defaults_are_those_of_the_method() -> None:

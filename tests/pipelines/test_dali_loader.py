@@ -14,9 +14,9 @@ import pytest
 import torch
 from cache_cases import fill, names
 
-from codecsieve.cache import CacheError, Layout, SparseCache, open_cache
+from codecsieve.cache import Layout, SparseCache, open_cache
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.augment import Normalisation, Photometric
-from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.dali_loader import make_dali_loader
 from codecsieve.pipelines.loader import make_loader
 from codecsieve.pipelines.sparse_dataset import Batch

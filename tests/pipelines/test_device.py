@@ -26,10 +26,11 @@ from fake_nvdec import FakeNvdec
 from codecsieve.cache import open_cache
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
+from codecsieve.errors import ConfigError
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.cupy.gather import LARGEST_PATCH
 from codecsieve.pipelines import device, device_job, precompute
-from codecsieve.pipelines.config import ConfigError, SieveConfig
+from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.device import Device, Gpu, choose_device
 from codecsieve.pipelines.device_job import GpuSieve
 from codecsieve.pipelines.job import ClipRequest

@@ -16,9 +16,9 @@ import torch
 from codec_cases import HEVC_OPEN_GOP, OPEN_GOP, run_ffmpeg
 from fake_nvdec import FakeNvdec
 
-from codecsieve.codec.errors import VideoError
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
+from codecsieve.errors import VideoError
 from codecsieve.kernels.cupy import launch
 from codecsieve.pipelines import device_clip
 from codecsieve.pipelines.config import SieveConfig

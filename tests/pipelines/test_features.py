@@ -15,10 +15,10 @@ import zarr
 from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names
 from torch import Tensor
 
-import codecsieve.cache.publish as publishing
-from codecsieve.cache import CacheError, CacheWriter, Layout, SparseCache, open_cache
+import codecsieve.files as publishing
+from codecsieve.cache import CacheWriter, Layout, SparseCache, open_cache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.features import FeatureCache, feature_key
 from codecsieve.pipelines.probe_encoder import FrozenEncoder, TokenEncoder, cached_features, fingerprint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codecsieve.codec.errors import VideoError
+from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inspect import describe, draw_clip
 from codecsieve.pipelines.sieve import sieve_clip

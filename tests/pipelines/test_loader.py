@@ -17,9 +17,9 @@ from cache_cases import LAYOUT, fill, make_clip, make_record, names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.cache import CacheError, CacheWriter, SparseCache, open_cache
+from codecsieve.cache import CacheWriter, SparseCache, open_cache
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.augment import Normalisation, Photometric, change_colours
-from codecsieve.pipelines.config import ConfigError
 from codecsieve.pipelines.loader import make_loader
 from codecsieve.pipelines.sampling_order import PADDING, ClipOrder
 from codecsieve.pipelines.sparse_dataset import NO_LABEL, Batch, SparseDataset

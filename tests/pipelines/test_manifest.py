@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codecsieve.errors import ManifestError
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest import distinct, fingerprint, read_inputs
-from codecsieve.pipelines.manifest_file import ManifestError
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -20,11 +20,11 @@ import psutil
 import pytest
 
 import codecsieve.pipelines.job as module
-from codecsieve.cache import CacheError, open_cache
+from codecsieve.cache import open_cache
+from codecsieve.errors import CacheError, ManifestError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest import read_inputs
-from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.precompute import METHOD, Progress, RunSummary, precompute
 
 MakeVideo = Callable[..., Path]

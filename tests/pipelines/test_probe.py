@@ -18,13 +18,12 @@ import torch.multiprocessing as multiprocessing
 from cache_cases import fill, names
 from torch import Tensor
 
-import codecsieve.cache.publish as publishing
-from codecsieve.cache import CacheError, open_cache
+import codecsieve.files as publishing
+from codecsieve.cache import open_cache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
-from codecsieve.pipelines.config import ConfigError
+from codecsieve.errors import CacheError, ConfigError, ManifestError
 from codecsieve.pipelines.features import FeatureCache
 from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest_file import ManifestError
 from codecsieve.pipelines.probe_checkpoint import read_checkpoint
 from codecsieve.pipelines.probe_config import ProbeConfig
 from codecsieve.pipelines.probe_datasets import (

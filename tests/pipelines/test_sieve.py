@@ -12,7 +12,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from codecsieve.codec.clip import read_clip
-from codecsieve.codec.errors import VideoError
+from codecsieve.errors import VideoError
 from codecsieve.kernels.geometry import geometry
 from codecsieve.pipelines import sieve
 from codecsieve.pipelines.config import SieveConfig

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from codecsieve.pipelines.workers import Lost, WorkerError, available_cores, run_jobs
+from codecsieve.errors import WorkerError
+from codecsieve.pipelines.workers import Lost, run_jobs
 
 
 def act(job: str) -> object:
@@ -173,7 +174,3 @@ def test_only_the_job_that_hangs_is_lost_of_those_side_by_side() -> None:
     assert isinstance(lost, Lost)
     assert lost.reason == "took longer than 1 s"
     assert answers == {"a": "A", "slow 1": "SLOW 1", "b": "B"}
-
-
-def test_there_is_a_core_to_work_on() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -1,8 +1,8 @@
-"""How a file of the cache reaches the disk: whole or not at all, and there to stay; by one writer at a time.
+"""How a file reaches the disk: whole or not at all, and there to stay; by one writer at a time.
 
 A published file was written under another name, flushed to the device, renamed, and its folder flushed too,
 so neither a killed process nor a power cut leaves half of one. What is published, and in which order, is left
-to `writer`.
+to its writer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import CacheError
+from codecsieve.errors import CacheError
 
 PARTIAL = ".partial"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what systems say of a lock that another process has

@@ -1,0 +1,40 @@
+"""What can go wrong on purpose: one base class and its few kinds, so that a caller catches what it means.
+
+A message is one line that a user can act on: it names the file or the value, what is wrong with it, and what to do. It
+is what the command line prints, and what the index records of a clip that failed. Each kind is also the built-in error
+that it is most like. What becomes of an error is left to whoever catches it.
+"""
+
+from __future__ import annotations
+
+
+class CodecsieveError(Exception):
+    """Whatever codecsieve raises on purpose."""
+
+
+class OptionError(CodecsieveError, ValueError):
+    """An option of transcoding that cannot work: one line with its value and the rule."""
+
+
+class ConfigError(CodecsieveError, ValueError):
+    """An option that cannot work: one line with its value and the rule."""
+
+
+class ManifestError(CodecsieveError, ValueError):
+    """The inputs cannot be understood: one line with the file, the line, and the rule it breaks."""
+
+
+class VideoError(CodecsieveError, ValueError):
+    """A video that cannot be used: one line with the path, what is wrong and what to do."""
+
+
+class CacheError(CodecsieveError):
+    """A cache cannot be made, written or read; the message is one line a user can act on."""
+
+
+class EncoderError(CodecsieveError, ValueError):
+    """A configuration, a checkpoint or an input that the encoder cannot use; the message is one line."""
+
+
+class WorkerError(CodecsieveError, RuntimeError):
+    """Worker processes cannot be started at all; the message is one line that says why."""
