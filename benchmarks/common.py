@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from codecsieve import __version__
-from codecsieve.codec.ffmpeg_program import find_ffmpeg
 from codecsieve.machine import available_cores
+from codecsieve.pipelines.transcode.ffmpeg_program import find_ffmpeg
 
 RESULTS = Path(__file__).parent / "results"
 

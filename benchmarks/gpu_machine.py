@@ -18,8 +18,8 @@ from common import show
 from gpu_scenes import Encoding, Scale, encode
 
 from codecsieve.codec.nvdec import NvdecSession
-from codecsieve.codec.nvdec_statistics import statistics_agree
 from codecsieve.codec.nvdec_support import CODECS, first_layout, nvdec_engines
+from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.codec.packets import open_source
 from codecsieve.pipelines.device import _driver
 from codecsieve.pipelines.workers import Lost, run_jobs

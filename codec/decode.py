@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
+from codecsieve.codec.facts import MAX_PIXELS
 from codecsieve.codec.packets import PacketSource, PacketTableError
 from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
 from codecsieve.codec.plan import GopPlan, plan_gops
-from codecsieve.codec.probe import MAX_PIXELS
 from codecsieve.errors import VideoError
 
 DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)

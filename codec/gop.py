@@ -11,6 +11,7 @@ from functools import cached_property
 import av
 import numpy as np
 
+from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.keyframes import begins_gop
 from codecsieve.codec.nal import (
     h264_is_droppable,
@@ -19,7 +20,6 @@ from codecsieve.codec.nal import (
     mpeg4_is_droppable,
     nal_length_size,
 )
-from codecsieve.codec.probe import VideoFacts
 
 REDRAWN_CODECS = frozenset({"apng", "gif"})
 """Codecs whose every picture is drawn over the one before, whatever its packet is marked as."""

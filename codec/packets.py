@@ -19,9 +19,9 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
+from codecsieve.codec.facts import VideoFacts, open_container, read_facts, video_stream
 from codecsieve.codec.gop import Gop, make_gop, starts_gop
 from codecsieve.codec.keyframes import has_rule
-from codecsieve.codec.probe import VideoFacts, open_container, read_facts, video_stream
 from codecsieve.codec.trust import (
     TELLING_PICTURES,
     TRIED_KEYFRAMES,

@@ -12,8 +12,8 @@ import itertools
 import av
 import numpy as np
 
+from codecsieve.codec.facts import open_container, video_stream
 from codecsieve.codec.gop import Gop
-from codecsieve.codec.probe import open_container, video_stream
 
 TELLING_PICTURES = 16
 """So many of a file's first packets are looked at, whole GOPs of them: a codec that reorders would have done so."""

@@ -227,9 +227,11 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
     B-pictures, GOPs of fixed length, the same frames at the same times, no sound. Each is verified; those
     that are there already are kept.
     """
-    from codecsieve.codec.transcode import TranscodeOptions, plan_transcode, transcode_many
     from codecsieve.console import Meter, print_facts
     from codecsieve.machine import available_cores
+    from codecsieve.pipelines.transcode.ffmpeg_program import TranscodeOptions
+    from codecsieve.pipelines.transcode.plan import plan_transcode
+    from codecsieve.pipelines.transcode.run import transcode_many
 
     jobs = plan_transcode(inputs, out)
     counts: Counter[str] = Counter()

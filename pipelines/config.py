@@ -12,7 +12,7 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-from codecsieve.codec.probe import SIGNALS
+from codecsieve.codec.facts import SIGNALS
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.geometry import MAX_CENTER_PRIOR

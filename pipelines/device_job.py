@@ -21,7 +21,7 @@ import torch
 
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
-from codecsieve.codec.nvdec_statistics import statistics_agree
+from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request

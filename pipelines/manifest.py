@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.manifest_file import MANIFEST_SUFFIXES, Row, read_rows

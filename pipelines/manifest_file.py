@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codecsieve.codec.transcode_plan import VIDEO_SUFFIXES
+from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
 
 COLUMNS = ("path", "label", "start", "end", "id")

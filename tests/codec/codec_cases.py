@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from codecsieve.codec.decode import decode_pictures
-from codecsieve.codec.ffmpeg_program import find_ffmpeg
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.demo import carried_videos
+from codecsieve.pipelines.transcode.ffmpeg_program import find_ffmpeg
 
 OPEN_GOP = {
     "bf": "3",

@@ -11,6 +11,7 @@ from codec_cases import HEVC_OPEN_GOP, run_ffmpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codecsieve.codec.facts import open_container, read_facts
 from codecsieve.codec.nal import (
     find_sequence_parameters,
     h264_is_droppable,
@@ -20,7 +21,6 @@ from codecsieve.codec.nal import (
     nal_length_size,
     nal_units,
 )
-from codecsieve.codec.probe import open_container, read_facts
 
 units = st.lists(st.binary(min_size=1, max_size=20).map(lambda raw: raw.replace(b"\0", b"\1")), min_size=1)
 

@@ -17,8 +17,9 @@ from fake_nvdec import FakeNvdec
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import ElementaryStream, NvdecError, hevc_origin
-from codecsieve.codec.nvdec_statistics import block_statistics, statistics_agree
+from codecsieve.codec.nvdec_statistics import block_statistics
 from codecsieve.codec.nvdec_support import check_supported, first_layout, load_nvdec, nvdec_engines
+from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.codec.packets import ScannedSource, open_source
 
 VP9 = {"g": "12", "lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8", "deadline": "realtime"}

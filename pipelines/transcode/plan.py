@@ -9,14 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import VideoError
-
-VIDEO_SUFFIXES = frozenset({
-    ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",
-    ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".obu", ".ogv", ".ts", ".vob", ".webm",
-    ".wmv", ".y4m",
-})  # fmt: skip
-"""What counts as a video inside a folder; a file that is named itself is taken whatever its suffix."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ closed GOP of fixed length: each picture is predicted from the one shown before 
 need no guessing. Frames stay one to one with the source's, timestamps included; only an odd last row or
 column is cropped.
 
-The encoding is done by an ffmpeg program, one process a job; the counting and verifying by PyAV in this
-process. Reading motion and residual is left to the readers, progress bars to the command line.
+The encoding is done by an ffmpeg program, one process a job, see `ffmpeg_program`; the counting and verifying by PyAV
+in this process, see `verify`. Which files become which is left to `plan`, progress bars to the command line.
 """
 
 from __future__ import annotations
@@ -18,36 +18,23 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import av
 import ffmpeg
-from av.stream import Discard
-from av.video.frame import PictureType
 
-from codecsieve.codec.ffmpeg_program import (
+from codecsieve.errors import VideoError
+from codecsieve.pipelines.transcode.ffmpeg_program import (
     LOCAL_FILES_ONLY,
     TranscodeOptions,
     encode_command,
     find_ffmpeg,
     run,
 )
-from codecsieve.codec.probe import REFUSED_CONTAINERS
-from codecsieve.codec.transcode_plan import TranscodeJob, plan_transcode
-from codecsieve.errors import VideoError
-
-__all__ = [
-    "TranscodeJob",
-    "TranscodeOptions",
-    "TranscodeResult",
-    "find_ffmpeg",
-    "plan_transcode",
-    "transcode_many",
-    "transcode_one",
-]
+from codecsieve.pipelines.transcode.plan import TranscodeJob
+from codecsieve.pipelines.transcode.verify import Budget, Expected, decode_video, open_video, verify
 
 _RECORD = "codecsieve transcode "  # what the mp4's comment starts with; JSON follows
 
@@ -68,94 +55,6 @@ class TranscodeResult:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class _Budget:
-    """Until when a job may run, and the event that ends it earlier."""
-
-    seconds: float
-    stop: threading.Event
-    start: float = field(default_factory=time.monotonic)
-
-    def check(self, path: Path) -> None:
-        if self.stop.is_set():
-            raise VideoError(f"{path}: stopped before it was done; run again to finish")
-        if time.monotonic() - self.start > self.seconds:
-            raise VideoError(f"{path}: not done after {self.seconds:g} s; raise the timeout or use a faster preset")
-
-
-@dataclass(frozen=True)
-class _Expected:
-    """What a source gave when it was decoded: frames, and packets that did not decode."""
-
-    frames: int
-    damaged: int
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """pictures: in the order shown, K a keyframe, else I, P or B. damaged: packets that did not decode.
-
-    time_base: seconds, the unit of the stream's timestamps.
-    """
-
-    pictures: str
-    damaged: int
-    time_base: Fraction
-
-
-def _open(path: Path) -> av.container.InputContainer:
-    return av.open(f"file:{path}", options=LOCAL_FILES_ONLY, metadata_errors="replace")
-
-
-def _decode(path: Path, budget: _Budget) -> _Decoded:
-    """Decode a file's first video stream from end to end, on one thread; keep only its kinds of pictures."""
-    kinds: list[str] = []
-    damaged = 0
-    try:
-        with _open(path) as container:
-            kind = container.format.name.split(",")[0]
-            if kind in REFUSED_CONTAINERS:
-                raise VideoError(f"{path}: is a list of other files ({kind}); name the videos themselves")
-            streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-            if not streams:
-                raise VideoError(f"{path}: no video stream; give a file that has one")
-            for stream in container.streams:
-                # A truncated mp4 ends at the first packet it lacks of any stream that is not discarded.
-                stream.discard = Discard.default if stream is streams[0] else Discard.all
-            streams[0].codec_context.thread_count = 1
-            time_base = streams[0].time_base or Fraction(1, 90000)
-            for packet in container.demux(streams[0]):
-                budget.check(path)
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    damaged += 1
-                    continue
-                kinds += ["K" if f.key_frame else PictureType(f.pict_type).name for f in frames]
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: FFmpeg cannot read it ({error.strerror}); check that it is a video") from error
-    return _Decoded("".join(kinds), damaged, time_base)
-
-
-def _verify(path: Path, source: Path, expected: _Expected, gop: int, budget: _Budget) -> int:
-    """The frame count of an output that is what it should be; VideoError where it is not.
-
-    A sound source must come out frame for frame. In a damaged one PyAV's FFmpeg and the program that encoded
-    may differ over what a damaged packet still gives, so each of those may cost or add one frame.
-    """
-    decoded = _decode(path, budget)
-    count = len(decoded.pictures)
-    if decoded.damaged:
-        raise VideoError(f"{source}: its output does not decode whole; run again, and check the disk if it recurs")
-    if not count or abs(count - expected.frames) > expected.damaged:
-        raise VideoError(f"{source}: it has {expected.frames} frames but its output {count}; remux it and try again")
-    due = ("K" + "P" * (gop - 1)) * (count // gop + 1)
-    for index, (is_, should) in enumerate(zip(decoded.pictures, due, strict=False)):
-        if is_ != should:
-            raise VideoError(f"{source}: picture {index} of its output is {is_}, not {should}; try another ffmpeg")
-    return count
-
-
 def transcode_one(
     job: TranscodeJob,
     options: TranscodeOptions,
@@ -173,7 +72,7 @@ def transcode_one(
     What goes wrong with the files is told in the result; only a missing ffmpeg program raises VideoError.
     """
     program = program or find_ffmpeg(options.codec)
-    budget = _Budget(options.timeout, stop or threading.Event())
+    budget = Budget(options.timeout, stop or threading.Event())
 
     status: Literal["done", "skipped", "failed"] = "failed"
     frames = damaged = 0
@@ -225,10 +124,10 @@ def _fingerprint(job: TranscodeJob, options: TranscodeOptions) -> dict[str, obje
     return chosen | {"source_size": stat.st_size, "source_mtime_ns": stat.st_mtime_ns}
 
 
-def _kept(job: TranscodeJob, options: TranscodeOptions, budget: _Budget) -> tuple[int, int] | None:
+def _kept(job: TranscodeJob, options: TranscodeOptions, budget: Budget) -> tuple[int, int] | None:
     """(frames, damaged) of an output that is there and as this job would make it, else None."""
     try:
-        with _open(job.output) as container:
+        with open_video(job.output) as container:
             comment = container.metadata.get("comment", "")
     except av.error.FFmpegError:
         return None  # absent, or no video at all
@@ -236,33 +135,33 @@ def _kept(job: TranscodeJob, options: TranscodeOptions, budget: _Budget) -> tupl
     if fingerprint != _fingerprint(job, options):
         return None
     try:
-        return _verify(job.output, job.source, expected, options.gop, budget), expected.damaged
+        return verify(job.output, job.source, expected, options.gop, budget), expected.damaged
     except VideoError:
         budget.check(job.source)  # only a stop or a timeout counts: an output gone bad is made anew
         return None
 
 
-def _read_record(comment: str, output: Path) -> tuple[dict[str, object], _Expected]:
+def _read_record(comment: str, output: Path) -> tuple[dict[str, object], Expected]:
     """What `_produce` wrote into an output's comment; VideoError where the comment is not of its making."""
     foreign = VideoError(f"{output}: a video that was not made by transcode; move it away, or choose another folder")
     if not comment.startswith(_RECORD):
         raise foreign
     try:
         record = json.loads(comment.removeprefix(_RECORD))
-        return record, _Expected(int(record.pop("frames")), int(record.pop("damaged")))
+        return record, Expected(int(record.pop("frames")), int(record.pop("damaged")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise foreign from error
 
 
-def _produce(job: TranscodeJob, options: TranscodeOptions, program: str, budget: _Budget) -> tuple[int, int]:
+def _produce(job: TranscodeJob, options: TranscodeOptions, program: str, budget: Budget) -> tuple[int, int]:
     """Encode, verify and publish; (frames, damaged)."""
     try:
         f"{job.source}{job.output}".encode()  # ffmpeg-python hashes names as UTF-8
     except UnicodeEncodeError as error:
         raise VideoError(f"{str(job.source)!a}: its name is not UTF-8; rename it") from error
     fingerprint = _fingerprint(job, options)
-    source = _decode(job.source, budget)
-    expected = _Expected(len(source.pictures), source.damaged)
+    source = decode_video(job.source, budget)
+    expected = Expected(len(source.pictures), source.damaged)
     if not expected.frames:
         raise VideoError(f"{job.source}: no frame of it decodes; check that the file is whole")
     job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -279,7 +178,7 @@ def _produce(job: TranscodeJob, options: TranscodeOptions, program: str, budget:
         stream = ffmpeg.input(f"file:{job.source}", threads=1, **LOCAL_FILES_ONLY)
         command = encode_command(program, stream, f"file:{part}", options, target)
         run(command, job.source, lambda: budget.check(job.source))
-        count = _verify(part, job.source, expected, options.gop, budget)
+        count = verify(part, job.source, expected, options.gop, budget)
         _publish(part, job.output)
     finally:
         part.unlink(missing_ok=True)

@@ -16,15 +16,10 @@ import numpy as np
 import psutil
 import pytest
 
-from codecsieve.codec.transcode import (
-    TranscodeJob,
-    TranscodeOptions,
-    find_ffmpeg,
-    plan_transcode,
-    transcode_many,
-    transcode_one,
-)
 from codecsieve.errors import VideoError
+from codecsieve.pipelines.transcode.ffmpeg_program import TranscodeOptions, find_ffmpeg
+from codecsieve.pipelines.transcode.plan import TranscodeJob, plan_transcode
+from codecsieve.pipelines.transcode.run import transcode_many, transcode_one
 
 FAST = TranscodeOptions(preset="ultrafast")
 TICKS = Fraction(1, 1000)

@@ -1,7 +1,7 @@
 """The ffmpeg program: finding one that can encode, telling it what to encode, and running it within bounds.
 
 `TranscodeOptions` is here since it is what the command line is made of. What to encode, and whether the
-outcome is good, is left to `codecsieve.codec.transcode`.
+outcome is good, is left to `run`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,13 @@ MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 REFUSED_CONTAINERS = frozenset({"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"})
 """FFmpeg's names of formats that are lists of other files or streams: one file must not stand for another."""
 
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",
+    ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".obu", ".ogv", ".ts", ".vob", ".webm",
+    ".wmv", ".y4m",
+})  # fmt: skip
+"""What counts as a video inside a folder; a file that is named itself is taken whatever its suffix."""
+
 SIGNALS = ("auto", "bitstream", "search", "difference")
 """How motion and residual may be had; see `choose_signals`."""
 
