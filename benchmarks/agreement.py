@@ -15,7 +15,7 @@ import numpy as np
 from common import save, show
 
 from codecsieve.kernels.camera import CAMERA_MODES
-from codecsieve.pipelines.sieve import score_patches, select_patches
+from codecsieve.kernels.dispatch import score_patches, select_patches
 
 
 @click.command(help=__doc__)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from probe_scores import Scoring
 
-from codecsieve.pipelines.sieve import select_patches
+from codecsieve.kernels.dispatch import select_patches
 
 ONEVISION = {name: Scoring(signals=name) for name in ("bitstream", "search")}
 FOUND = {

@@ -1,4 +1,7 @@
-"""The cache: a Zarr group of sparse clips with a Parquet index. Nothing else knows the format."""
+"""The cache: a Zarr group of sparse clips with a Parquet index, and beside it `features`, what an encoder made of them.
+
+Nothing else knows the formats.
+"""
 
 from codecsieve.errors import CacheError
 

@@ -2,8 +2,8 @@
 
 A cache is a folder that holds a Zarr v3 group (one row a clip, one chunk a clip, one shard file for 64
 clips), `plan.parquet` (which clip has which row) and `index/` (what became of each clip). This module says
-what goes where and lets zarr-python write the metadata; how bytes reach the disk is left to `publish` and
-`shard`.
+what goes where and lets zarr-python write the metadata; how bytes reach the disk is left to
+`codecsieve.files` and `shard`.
 """
 
 from __future__ import annotations

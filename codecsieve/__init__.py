@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
     from codecsieve.codec.clip import ClipSignals, read_clip
     from codecsieve.errors import CacheError, VideoError
+    from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.loader import make_loader
-    from codecsieve.pipelines.sieve import SievedClip, score_patches, select_patches
+    from codecsieve.pipelines.sieve import SievedClip
 
 __version__ = "0.1.0"
 
@@ -36,8 +37,8 @@ _HOME = {
     "make_loader": "codecsieve.pipelines.loader",
     "open_cache": "codecsieve.cache",
     "read_clip": "codecsieve.codec.clip",
-    "score_patches": "codecsieve.pipelines.sieve",
-    "select_patches": "codecsieve.pipelines.sieve",
+    "score_patches": "codecsieve.kernels.dispatch",
+    "select_patches": "codecsieve.kernels.dispatch",
 }
 
 __all__ = [

@@ -3,7 +3,7 @@
 - `reference` holds the definition of every operation in clear numpy.
 - `cpu` holds the same functions, by the same names and signatures, in numba: what users run.
 - `triton` and `cupy` hold the GPU form of each, for many pictures at once, in whichever language suits it; `gpu`
-  puts them together, and `dispatch` chooses between `cpu` and `gpu` by where the arrays are.
+  puts them together, and `dispatch`, for callers' own arrays, chooses between `cpu` and `gpu` by where they are.
 - `geometry` holds the tables that a picture size fixes, and `camera` the exact solution of a camera fit; both
   are computed on the host and shared by every form of a kernel.
 

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 from codecsieve.cache import SparseCache, open_cache
+from codecsieve.cache.features import FeatureCache
 from codecsieve.cache.layout import GROUP, config_difference
 from codecsieve.errors import ConfigError
 from codecsieve.files import make_folder, publish
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.features import FeatureCache
 from codecsieve.pipelines.manifest import read_inputs
 from codecsieve.pipelines.precompute import precompute
 from codecsieve.pipelines.probe_config import ProbeConfig

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from codecsieve.cache import SparseCache
+from codecsieve.cache.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
 from codecsieve.cache.layout import GROUP, LOCK
 from codecsieve.encoder import OneVisionEncoder
 from codecsieve.errors import ConfigError
 from codecsieve.files import lock, make_folder
-from codecsieve.pipelines.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
 from codecsieve.pipelines.loader import as_it_is
 from codecsieve.pipelines.ranks import Ranks
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codecsieve.encoder.probe import ProbeBank
+from codecsieve.encoder.probe_head import ProbeBank
 from codecsieve.errors import ConfigError
 from codecsieve.files import make_folder, remove_partial_files
 from codecsieve.pipelines.probe_checkpoint import (

@@ -17,9 +17,7 @@ from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
 from codecsieve.kernels.cpu.energy import slot_scores
-from codecsieve.kernels.cpu.select import select_patches as select_kernel
-from codecsieve.kernels.dispatch import Array, score_clip
-from codecsieve.kernels.dispatch import select_patches as select_where_scored
+from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
@@ -59,96 +57,6 @@ class SievedClip:
     decoder: str
     """`ffmpeg` or `nvdec`: what decoded it."""
     pictures_decoded: int
-
-
-def score_patches(
-    motion: Array,
-    residual: Array,
-    keyframe: Array,
-    size: int = 224,
-    patch: int = 14,
-    mv_compensate: str = "median",
-    center_prior: float = 0.3,
-    center_sigma: float = 0.35,
-    fuse: str = "weighted",
-    w_mv: float = 1.0,
-    w_res: float = 1.0,
-) -> Array:
-    """Temporal saliency of every patch of a clip.
-
-    Per slot: camera motion is taken out of the motion, its magnitude and the residual are divided by their 95th
-    percentile and clipped to 1, fused, lifted towards the centre, and averaged over each patch (OneVision-Encoder,
-    arXiv 2602.08683). All integer: every device gives the same bits. Numpy arrays are scored on the processor,
-    torch tensors of a CUDA device on that device.
-
-    Args:
-        motion: int16 [T, ceil(H / 4), ceil(W / 4), 2], quarter-pel, x then y.
-        residual: uint8 [T, H, W].
-        keyframe: bool [T]; these slots score 0.
-        size: the picture's short side is seen as this many model pixels, centre cropped to a square.
-        patch: side of a patch in model pixels; size must be a multiple of it.
-        mv_compensate: none, mean, median, similarity, affine.
-        center_prior: how much more the centre counts.
-        center_sigma: width of that prior, as a part of the short side.
-        fuse: weighted, max, sum, geomean.
-        w_mv: weight of motion, for `weighted`.
-        w_res: weight of residual, for `weighted`.
-
-    Returns:
-        int64 [T, size / patch, size / patch]: energy (0..255) summed over the patch's pixels, so that
-        score / patch**2 is the patch's mean energy, 0..255.
-
-    Raises:
-        ValueError: shapes that do not fit each other, or an option out of range.
-    """
-    if residual.ndim != 3:
-        raise ValueError(f"residual {tuple(residual.shape)} must be [T, H, W]")
-    grids = geometry(residual.shape[1], residual.shape[2], size, patch)
-    table = center_table(grids, center_prior, center_sigma)
-    weights = fuse_weights(w_mv, w_res)
-    return score_clip(motion, residual, keyframe, grids, table, mv_compensate, fuse, weights)
-
-
-def select_patches(
-    scores: Array,
-    k_keep: int,
-    static_fallback: bool = False,
-    static_abs_thresh: float = 126,
-    static_rel_thresh: float = 0.38,
-    static_uniform_frames: int = 4,
-    anchors: int = 0,
-    patch: int = 14,
-) -> Array:
-    """The patches worth keeping: top-K of the whole clip, not of each slot.
-
-    The selection is made on the processor; torch tensors go there and back.
-
-    Args:
-        scores: int [T, gh, gw], as `score_patches` gives them.
-        k_keep: K, patches to keep; all of them where the clip has fewer.
-        static_fallback: keep some slots whole of a clip in which little happens, then the top-K of the rest.
-        static_abs_thresh: a clip is static if the 95th percentile of its patches' mean energy is below this ...
-        static_rel_thresh: ... or below twice that, with (p95 - p50) / p95 below this.
-        static_uniform_frames: how many uniformly spaced slots a static clip keeps whole.
-        anchors: uniformly spaced slots kept whole in any clip, counted in K.
-        patch: side of a patch in model pixels, for the mean energy.
-
-    Returns:
-        int32 [K], ascending: slot * gh * gw + row * gw + column. Of equal scores the smaller index is kept.
-
-    Raises:
-        ValueError: an option out of range.
-    """
-    return select_where_scored(
-        scores,
-        k_keep,
-        static_fallback=static_fallback,
-        static_abs_thresh=static_abs_thresh,
-        static_rel_thresh=static_rel_thresh,
-        static_uniform_frames=static_uniform_frames,
-        anchors=anchors,
-        patch=patch,
-    )
 
 
 def sieve_clip(
@@ -257,7 +165,7 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
         return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
-    return select_kernel(
+    return select_patches(
         scores,
         config.k_keep,
         static_fallback=config.static_fallback,

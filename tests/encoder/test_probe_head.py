@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codecsieve.encoder.probe import AttentiveProbe, ProbeBank
+from codecsieve.encoder.probe_head import AttentiveProbe, ProbeBank
 from codecsieve.errors import EncoderError
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 import codecsieve.files as publishing
 from codecsieve.cache import open_cache
+from codecsieve.cache.features import FeatureCache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError, ManifestError
-from codecsieve.pipelines.features import FeatureCache
 from codecsieve.pipelines.job import ClipRequest
 from codecsieve.pipelines.probe_checkpoint import read_checkpoint
 from codecsieve.pipelines.probe_config import ProbeConfig

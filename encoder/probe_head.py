@@ -1,7 +1,7 @@
 """The attentive probe: a small classifier on the tokens of a frozen encoder.
 
 A learned query attends to a clip's tokens, an MLP with a residual follows, then a norm and a linear layer. Training it
-is left to `pipelines.probe_training`.
+is left to `pipelines.probe`.
 """
 
 from __future__ import annotations

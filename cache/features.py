@@ -5,7 +5,7 @@ chunk a clip, a raw shard file for 64 clips, and `index/`, the commit record: wh
 does not count. A clip has the row that it has in the sparse cache. A shard is published whole, then its part; a run
 that was killed loses what it had of the shards in flight, and goes on with the others.
 
-Features belong to one selection and one model. How tokens are made is left to `probe_encoder`.
+Features belong to one selection and one model. How tokens are made is left to whoever writes them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codecsieve.cache import SparseCache
-from codecsieve.cache.index import part_name, part_shard
-from codecsieve.cache.layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
-from codecsieve.cache.shard import write_shard
-from codecsieve.cache.sources import ShardSource
 from codecsieve.errors import CacheError
 from codecsieve.files import PARTIAL, make_folder, publish, remove_partial_files
+
+from .index import part_name, part_shard
+from .layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
+from .reader import SparseCache
+from .shard import write_shard
+from .sources import ShardSource
 
 ATTRIBUTE = "codecsieve_features"
 FORMAT = 1

@@ -17,9 +17,9 @@ from torch import Tensor
 
 import codecsieve.files as publishing
 from codecsieve.cache import CacheWriter, Layout, SparseCache, open_cache
+from codecsieve.cache.features import FeatureCache, feature_key
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.pipelines.features import FeatureCache, feature_key
 from codecsieve.pipelines.probe_encoder import FrozenEncoder, TokenEncoder, cached_features, fingerprint
 
 CLIPS = 140  # two shards and a bit
