@@ -30,7 +30,7 @@ types: install
 	MYPYPATH=build/typed $(BIN)/mypy -p codecsieve
 
 pytest: install
-	$(BIN)/python -c 'from codecsieve.pipelines.warm import warm_up; warm_up()'
+	$(BIN)/python -c 'from codecsieve.pipelines.sieve.warm import warm_up; warm_up()'
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
 # On a machine with an NVIDIA GPU: the kernels, NVDEC and whole caches, against the processor's.

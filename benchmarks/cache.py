@@ -25,7 +25,7 @@ from common import save, show
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 ROUNDS = 5
 

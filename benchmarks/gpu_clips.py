@@ -25,10 +25,12 @@ from gpu_scenes import Scale
 
 from codecsieve.codec import nvdec
 from codecsieve.codec.nvdec import NvdecSession
-from codecsieve.pipelines import device_clip
-from codecsieve.pipelines.device_job import GpuSieve
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.precompute import Progress, precompute
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.gpu_job import GpuSieve
+from codecsieve.pipelines.precompute.run import precompute
+from codecsieve.pipelines.precompute.summary import Progress
+from codecsieve.pipelines.sieve import gpu_clip
+from codecsieve.pipelines.sieve.gpu_stack import PictureStack
 
 TARGET_FRACTION = 0.9
 THREADS_A_SESSION = 2
@@ -176,26 +178,26 @@ class StageTimes:
 
 
 STAGES = (
-    (device_clip.ClipDecoder, "__init__", "open and sample"),
+    (gpu_clip.ClipDecoder, "__init__", "open and sample"),
     (threading.BoundedSemaphore, "__enter__", "wait for a turn"),
     (nvdec, "plan_gops", "demux and plan"),
     (nvdec.ElementaryStream, "packet", "convert packets"),
-    (device_clip, "first_layout", "first_layout on the CPU"),
+    (gpu_clip, "first_layout", "first_layout on the CPU"),
     (NvdecSession, "_prepare", "set up decoder"),
     (NvdecSession, "_decode", "decode calls"),
     (NvdecSession, "pictures", "loop over pictures"),
     (NvdecSession, "_picture", "wrap surfaces"),
-    (device_clip.PictureStack, "passing", "loop over pictures"),
-    (device_clip.PictureStack, "_add", "launch copies"),
-    (device_clip.PictureStack, "_unstack", "launch pyramids and crops"),
-    (device_clip.PictureStack, "levels", "join pyramids"),
-    (device_clip, "search_signals", "launch search"),
-    (device_clip, "_score", "launch scores"),
-    (device_clip, "_compared_scores", "wait for scores, copy back"),
-    (device_clip, "select_from", "selection"),
-    (device_clip, "gather_patches", "launch gather"),
-    (device_clip.PictureStack, "cut", "wait for patches, copy back"),
-    (device_clip, "assemble_clip", "assemble"),
+    (PictureStack, "passing", "loop over pictures"),
+    (PictureStack, "_add", "launch copies"),
+    (PictureStack, "_unstack", "launch pyramids and crops"),
+    (PictureStack, "levels", "join pyramids"),
+    (gpu_clip, "search_signals", "launch search"),
+    (gpu_clip, "_score", "launch scores"),
+    (gpu_clip, "_compared_scores", "wait for scores, copy back"),
+    (gpu_clip, "select_from", "selection"),
+    (gpu_clip, "gather_patches", "launch gather"),
+    (PictureStack, "cut", "wait for patches, copy back"),
+    (gpu_clip, "assemble_clip", "assemble"),
 )
 """Where a clip's functions are, and what their own time is called. All else is `other`."""
 

@@ -35,9 +35,11 @@ from codecsieve.kernels.resample import colour_matrix
 from codecsieve.kernels.triton.residual import search_residual, vector_cells
 from codecsieve.kernels.triton.search import search_vectors
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.crops import crop_taps
-from codecsieve.pipelines.device_clip import PictureStack, sieve_clip_on_gpu
-from codecsieve.pipelines.sieve import SievedClip, sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
+from codecsieve.pipelines.sieve.crops import crop_taps
+from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
+from codecsieve.pipelines.sieve.gpu_stack import PictureStack
+from codecsieve.pipelines.sieve.kept import SievedClip
 
 FRAMES = 60
 OPEN_GOP = "keyint=12:min-keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"

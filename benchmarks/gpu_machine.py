@@ -21,8 +21,9 @@ from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_support import CODECS, first_layout, nvdec_engines
 from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.codec.packets import open_source
-from codecsieve.pipelines.device import _driver
-from codecsieve.pipelines.workers import Lost, run_jobs
+from codecsieve.pipelines.engines.base import Lost
+from codecsieve.pipelines.engines.local import run_jobs
+from codecsieve.pipelines.precompute.gpu_look import driver_version
 
 BIT_DEPTHS = (8, 10)
 LOOK_S = 120.0
@@ -47,7 +48,7 @@ def machine(scale: Scale) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(scale.device),
         "memory_mb": properties.total_memory / 2**20,
         "multiprocessors": properties.multi_processor_count,
-        "driver": found("driver", _driver),
+        "driver": found("driver", driver_version),
         "cuda_of_driver": found("cuda_of_driver", cupy.cuda.runtime.driverGetVersion),
         "cuda_of_torch": torch.version.cuda,
         "torch": torch.__version__,

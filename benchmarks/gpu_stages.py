@@ -25,7 +25,7 @@ from codecsieve.kernels.triton.energy import pool_energy
 from codecsieve.kernels.triton.residual import search_residual, vector_cells
 from codecsieve.kernels.triton.search import search_vectors
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.crops import crop_taps
+from codecsieve.pipelines.sieve.crops import crop_taps
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import click
 from common import loop_video, save, show
 
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 LENGTHS = {"1 minute": 60, "10 minutes": 600, "1 hour": 3600}
 

@@ -17,7 +17,7 @@ import psutil
 from common import loop_video, save, show
 
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 SIZES = {"360p": "640:360", "720p": "1280:720", "1080p": "1920:1080", "2160p": "3840:2160"}
 

@@ -21,7 +21,7 @@ from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.search import model_luma, with_previous
-from codecsieve.pipelines.crops import cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 
 SIZE = 224
 PATCH = 32

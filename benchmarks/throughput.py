@@ -37,7 +37,7 @@ from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.machine import available_cores
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 PEER = "codec-video-prep==0.2.5"
 PEER_API = """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.loader import make_loader
-    from codecsieve.pipelines.sieve import SievedClip
+    from codecsieve.pipelines.sieve.kept import SievedClip
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _HOME = {
     "CacheError": "codecsieve.errors",
     "ClipSignals": "codecsieve.codec.clip",
     "SieveConfig": "codecsieve.pipelines.config",
-    "SievedClip": "codecsieve.pipelines.sieve",
+    "SievedClip": "codecsieve.pipelines.sieve.kept",
     "SparseBatch": "codecsieve.cache",
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
@@ -84,7 +84,7 @@ def sieve(
         TypeError: an option that `SieveConfig` does not have.
     """
     from codecsieve.pipelines.config import SieveConfig
-    from codecsieve.pipelines.sieve import sieve_clip
+    from codecsieve.pipelines.sieve.clip import sieve_clip
 
     return sieve_clip(path, SieveConfig(**options), start, end)
 

@@ -20,7 +20,7 @@ from codecsieve.looking import describe, info, inspect
 from codecsieve.probing import probe
 
 if TYPE_CHECKING:
-    from codecsieve.pipelines.precompute import RunSummary
+    from codecsieve.pipelines.precompute.summary import RunSummary
 
 
 @click.group(cls=Commands)
@@ -167,8 +167,8 @@ def precompute(
     """
     from codecsieve.console import Meter, print_failures
     from codecsieve.pipelines.config import SieveConfig
-    from codecsieve.pipelines.manifest import read_inputs
-    from codecsieve.pipelines.precompute import precompute as run
+    from codecsieve.pipelines.inputs.clips import read_inputs
+    from codecsieve.pipelines.precompute.run import precompute as run
 
     config = SieveConfig.preset(preset, **{name: value for name, value in options.items() if value is not None})
     with Meter("clips", quiet) as meter:

@@ -141,7 +141,7 @@ def _find_clip(cache: SparseCache, clip_id: str) -> dict[str, Any]:
 
 def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     """The path of a clip's video, which must be the very file it was made from."""
-    from codecsieve.pipelines.manifest import fingerprint
+    from codecsieve.pipelines.inputs.fingerprint import fingerprint
 
     path = elsewhere or record["uri"]
     if not os.path.exists(path):

@@ -18,6 +18,9 @@ from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.geometry import MAX_CENTER_PRIOR
 from codecsieve.kernels.reference.energy import FUSE_MODES
 
+METHOD = 1
+"""Part of a cache's config: raised whenever the same options would keep other patches."""
+
 POLICIES = ("saliency", "sampling", "random")
 CHOICES = {"signals": SIGNALS, "mv_compensate": CAMERA_MODES, "fuse": FUSE_MODES, "policy": POLICIES}
 """The values of each option that is a word."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from codecsieve.cache import open_cache
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.inputs.clips import read_inputs
 from codecsieve.pipelines.inspect import draw_clip
-from codecsieve.pipelines.manifest import read_inputs
 from codecsieve.pipelines.pictures import save_picture
-from codecsieve.pipelines.precompute import RunSummary, precompute
+from codecsieve.pipelines.precompute.run import precompute
+from codecsieve.pipelines.precompute.summary import RunSummary
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from codecsieve.codec.search import with_previous
 from codecsieve.codec.upright import upright_size
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.pictures import DrawnClip
-from codecsieve.pipelines.sieve import score_slot, select_from
+from codecsieve.pipelines.sieve.clip import score_slot
+from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.sieve.kept import select_from
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from codecsieve.cache.layout import GROUP, config_difference
 from codecsieve.errors import ConfigError
 from codecsieve.files import make_folder, publish
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.manifest import read_inputs
-from codecsieve.pipelines.precompute import precompute
+from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.probe_config import ProbeConfig
 from codecsieve.pipelines.probe_datasets import (
     LabelledSet,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from codecsieve.cache import SparseCache
 from codecsieve.errors import ConfigError, ManifestError
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest_file import Row, read_rows
+from codecsieve.pipelines.inputs.manifest import Row, read_rows
+from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.sparse_dataset import class_names
 
 CLASSES: Mapping[str, int] = {

@@ -25,8 +25,8 @@ from codecsieve.kernels.cpu.search import search_pyramids
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.levels import Levels
 from codecsieve.kernels.triton import search as triton_search
-from codecsieve.pipelines import device_clip
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve import gpu_clip
 
 LOCK = threading.RLock()
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -76,7 +76,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setattr(triton_search, "search_vectors", search_by_numba)
     monkeypatch.setattr(gpu, "search_vectors", search_by_numba)
     for name in ("search_signals", "score_slots"):
-        monkeypatch.setattr(device_clip, name, one_at_a_time(getattr(device_clip, name)))
+        monkeypatch.setattr(gpu_clip, name, one_at_a_time(getattr(gpu_clip, name)))
     stands: dict[str, Any] = {
         "Event": Event,
         "Stream": lambda device: SimpleNamespace(cuda_stream=0, synchronize=lambda: None),

@@ -18,8 +18,7 @@ from click.testing import CliRunner, Result
 from codecsieve.cache import open_cache
 from codecsieve.cli import main
 from codecsieve.console import Meter, in_units
-from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.precompute import METHOD
+from codecsieve.pipelines.config import METHOD, SieveConfig
 
 MakeVideo = Callable[..., Path]
 SMALL = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16", "--workers", "0"]
@@ -177,7 +176,7 @@ def test_a_defect_keeps_its_traceback(videos: Path, tmp_path: Path, monkeypatch:
     def stumble(*_: object) -> None:
         raise ValueError("operands could not be broadcast")
 
-    monkeypatch.setattr("codecsieve.pipelines.manifest.read_inputs", stumble)
+    monkeypatch.setattr("codecsieve.pipelines.inputs.clips.read_inputs", stumble)
     with pytest.raises(ValueError, match="broadcast"):
         run("precompute", videos, "--out", tmp_path / "cache")
 

@@ -10,7 +10,7 @@ import pytest
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inspect import describe, draw_clip
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 GOPS = {"bf": "2", "g": "12", "refs": "2", "x264-params": "scenecut=0:b-pyramid=none"}
 

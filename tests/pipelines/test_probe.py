@@ -23,7 +23,7 @@ from codecsieve.cache import open_cache
 from codecsieve.cache.features import FeatureCache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError, ManifestError
-from codecsieve.pipelines.job import ClipRequest
+from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.probe_checkpoint import read_checkpoint
 from codecsieve.pipelines.probe_config import ProbeConfig
 from codecsieve.pipelines.probe_datasets import (

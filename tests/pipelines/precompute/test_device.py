@@ -29,12 +29,13 @@ from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.cupy.gather import LARGEST_PATCH
-from codecsieve.pipelines import device, device_job, precompute
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.device import Device, Gpu, choose_device
-from codecsieve.pipelines.device_job import GpuSieve
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest import read_inputs
+from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute import device, gpu_job, gpu_look, run
+from codecsieve.pipelines.precompute.device import Device, choose_device
+from codecsieve.pipelines.precompute.gpu_job import GpuSieve
+from codecsieve.pipelines.precompute.gpu_look import Gpu
 
 SMALL = SieveConfig(num_frames=3, input_size=28, k_keep=6)
 OLD = Gpu(0, "a GPU", "580.95.05", sessions=2, statistics=False)
@@ -62,7 +63,7 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("g++ is needed to run CUDA C on a CPU")
     monkeypatch.setattr(device, "_missing", lambda: "")
     monkeypatch.setattr(device, "look_at_gpus", lambda number: [OLD] if number in (None, 0) else "no such GPU")
-    monkeypatch.setattr(device_job, "GpuSieve", OnThisMachine)
+    monkeypatch.setattr(gpu_job, "GpuSieve", OnThisMachine)
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_gpus_are_looked_at_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPa
     """Without a driver the look says in one line what is missing, and this process goes on."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    answer = device.look_at_gpus()
+    answer = gpu_look.look_at_gpus()
     assert isinstance(answer, str)
     assert "\n" not in answer
     assert answer
@@ -114,14 +115,14 @@ def test_a_gpu_that_cannot_be_used_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def elsewhere(function: Any, number: int) -> object:
-        return 3 if function is device._count_gpus else {0: OLD, 1: "is full", 2: NEW}[number]
+        return 3 if function is gpu_look._count_gpus else {0: OLD, 1: "is full", 2: NEW}[number]
 
-    monkeypatch.setattr(device, "_elsewhere", elsewhere)
+    monkeypatch.setattr(gpu_look, "_elsewhere", elsewhere)
     with caplog.at_level(logging.WARNING):
-        assert device.look_at_gpus() == [OLD, NEW]
+        assert gpu_look.look_at_gpus() == [OLD, NEW]
     assert "left out: GPU 1: is full" in caplog.text
-    assert device.look_at_gpus(1) == "GPU 1: is full"
-    assert device.look_at_gpus(7) == "no such GPU"
+    assert gpu_look.look_at_gpus(1) == "GPU 1: is full"
+    assert gpu_look.look_at_gpus(7) == "no such GPU"
 
 
 def test_the_processor_instead_of_gpus_is_told_of(
@@ -193,7 +194,7 @@ def test_the_cache_does_not_depend_on_the_device(
     requests = read_inputs([str(tmp_path / "in")])
     config = dataclasses.replace(SMALL, signals="search")
     for where in ("cpu", "cuda"):
-        summary = precompute.precompute(requests, tmp_path / where, config, device=where, workers=2)
+        summary = run.precompute(requests, tmp_path / where, config, device=where, workers=2)
         assert (summary.made, len(summary.failures)) == (3, 1)
     assert cache_content(tmp_path / "cuda") == cache_content(tmp_path / "cpu")
     # What the GPU cannot do was decoded by FFmpeg, and the index says so.
@@ -211,7 +212,7 @@ def test_a_clip_too_large_for_the_gpu_fails_alone(
     request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "synchronize", lambda _: None)
-        patched.setattr(device_job, "sieve_clip_on_gpu", too_large)
+        patched.setattr(gpu_job, "sieve_clip_on_gpu", too_large)
         outcome = sieve(request)
     assert outcome.clip is None
     assert outcome.error is not None
@@ -259,7 +260,7 @@ def test_no_more_clips_are_decoded_at_once_than_there_are_engines(
             decoding[0] -= 1
         raise ValueError("done")
 
-    monkeypatch.setattr(device_job, "sieve_clip_on_gpu", decode)
+    monkeypatch.setattr(gpu_job, "sieve_clip_on_gpu", decode)
     with ThreadPoolExecutor(4) as threads:
         outcomes = list(threads.map(sieve, [ClipRequest(f"/{number}.mp4", str(number)) for number in range(4)]))
     assert [outcome.error for outcome in outcomes] == [f"/{number}.mp4: done" for number in range(4)]
@@ -280,12 +281,12 @@ def test_an_unusable_gpu_ends_its_worker(
     def refused(*_: object) -> None:
         raise NvdecError("NVDEC failed (error 999)") from RuntimeError("error 999")
 
-    monkeypatch.setattr(device_job, "sieve_clip_on_gpu", fault)
+    monkeypatch.setattr(gpu_job, "sieve_clip_on_gpu", fault)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     assert "internal error: RuntimeError: a fault" in str(sieve(request).error)
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
     for wrong in (fault, refused):
-        monkeypatch.setattr(device_job, "sieve_clip_on_gpu", wrong)
+        monkeypatch.setattr(gpu_job, "sieve_clip_on_gpu", wrong)
         with pytest.raises(RuntimeError, match="illegal memory access"):
             sieve(request)
 
@@ -295,4 +296,4 @@ def test_an_unusable_gpu_ends_its_worker(
     [(7, 4, [2, 2, 2, 1]), (7, 1, [7]), (7, 0, [7]), (2, 16, [1, 1]), (8, 3, [3, 3, 2])],
 )
 def test_a_gpus_sessions_are_dealt_out_to_its_processes(sessions: int, processes: int, expected: list[int]) -> None:
-    assert precompute._shared(sessions, processes) == expected
+    assert run._shared(sessions, processes) == expected

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecsieve.errors import ManifestError
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest import distinct, fingerprint, read_inputs
+from codecsieve.pipelines.inputs.clips import distinct, read_inputs
+from codecsieve.pipelines.inputs.fingerprint import fingerprint
+from codecsieve.pipelines.inputs.request import ClipRequest
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -14,10 +14,11 @@ from PIL import Image
 from codecsieve.codec.clip import read_clip
 from codecsieve.errors import VideoError
 from codecsieve.kernels.geometry import geometry
-from codecsieve.pipelines import sieve
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve import SievedClip, sieve_clip
-from codecsieve.pipelines.warm import warm_up
+from codecsieve.pipelines.sieve import clip as clip_road
+from codecsieve.pipelines.sieve.clip import sieve_clip
+from codecsieve.pipelines.sieve.kept import SievedClip
+from codecsieve.pipelines.sieve.warm import warm_up
 
 SMALL = SieveConfig(num_frames=8, input_size=112, k_keep=100)
 ALL = SieveConfig(num_frames=4, input_size=112, k_keep=4 * 64)
@@ -74,7 +75,7 @@ def test_patches_follow_what_moves(clip_path: Path) -> None:
 
 def test_a_clip_with_too_much_to_hold_gives_the_same_bytes(clip_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lazy = content(sieve_clip(clip_path, SMALL))
-    monkeypatch.setattr(sieve, "HELD_BYTES", 1000)
+    monkeypatch.setattr(clip_road, "HELD_BYTES", 1000)
     assert content(sieve_clip(clip_path, SMALL)) == lazy
 
 

@@ -19,13 +19,14 @@ import numpy as np
 import psutil
 import pytest
 
-import codecsieve.pipelines.job as module
+import codecsieve.pipelines.precompute.outcome as module
 from codecsieve.cache import open_cache
 from codecsieve.errors import CacheError, ManifestError
-from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest import read_inputs
-from codecsieve.pipelines.precompute import METHOD, Progress, RunSummary, precompute
+from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.run import precompute
+from codecsieve.pipelines.precompute.summary import Progress, RunSummary
 
 MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
@@ -334,7 +335,7 @@ def test_a_cache_of_another_config_is_refused(clip: Path, tmp_path: Path) -> Non
 
 def test_a_cache_of_another_method_is_refused(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
-    monkeypatch.setattr("codecsieve.pipelines.precompute.METHOD", METHOD + 1)
+    monkeypatch.setattr("codecsieve.pipelines.precompute.run.METHOD", METHOD + 1)
     with pytest.raises(CacheError, match=rf"was made with method={METHOD}, you asked {METHOD + 1}; use another"):
         precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
 
@@ -343,7 +344,7 @@ def test_progress_begins_once_everything_is_compiled(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[object] = []
-    monkeypatch.setattr("codecsieve.pipelines.precompute.warm_up", lambda: said.append("compiled"))
+    monkeypatch.setattr("codecsieve.pipelines.precompute.run.warm_up", lambda: said.append("compiled"))
     for _ in range(2):
         precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0, progress=lambda at: said.append(at.done))
     assert said == ["compiled", 0, 1, 0]

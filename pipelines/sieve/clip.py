@@ -1,15 +1,13 @@
 """The road of one clip: decode, score every slot as it comes, select over the whole clip, gather what is kept.
 
 A slot's residual is scored and let go; only the model's crop of each picture is held until the selection is
-known, so that no more patches are cut out than are kept. Many clips, and writing them down, are left to
-`precompute`.
+known, so that no more patches are cut out than are kept. Which patches a configuration keeps is left to `kept`; many
+clips, and writing them down, to `precompute`.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,46 +15,14 @@ from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
 from codecsieve.kernels.cpu.energy import slot_scores
-from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.crops import Crop, cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.sieve.crops import Crop, cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
 
 HELD_BYTES = 256 << 20
 """Crops held at once for one clip; a clip with more has its slots resized whole as they come."""
-
-
-@dataclass(frozen=True)
-class SievedClip:
-    """What is kept of one clip."""
-
-    patches: np.ndarray
-    """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
-    positions: np.ndarray
-    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending."""
-    scores: np.ndarray
-    """int32 [K]: energy (0..255) summed over the patch's pixels."""
-    frame_ids: np.ndarray
-    """int32 [T]: display index in the file of the frame in each slot."""
-    indices: np.ndarray
-    """int32 [K]: slot * gh * gw + row * gw + column, ascending."""
-    slot_scores: np.ndarray
-    """int64 [T, gh, gw]: scores of all patches, kept or not."""
-    codec: str
-    width: int
-    """Of the upright picture, in luma samples."""
-    height: int
-    fps: float
-    frames: int
-    """Frames in the clip."""
-    distinct_frames: int
-    """Different frames among the slots."""
-    signals: str
-    """`bitstream` or `search`: what was used."""
-    decoder: str
-    """`ffmpeg` or `nvdec`: what decoded it."""
-    pictures_decoded: int
 
 
 def sieve_clip(
@@ -111,37 +77,6 @@ def _sieve(
         return assemble_clip(clip, ids, slot_scores, indices, patches, size, "ffmpeg")
 
 
-def assemble_clip(
-    clip: ClipDecoder,
-    ids: np.ndarray,
-    slot_scores: np.ndarray,
-    indices: np.ndarray,
-    patches: np.ndarray,
-    size: tuple[int, int],
-    decoder: str,
-) -> SievedClip:
-    """What is known of a clip once it is sieved; size: height and width of the upright picture."""
-    facts = clip.source.facts
-    positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
-    return SievedClip(
-        patches=patches,
-        positions=positions.astype(np.uint16),
-        scores=slot_scores.ravel()[indices].astype(np.int32),
-        frame_ids=ids.astype(np.int32),
-        indices=indices,
-        slot_scores=slot_scores,
-        codec=facts.codec,
-        width=size[1],
-        height=size[0],
-        fps=facts.fps,
-        frames=clip.sample.frames,
-        distinct_frames=len(np.unique(ids)),
-        signals=clip.signals,
-        decoder=decoder,
-        pictures_decoded=clip.pictures_decoded,
-    )
-
-
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
     """Scores of one slot's patches: int64 [gh, gw], see `score_patches`; 0 where it has no prediction."""
     if not slot.predicted:
@@ -150,31 +85,6 @@ def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
     table = center_table(grids, config.center_prior, config.center_sigma)
     weights = fuse_weights(config.w_mv, config.w_res)
     return slot_scores(slot.motion, slot.residual, grids, table, config.mv_compensate, config.fuse, weights)
-
-
-def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """The patches that a configuration keeps of a clip: int32 [K], ascending indices.
-
-    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike:
-    a clip's scores are the seed, so that each clip has patches of its own, the same ones every time.
-    """
-    if config.policy == "sampling":
-        patches, count = config.grid**2, config.k_keep // config.grid**2
-        slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
-        return (np.array(slots)[:, None] * patches + np.arange(patches)).ravel().astype(np.int32)
-    if config.policy == "random":
-        random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
-        return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
-    return select_patches(
-        scores,
-        config.k_keep,
-        static_fallback=config.static_fallback,
-        static_abs_thresh=config.static_abs_thresh,
-        static_rel_thresh=config.static_rel_thresh,
-        static_uniform_frames=config.static_uniform_frames,
-        anchors=config.anchors,
-        patch=config.patch_size,
-    )
 
 
 def _cut(ids: np.ndarray, positions: np.ndarray, held: dict[int, Crop | np.ndarray], config: SieveConfig) -> np.ndarray:

@@ -14,14 +14,15 @@ from codec_cases import HEVC_OPEN_GOP, OPEN_GOP, run_ffmpeg
 from codecsieve.cache import open_cache
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_support import nvdec_engines
-from codecsieve.pipelines import device_job
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
-from codecsieve.pipelines.device_job import GpuSieve
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest import read_inputs
-from codecsieve.pipelines.precompute import precompute
-from codecsieve.pipelines.sieve import SievedClip, sieve_clip
+from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute import gpu_job
+from codecsieve.pipelines.precompute.gpu_job import GpuSieve
+from codecsieve.pipelines.precompute.run import precompute
+from codecsieve.pipelines.sieve.clip import sieve_clip
+from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
+from codecsieve.pipelines.sieve.kept import SievedClip
 
 pytestmark = pytest.mark.gpu
 
@@ -154,7 +155,7 @@ def test_a_clip_too_large_for_the_gpu_fails_alone(video: Path, monkeypatch: pyte
     sieve = GpuSieve(0, 1, CONFIG, pixels=True)
     request = ClipRequest(str(video), "a")
     with monkeypatch.context() as patched:
-        patched.setattr(device_job, "sieve_clip_on_gpu", too_large)
+        patched.setattr(gpu_job, "sieve_clip_on_gpu", too_large)
         outcome = sieve(request)
     assert outcome.clip is None
     assert "does not fit the GPU's free memory" in str(outcome.error)

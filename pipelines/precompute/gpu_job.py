@@ -23,9 +23,10 @@ from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
-from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
-from codecsieve.pipelines.sieve import SievedClip
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
+from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
+from codecsieve.pipelines.sieve.kept import SievedClip
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,8 @@
 
 What happens to one clip stays with that clip: bad data, a crash, a hang become a row of the index with its
 error. The bytes of a cache depend on the inputs and the config only, not on the number of workers or on how
-often the run was cut off. How a clip is sieved is left to `sieve`, when shards are written to `shards`.
+often the run was cut off. How a clip is sieved is left to `sieve`, on what devices to `device`, when shards are
+written to `shards`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import logging
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,70 +26,22 @@ import pyarrow as pa
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
 from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.machine import available_cores
-from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.device import Device, choose_device
-from codecsieve.pipelines.job import ClipOutcome, ClipRequest, failed, sieve_request
-from codecsieve.pipelines.manifest import distinct
-from codecsieve.pipelines.shards import Outcome, Shards
-from codecsieve.pipelines.warm import warm_up
-from codecsieve.pipelines.workers import Lost, run_jobs
-
-METHOD = 1
-"""Part of a cache's config: raised whenever the same options would keep other patches."""
+from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.engines.base import Lost
+from codecsieve.pipelines.engines.local import run_jobs
+from codecsieve.pipelines.inputs.clips import distinct
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.device import Device, choose_device
+from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
+from codecsieve.pipelines.precompute.shards import Outcome, Shards
+from codecsieve.pipelines.precompute.summary import Progress, RunSummary, clip_bytes, summarise
+from codecsieve.pipelines.sieve.warm import warm_up
 
 CORES_A_PROCESS = 4
 """A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone used a fifth of
 an H200's NVDEC (docs/method.md)."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: clips done of those that it has to make, failed among them."""
-
-    done: int
-    total: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip that is not in the cache, and why, in one line."""
-
-    id: str
-    uri: str
-    error: str
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run did, and how all the clips of its inputs stand after it.
-
-    made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
-    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of
-    earlier runs; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of
-    the run.
-    """
-
-    made: int
-    skipped: int
-    duplicates: int
-    not_tried: int
-    seconds: float
-    clip_bytes: int
-    failures: tuple[Failure, ...] = ()
-    kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every clip of the inputs is in the cache."""
-        return not self.failures and not self.not_tried
-
-    @property
-    def clips_per_second(self) -> float:
-        """Clips put in for each second of the run."""
-        return self.made / self.seconds if self.seconds else 0.0
 
 
 def precompute(
@@ -110,7 +62,7 @@ def precompute(
     Clips that are in already are passed over, and so are those that failed before, unless `retry_failed`.
 
     Args:
-        requests: what `manifest.read_inputs` returns.
+        requests: what `inputs.clips.read_inputs` returns.
         out: the cache's folder.
         config: what is sampled, scored and kept; the defaults where None.
         device: `cpu`; `cuda`, every GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
@@ -166,7 +118,7 @@ def precompute(
                 if fail_fast and arrays is None:
                     break
         index = writer.index()
-    return _summarise(index, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
+    return summarise(index, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
 
 
 # --- clips
@@ -218,7 +170,7 @@ def _crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None
     if not clips:
         return _Crew((), 1, sieve)
     if device.gpus:
-        from codecsieve.pipelines.device_job import GpuSieve
+        from codecsieve.pipelines.precompute.gpu_job import GpuSieve
 
         shares = [
             (gpu.index, sessions)
@@ -278,38 +230,9 @@ def _check_against_index(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> 
 
 
 def _warn_of_space(cache: Path, clips: int, layout: Layout) -> None:
-    needed, free = clips * _clip_bytes(layout), shutil.disk_usage(cache).free
+    needed, free = clips * clip_bytes(layout), shutil.disk_usage(cache).free
     if needed > free:
         _log.warning(
             "%s: %d clips take up to %.1f GB, %.1f GB are free; the run stops where the disk is full",
             cache, clips, needed / 1e9, free / 1e9,
         )  # fmt: skip
-
-
-def _clip_bytes(layout: Layout) -> int:
-    return sum(array.nbytes for array in layout.arrays())
-
-
-def _summarise(
-    index: pa.Table, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
-) -> RunSummary:
-    columns = [index[name].to_pylist() for name in ("id", "status", "uri", "error", "codec", "signals")]
-    failures: list[Failure] = []
-    kinds: Counter[tuple[str, str]] = Counter()
-    for clip_id, status, uri, error, codec, signals in zip(*columns, strict=True):
-        if clip_id not in wanted:
-            continue
-        if status == "ok":
-            kinds[codec, signals] += 1
-        else:
-            failures.append(Failure(clip_id, uri, error))
-    return RunSummary(
-        made=made,
-        skipped=kinds.total() - made,
-        duplicates=duplicates,
-        not_tried=len(wanted) - kinds.total() - len(failures),
-        seconds=seconds,
-        clip_bytes=_clip_bytes(layout),
-        failures=tuple(failures),
-        kinds=dict(sorted(kinds.items())),
-    )

@@ -19,28 +19,17 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, cast
 
 from codecsieve.errors import WorkerError
-
-Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+from codecsieve.pipelines.engines.base import Answer, Job, Lost
 
 _FALSE_STARTS = 3
 _DEATHS = 3
 _BURIAL_SECONDS = 10.0
 # Forking a process that has threads (those of Arrow, numba, zarr) may deadlock the child.
 _processes = multiprocessing.get_context("spawn")
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Comes in place of an answer. reason: why there is none; seconds: how long the worker was at it."""
-
-    reason: str
-    seconds: float
 
 
 def run_jobs(

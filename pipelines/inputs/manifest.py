@@ -2,7 +2,7 @@
 
 Text may name its columns in its first line or not, and separate them by commas, tabs, or, where there are
 only path and label, by spaces. Relative paths start at the manifest's own folder. What the lines stand for,
-and their ids, are left to `manifest`.
+and their ids, are left to `clips`.
 """
 
 from __future__ import annotations

@@ -2,27 +2,25 @@
 
 An id is made of a clip's content and range, so that a data set which was moved or renamed is still the same.
 Nothing is decoded here: a file that is missing or no video is a clip like any other, and fails when its turn
-comes.
+comes. How a manifest is read is left to `manifest`, what a folder holds to `folders`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
-from codecsieve.pipelines.job import ClipRequest
-from codecsieve.pipelines.manifest_file import MANIFEST_SUFFIXES, Row, read_rows
+from codecsieve.pipelines.inputs.fingerprint import fingerprint
+from codecsieve.pipelines.inputs.folders import folder_rows
+from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, Row, read_rows
+from codecsieve.pipelines.inputs.request import ClipRequest
 
-_BLOCK = 64 << 10
-_BLOCKS = 16
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
 
@@ -31,7 +29,7 @@ def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:
     """The clips that `inputs` stand for, in the order given.
 
     A folder stands for the videos in it and below, by their suffixes, in the order of their paths, without
-    hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest_file`. Any other
+    hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest`. Any other
     file is a video.
 
     Without an id of its own a clip gets 16 hex digits of its file's fingerprint, `@start-end` where it is a
@@ -65,31 +63,6 @@ def distinct(requests: Iterable[ClipRequest]) -> list[ClipRequest]:
                     f"for {request.path} with {getattr(request, name)!r}; give each clip an id of its own"
                 )
     return list(kept.values())
-
-
-def fingerprint(path: str | os.PathLike[str]) -> str:
-    """32 hex digits (BLAKE2b) of a file's size and content; "" where it is missing, empty or cannot be read.
-
-    Up to 1 MB all of the content counts, of larger files 16 evenly spaced blocks of 64 KB, the first and the
-    last among them: a million files are identified without reading them whole.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return ""
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                return ""
-            digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
-            if size <= _BLOCKS * _BLOCK:
-                digest.update(file.readall())
-            else:
-                for block in range(_BLOCKS):
-                    file.seek((size - _BLOCK) * block // (_BLOCKS - 1))
-                    digest.update(file.read(_BLOCK))
-            return digest.hexdigest()
-    except OSError:
-        return ""
 
 
 # --- ids
@@ -146,30 +119,8 @@ def _digest(text: str, size: int) -> str:
 
 def _rows(given: str) -> Iterator[Row]:
     if os.path.isdir(given):
-        yield from _folder_rows(given)
+        yield from folder_rows(given)
     elif Path(given).suffix.lower() in MANIFEST_SUFFIXES:
         yield from read_rows(given)
     else:
         yield Row(given, given)
-
-
-def _folder_rows(folder: str) -> Iterator[Row]:
-    """Links to folders are followed, each folder once; a link that leads nowhere is a clip that will fail."""
-
-    def refuse(error: OSError) -> None:
-        raise ManifestError(f"{error.filename}: {error.strerror}; make this folder readable or leave it out")
-
-    found, seen = False, {os.path.realpath(folder)}
-    for at, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        targets = {name: os.path.realpath(os.path.join(at, name)) for name in sorted(subfolders)}
-        subfolders[:] = [name for name, to in targets.items() if not name.startswith(".") and to not in seen]
-        seen.update(targets[name] for name in subfolders)
-        for name in sorted(names):
-            path = os.path.join(at, name)
-            if name.startswith(".") or Path(name).suffix.lower() not in VIDEO_SUFFIXES:
-                continue
-            if os.path.isfile(path) or not os.path.exists(path):
-                found = True
-                yield Row(path, path)
-    if not found:
-        raise ManifestError(f"{folder}: no video in this folder; name files of unusual suffixes one by one")

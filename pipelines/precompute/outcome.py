@@ -1,6 +1,6 @@
-"""One clip as a worker process gets it, and as it gives it back.
+"""What becomes of one clip: a worker process gets its request, and gives back its outcome.
 
-Kept apart from `precompute`, so that a worker loads the codec and the kernels and nothing of the cache.
+Kept apart from `run`, so that a worker loads the codec and the kernels and nothing of the cache.
 """
 
 from __future__ import annotations
@@ -9,27 +9,9 @@ import time
 from dataclasses import dataclass
 
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve import SievedClip, sieve_clip
-
-
-@dataclass(frozen=True)
-class ClipRequest:
-    """One clip to be made.
-
-    path: absolute. id: unique to clip and label. label: text, None where there is none. start, end: seconds,
-    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read.
-    """
-
-    path: str
-    id: str
-    label: str | None = None
-    start: float | None = None
-    end: float | None = None
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.id or not self.id.isprintable():
-            raise ValueError(f"clip id ({self.id!r}) must be printable text")
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.sieve.clip import sieve_clip
+from codecsieve.pipelines.sieve.kept import SievedClip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from codecsieve.errors import WorkerError
-from codecsieve.pipelines.workers import Lost, run_jobs
+from codecsieve.pipelines.engines.base import Lost
+from codecsieve.pipelines.engines.local import run_jobs
 
 
 def act(job: str) -> object:

@@ -16,7 +16,7 @@ import numpy as np
 
 from codecsieve.kernels.cpu.predict import is_compiled
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 _log = logging.getLogger(__name__)
 

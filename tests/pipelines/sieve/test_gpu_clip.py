@@ -20,10 +20,11 @@ from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.errors import VideoError
 from codecsieve.kernels.cupy import launch
-from codecsieve.pipelines import device_clip
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.device_clip import sieve_clip_on_gpu
-from codecsieve.pipelines.sieve import SievedClip, sieve_clip
+from codecsieve.pipelines.sieve import gpu_clip, gpu_stack
+from codecsieve.pipelines.sieve.clip import sieve_clip
+from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
+from codecsieve.pipelines.sieve.kept import SievedClip
 
 SMALL = SieveConfig(num_frames=4, input_size=42, k_keep=14, signals="search")
 
@@ -111,7 +112,8 @@ def test_parts_of_a_file_one_after_another(tmp_path: Path, make_video, session: 
 def test_more_pictures_than_a_stack_holds(
     tmp_path: Path, make_video, session: NvdecSession, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(device_clip, "MOST_STACKED", most)
+    for module in (gpu_clip, gpu_stack):
+        monkeypatch.setattr(module, "MOST_STACKED", most)
     path = make_video(tmp_path / "a.mp4", frames=20, size=(96, 64))
     assert_same(sieve_clip_on_gpu(session, path, SMALL), sieve_clip(path, SMALL))
 

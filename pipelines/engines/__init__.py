@@ -1,0 +1,1 @@
+"""Where jobs run, whatever they are: worker processes of this machine."""

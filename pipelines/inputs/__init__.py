@@ -1,0 +1,1 @@
+"""What a run is to work on: files, folders and manifests become requests for clips, each with its id."""

@@ -1,0 +1,25 @@
+"""One clip that is asked for, as it is given to whoever makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One clip to be made.
+
+    path: absolute. id: unique to clip and label. label: text, None where there is none. start, end: seconds,
+    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read.
+    """
+
+    path: str
+    id: str
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.id.isprintable():
+            raise ValueError(f"clip id ({self.id!r}) must be printable text")

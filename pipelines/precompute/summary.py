@@ -1,0 +1,94 @@
+"""How far a run is, and what it came to.
+
+A summary is made of the cache's index, so that clips of earlier runs count as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from codecsieve.cache import Layout
+from codecsieve.pipelines.inputs.request import ClipRequest
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: clips done of those that it has to make, failed among them."""
+
+    done: int
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that is not in the cache, and why, in one line."""
+
+    id: str
+    uri: str
+    error: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did, and how all the clips of its inputs stand after it.
+
+    made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
+    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of
+    earlier runs; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of
+    the run.
+    """
+
+    made: int
+    skipped: int
+    duplicates: int
+    not_tried: int
+    seconds: float
+    clip_bytes: int
+    failures: tuple[Failure, ...] = ()
+    kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip of the inputs is in the cache."""
+        return not self.failures and not self.not_tried
+
+    @property
+    def clips_per_second(self) -> float:
+        """Clips put in for each second of the run."""
+        return self.made / self.seconds if self.seconds else 0.0
+
+
+def summarise(
+    index: pa.Table, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
+) -> RunSummary:
+    """The summary of a run, by the index as it is after it. wanted: by id; layout: of the cache."""
+    columns = [index[name].to_pylist() for name in ("id", "status", "uri", "error", "codec", "signals")]
+    failures: list[Failure] = []
+    kinds: Counter[tuple[str, str]] = Counter()
+    for clip_id, status, uri, error, codec, signals in zip(*columns, strict=True):
+        if clip_id not in wanted:
+            continue
+        if status == "ok":
+            kinds[codec, signals] += 1
+        else:
+            failures.append(Failure(clip_id, uri, error))
+    return RunSummary(
+        made=made,
+        skipped=kinds.total() - made,
+        duplicates=duplicates,
+        not_tried=len(wanted) - kinds.total() - len(failures),
+        seconds=seconds,
+        clip_bytes=clip_bytes(layout),
+        failures=tuple(failures),
+        kinds=dict(sorted(kinds.items())),
+    )
+
+
+def clip_bytes(layout: Layout) -> int:
+    """Bytes of one clip's arrays."""
+    return sum(array.nbytes for array in layout.arrays())

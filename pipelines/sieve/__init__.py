@@ -1,0 +1,1 @@
+"""The road of one clip: decoded, scored, selected, and what is kept of it cut out, on a processor or on a GPU."""

@@ -1,0 +1,103 @@
+"""What is kept of a clip: its selection, and all that is known of it once it is sieved.
+
+The same for a clip that was sieved on a processor (`clip`) and on a GPU (`gpu_clip`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from codecsieve.codec.clip import ClipDecoder
+from codecsieve.kernels.cpu.select import select_patches
+from codecsieve.pipelines.config import SieveConfig
+
+
+@dataclass(frozen=True)
+class SievedClip:
+    """What is kept of one clip."""
+
+    patches: np.ndarray
+    """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
+    positions: np.ndarray
+    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending."""
+    scores: np.ndarray
+    """int32 [K]: energy (0..255) summed over the patch's pixels."""
+    frame_ids: np.ndarray
+    """int32 [T]: display index in the file of the frame in each slot."""
+    indices: np.ndarray
+    """int32 [K]: slot * gh * gw + row * gw + column, ascending."""
+    slot_scores: np.ndarray
+    """int64 [T, gh, gw]: scores of all patches, kept or not."""
+    codec: str
+    width: int
+    """Of the upright picture, in luma samples."""
+    height: int
+    fps: float
+    frames: int
+    """Frames in the clip."""
+    distinct_frames: int
+    """Different frames among the slots."""
+    signals: str
+    """`bitstream` or `search`: what was used."""
+    decoder: str
+    """`ffmpeg` or `nvdec`: what decoded it."""
+    pictures_decoded: int
+
+
+def assemble_clip(
+    clip: ClipDecoder,
+    ids: np.ndarray,
+    slot_scores: np.ndarray,
+    indices: np.ndarray,
+    patches: np.ndarray,
+    size: tuple[int, int],
+    decoder: str,
+) -> SievedClip:
+    """What is known of a clip once it is sieved; size: height and width of the upright picture."""
+    facts = clip.source.facts
+    positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
+    return SievedClip(
+        patches=patches,
+        positions=positions.astype(np.uint16),
+        scores=slot_scores.ravel()[indices].astype(np.int32),
+        frame_ids=ids.astype(np.int32),
+        indices=indices,
+        slot_scores=slot_scores,
+        codec=facts.codec,
+        width=size[1],
+        height=size[0],
+        fps=facts.fps,
+        frames=clip.sample.frames,
+        distinct_frames=len(np.unique(ids)),
+        signals=clip.signals,
+        decoder=decoder,
+        pictures_decoded=clip.pictures_decoded,
+    )
+
+
+def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """The patches that a configuration keeps of a clip: int32 [K], ascending indices.
+
+    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike:
+    a clip's scores are the seed, so that each clip has patches of its own, the same ones every time.
+    """
+    if config.policy == "sampling":
+        patches, count = config.grid**2, config.k_keep // config.grid**2
+        slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
+        return (np.array(slots)[:, None] * patches + np.arange(patches)).ravel().astype(np.int32)
+    if config.policy == "random":
+        random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
+        return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
+    return select_patches(
+        scores,
+        config.k_keep,
+        static_fallback=config.static_fallback,
+        static_abs_thresh=config.static_abs_thresh,
+        static_rel_thresh=config.static_rel_thresh,
+        static_uniform_frames=config.static_uniform_frames,
+        anchors=config.anchors,
+        patch=config.patch_size,
+    )
