@@ -24,11 +24,11 @@ import numpy as np
 from common import save, show
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
-from codecsieve.pipelines.augment import Normalisation, Photometric
-from codecsieve.pipelines.dali_loader import make_dali_loader
-from codecsieve.pipelines.loader import SparseLoader, make_loader
-from codecsieve.pipelines.sampling_order import ClipOrder
-from codecsieve.pipelines.sparse_dataset import SparseDataset
+from codecsieve.pipelines.loading.augment import Normalisation, Photometric
+from codecsieve.pipelines.loading.dali import make_dali_loader
+from codecsieve.pipelines.loading.dataset import SparseDataset
+from codecsieve.pipelines.loading.loader import SparseLoader, make_loader
+from codecsieve.pipelines.loading.order import ClipOrder
 
 ROUNDS = 5
 LAYOUT = Layout(num_frames=64, k_keep=2048, patch=14)

@@ -20,10 +20,10 @@ from common import save, show
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
-from codecsieve.pipelines.probe_config import ProbeConfig
-from codecsieve.pipelines.probe_encoder import FrozenEncoder, cached_features, encode_clips
-from codecsieve.pipelines.probe_training import LabelledTokens, evaluate, train_probes
-from codecsieve.pipelines.ranks import Ranks
+from codecsieve.pipelines.learn.frozen import FrozenEncoder, cached_features, encode_clips
+from codecsieve.pipelines.learn.ranks import Ranks
+from codecsieve.pipelines.probe.config import ProbeConfig
+from codecsieve.pipelines.probe.training import LabelledTokens, evaluate, train_probes
 
 CLASSES = 4
 LAYOUT = Layout(num_frames=16, k_keep=256, patch=14)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from codecsieve.errors import CacheError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import SieveConfig
-    from codecsieve.pipelines.loader import make_loader
+    from codecsieve.pipelines.loading.loader import make_loader
     from codecsieve.pipelines.sieve.kept import SievedClip
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ _HOME = {
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
     "VideoError": "codecsieve.errors",
-    "make_loader": "codecsieve.pipelines.loader",
+    "make_loader": "codecsieve.pipelines.loading.loader",
     "open_cache": "codecsieve.cache",
     "read_clip": "codecsieve.codec.clip",
     "score_patches": "codecsieve.kernels.dispatch",

@@ -109,8 +109,8 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
 
     from codecsieve.cache import open_cache
     from codecsieve.pipelines.config import SieveConfig
-    from codecsieve.pipelines.inspect import draw_clip
-    from codecsieve.pipelines.pictures import SUFFIXES, save_picture
+    from codecsieve.pipelines.look.draw import draw_clip
+    from codecsieve.pipelines.look.pictures import SUFFIXES, save_picture
 
     if Path(out).suffix.lower() not in SUFFIXES:
         raise OneLineError(f"{out}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
@@ -157,7 +157,7 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
 def describe(video: str, as_json: bool) -> None:
     """Tell what a video offers: its codec, its GOPs, and which signals would be used and why."""
     from codecsieve.console import print_facts
-    from codecsieve.pipelines.inspect import describe as look
+    from codecsieve.pipelines.look.describe import describe as look
 
     facts = dataclasses.asdict(look(video))
     if as_json:

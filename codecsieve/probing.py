@@ -130,9 +130,9 @@ def probe(
     """Train a small classifier on a frozen encoder's tokens of a cache, and report its accuracy."""
     try:
         from codecsieve.errors import EncoderError
-        from codecsieve.pipelines.probe import ProbeRun, run_probe
-        from codecsieve.pipelines.probe_config import ProbeConfig
-        from codecsieve.pipelines.ranks import joined
+        from codecsieve.pipelines.learn.ranks import joined
+        from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
+        from codecsieve.pipelines.probe.run import run_probe
     except ModuleNotFoundError as error:
         raise OneLineError(f"{error.name} is not installed; pip install 'codecsieve[probe]'", 1) from error
     selection = {name: options.pop(name) for name in ("num_frames", "k_keep", "mv_compensate")}

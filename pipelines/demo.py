@@ -14,8 +14,8 @@ from codecsieve.cache import open_cache
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
-from codecsieve.pipelines.inspect import draw_clip
-from codecsieve.pipelines.pictures import save_picture
+from codecsieve.pipelines.look.draw import draw_clip
+from codecsieve.pipelines.look.pictures import save_picture
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.precompute.summary import RunSummary
 

@@ -20,7 +20,7 @@ from codecsieve.cache import CacheWriter, Layout, SparseCache, open_cache
 from codecsieve.cache.features import FeatureCache, feature_key
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.pipelines.probe_encoder import FrozenEncoder, TokenEncoder, cached_features, fingerprint
+from codecsieve.pipelines.learn.frozen import FrozenEncoder, TokenEncoder, cached_features, fingerprint
 
 CLIPS = 140  # two shards and a bit
 

@@ -255,7 +255,7 @@ def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
 def test_inspect_refuses_a_suffix_before_it_decodes(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codecsieve.pipelines.inspect.draw_clip", None)
+    monkeypatch.setattr("codecsieve.pipelines.look.draw.draw_clip", None)
     result = run("inspect", cache, open_cache(cache).clip_ids[0], "--out", tmp_path / "x.bmp")
     assert result.exit_code == 2
     assert result.stderr.endswith("x.bmp: a picture's suffix must be one of .png, .gif, .mp4\n")

@@ -18,10 +18,10 @@ import torch
 from codecsieve.cache import SparseCache
 from codecsieve.errors import ConfigError
 from codecsieve.machine import available_cores
-from codecsieve.pipelines.augment import GREY, Normalisation
-from codecsieve.pipelines.loader import LoaderConfig, SparseLoader
-from codecsieve.pipelines.sampling_order import PADDING, ClipOrder
-from codecsieve.pipelines.sparse_dataset import Batch, SparseDataset
+from codecsieve.pipelines.loading.augment import GREY, Normalisation
+from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
+from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader
+from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
 

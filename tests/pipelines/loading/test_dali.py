@@ -16,10 +16,10 @@ from cache_cases import fill, names
 
 from codecsieve.cache import Layout, SparseCache, open_cache
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.pipelines.augment import Normalisation, Photometric
-from codecsieve.pipelines.dali_loader import make_dali_loader
-from codecsieve.pipelines.loader import make_loader
-from codecsieve.pipelines.sparse_dataset import Batch
+from codecsieve.pipelines.loading.augment import Normalisation, Photometric
+from codecsieve.pipelines.loading.dali import make_dali_loader
+from codecsieve.pipelines.loading.dataset import Batch
+from codecsieve.pipelines.loading.loader import make_loader
 
 needs_dali = pytest.mark.skipif(
     importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None,

@@ -1,4 +1,4 @@
-"""Look into one video: what it offers the sieve, and the data for the pictures of what the sieve keeps of it."""
+"""Look into one video: what it offers the sieve, and which signals would be used and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder, in_true_order
+from codecsieve.codec.clip import in_true_order
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.facts import MOTION_CODECS, choose_signals
 from codecsieve.codec.packets import PacketSource, open_source
@@ -15,11 +15,6 @@ from codecsieve.codec.plan import plan_gops, sample_frames
 from codecsieve.codec.search import with_previous
 from codecsieve.codec.upright import upright_size
 from codecsieve.errors import VideoError
-from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.pictures import DrawnClip
-from codecsieve.pipelines.sieve.clip import score_slot
-from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
-from codecsieve.pipelines.sieve.kept import select_from
 
 
 @dataclass(frozen=True)
@@ -121,53 +116,3 @@ def _why(source: PacketSource, signals: str) -> str:
     if source.facts.sequence and not source.facts.sequence.frame_macroblocks_only:
         return "H.264's own motion; residual exact but in blocks coded as fields"
     return "H.264's own motion and exact residual"
-
-
-def draw_clip(
-    path: str | os.PathLike[str],
-    config: SieveConfig,
-    start: float | None = None,
-    end: float | None = None,
-    clip_id: str = "",
-) -> DrawnClip:
-    """Sieve a clip again with its whole slots at hand, for the pictures of `inspect`.
-
-    Raises VideoError where the file cannot be used.
-    """
-    name = clip_id or os.path.basename(os.fspath(path))
-    return in_true_order(lambda believe: _draw(path, config, start, end, name, believe))
-
-
-def _draw(
-    path: str | os.PathLike[str],
-    config: SieveConfig,
-    start: float | None,
-    end: float | None,
-    name: str,
-    believe: bool,
-) -> DrawnClip:
-    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
-        corners = slot_corners(config.grid, config.patch_size)
-        scores, frames = {}, {}
-        for slot in clip.slots(config.input_size):
-            index = slot.picture.display_index
-            scores[index] = score_slot(slot, config)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
-            frames[index] = _whole(cut_patches(crop, corners), config)
-        ids = clip.nearest_decoded(list(scores)).tolist()
-        slot_scores = np.stack([scores[index] for index in ids])
-        return DrawnClip(
-            frames=np.stack([frames[index] for index in ids]),
-            scores=slot_scores,
-            indices=select_from(slot_scores, config),
-            clip_id=name,
-            codec=clip.source.facts.codec,
-            signals=clip.signals,
-        )
-
-
-def _whole(patches: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """All patches [gh * gw, 3, P, P] of a slot put together: uint8 [size, size, 3]."""
-    grid, side = config.grid, config.patch_size
-    tiles = patches.reshape(grid, grid, 3, side, side)
-    return tiles.transpose(0, 3, 1, 4, 2).reshape(grid * side, grid * side, 3)

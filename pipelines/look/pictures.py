@@ -2,7 +2,7 @@
 kept.
 
 A still has four rows over a few slots; an animation shows every slot. Both are drawn from plain arrays:
-decoding, scoring and selecting are left to others.
+decoding, scoring and selecting are left to others, colours and type to `tiles`.
 """
 
 from __future__ import annotations
@@ -16,36 +16,26 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-Rgb = tuple[int, int, int]
+from codecsieve.pipelines.look.tiles import (
+    FAINT,
+    INK,
+    PAPER,
+    draw_legend,
+    draw_text,
+    font_of,
+    heat_of,
+    heat_tile,
+    masked_tile,
+)
 
 SUFFIXES = (".png", ".gif", ".mp4")
 """Of the files that `save_picture` writes."""
 
-_PAPER: Rgb = (255, 255, 255)
-_INK: Rgb = (28, 30, 36)
-_FAINT: Rgb = (118, 122, 132)
-_DARK: Rgb = (22, 24, 30)  # where nothing is kept
 _MARGIN = 36
 _GAP = 6
 _FRAMES_A_SECOND = 8
-
-# Nine even stops of "inferno", a perceptually uniform colour map (van der Walt and Smith, matplotlib, CC0).
-_INFERNO = np.array(
-    [
-        (0, 0, 4),
-        (31, 12, 72),
-        (85, 15, 109),
-        (136, 34, 106),
-        (186, 54, 85),
-        (227, 89, 51),
-        (249, 140, 10),
-        (249, 201, 50),
-        (252, 255, 164),
-    ],
-    dtype=np.float64,
-)
 
 
 @dataclass(frozen=True)
@@ -131,23 +121,23 @@ def draw_rows(clip: DrawnClip, slots: int = 8) -> Image.Image:
     label, head, foot = 168, 104, 44
     width = 2 * _MARGIN + label + len(shown) * (side_w + _GAP) - _GAP
     height = head + len(rows) * (side_h + 2 * _GAP) - 2 * _GAP + foot + _MARGIN // 2
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _text(draw, (_MARGIN, 28), clip.clip_id, 26, _INK, width - 2 * _MARGIN)
-    _text(draw, (_MARGIN, 64), clip.facts, 16, _FAINT, width - 2 * _MARGIN)
+    draw_text(draw, (_MARGIN, 28), clip.clip_id, 26, INK, width - 2 * _MARGIN)
+    draw_text(draw, (_MARGIN, 64), clip.facts, 16, FAINT, width - 2 * _MARGIN)
     for row, (name, what, tiles) in enumerate(rows):
         top = head + row * (side_h + 2 * _GAP)
-        _text(draw, (_MARGIN, top + 2), name, 18, _INK, label)
+        draw_text(draw, (_MARGIN, top + 2), name, 18, INK, label)
         for line, words in enumerate(what.split("\n")):
-            _text(draw, (_MARGIN, top + 30 + 18 * line), words, 13, _FAINT, label)
+            draw_text(draw, (_MARGIN, top + 30 + 18 * line), words, 13, FAINT, label)
         if name == "Saliency":
-            _legend(sheet, draw, _MARGIN, top + 80)
+            draw_legend(sheet, draw, _MARGIN, top + 80)
         for column, tile in enumerate(tiles):
             sheet.paste(tile, (_MARGIN + label + column * (side_w + _GAP), top))
     for column, (slot, count) in enumerate(zip(shown, clip.kept[shown].sum(axis=(1, 2)), strict=True)):
         centre = _MARGIN + label + column * (side_w + _GAP) + side_w // 2
-        draw.text((centre, height - foot - _MARGIN // 2 + 12), f"slot {slot}", _INK, _font(13), anchor="ma")
-        draw.text((centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", _FAINT, _font(13), anchor="ma")
+        draw.text((centre, height - foot - _MARGIN // 2 + 12), f"slot {slot}", INK, font_of(13), anchor="ma")
+        draw.text((centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", FAINT, font_of(13), anchor="ma")
     return sheet
 
 
@@ -156,24 +146,24 @@ def _rows(clip: DrawnClip, shown: NDArray[np.integer]) -> list[tuple[str, str, l
     total, cells = len(clip.frames), clip.scores[0].size
     whole = len(clip.indices) / cells
     lit = _spread(len(shown), whole / total)
-    frames, heat, kept = clip.frames[shown], _heat(clip)[shown], clip.kept[shown]
+    frames, heat, kept = clip.frames[shown], heat_of(clip.scores)[shown], clip.kept[shown]
     everything = np.ones_like(kept[0])
     return [
-        ("Frames", f"{len(shown)} of {total} slots", [_tile(f, everything) for f in frames]),
+        ("Frames", f"{len(shown)} of {total} slots", [masked_tile(f, everything) for f in frames]),
         (
             "Uniform sampling",
             f"the same budget on\nwhole frames:\n{whole:.3g} of {total} slots",
-            [_tile(f, everything & on) for f, on in zip(frames, lit, strict=True)],
+            [masked_tile(f, everything & on) for f, on in zip(frames, lit, strict=True)],
         ),
         (
             "Saliency",
             "motion + residual\nof each patch",
-            [_heat_tile(f, h) for f, h in zip(frames, heat, strict=True)],
+            [heat_tile(f, h) for f, h in zip(frames, heat, strict=True)],
         ),
         (
             "Patches kept",
             "the highest scores\nof the whole clip",
-            [_tile(f, k) for f, k in zip(frames, kept, strict=True)],
+            [masked_tile(f, k) for f, k in zip(frames, kept, strict=True)],
         ),
     ]
 
@@ -194,29 +184,29 @@ def draw_animation(clip: DrawnClip, side: int = 256) -> Iterator[Image.Image]:
 
     side: about how many pixels wide a panel is; the nearest multiple of the patch grid is taken.
     """
-    heat, kept = _heat(clip), clip.kept
+    heat, kept = heat_of(clip.scores), clip.kept
     everything = np.ones_like(kept[0])
     counts = kept.sum(axis=(1, 2))
     total = len(clip.frames)
     for slot, frame in enumerate(clip.frames):
         panels = [
-            ("frame", _tile(frame, everything, side)),
-            ("saliency", _heat_tile(frame, heat[slot], side)),
-            (f"{counts[slot]} of {kept[0].size} patches kept", _tile(frame, kept[slot], side)),
+            ("frame", masked_tile(frame, everything, side)),
+            ("saliency", heat_tile(frame, heat[slot], side)),
+            (f"{counts[slot]} of {kept[0].size} patches kept", masked_tile(frame, kept[slot], side)),
         ]
         wide, high = panels[0][1].size
         width = 2 * _MARGIN + 3 * (wide + 2 * _GAP) - 2 * _GAP
-        sheet = Image.new("RGB", (width + width % 2, 122 + high + high % 2), _PAPER)
+        sheet = Image.new("RGB", (width + width % 2, 122 + high + high % 2), PAPER)
         draw = ImageDraw.Draw(sheet)
-        _text(draw, (_MARGIN, 16), clip.clip_id, 18, _INK, width - 2 * _MARGIN)
-        _text(draw, (_MARGIN, 42), clip.facts, 13, _FAINT, width - 2 * _MARGIN)
+        draw_text(draw, (_MARGIN, 16), clip.clip_id, 18, INK, width - 2 * _MARGIN)
+        draw_text(draw, (_MARGIN, 42), clip.facts, 13, FAINT, width - 2 * _MARGIN)
         for column, (name, panel) in enumerate(panels):
             left = _MARGIN + column * (wide + 2 * _GAP)
             sheet.paste(panel, (left, 68))
-            draw.text((left, 76 + high), name, _INK, _font(13))
+            draw.text((left, 76 + high), name, INK, font_of(13))
         bar = width - 2 * _MARGIN
         draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar - 1, 108 + high), (228, 229, 233))
-        draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar * (slot + 1) // total - 1, 108 + high), _INK)
+        draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar * (slot + 1) // total - 1, 108 + high), INK)
         yield sheet
 
 
@@ -251,71 +241,3 @@ def _write_mp4(path: Path, images: list[Image.Image]) -> None:
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
-
-
-# --- tiles, colours, type
-
-
-def _heat(clip: DrawnClip) -> NDArray[np.float64]:
-    """Scores as 0..1, on one scale for the whole clip, so that colours compare over slots.
-
-    1 is the 99th percentile of the scores above zero. Few patches hold most of the energy: the power of 2/3
-    keeps the rest of the clip from being black.
-    """
-    scores = clip.scores.astype(np.float64)
-    positive = scores[scores > 0]
-    if not positive.size:
-        return np.zeros_like(scores)
-    return np.clip(scores / np.percentile(positive, 99), 0, 1) ** (2 / 3)
-
-
-def _tile_size(grid: tuple[int, ...], side: int) -> tuple[int, int]:
-    """(width, height) near `side` in which every patch has the same whole number of pixels."""
-    patch = max(1, round(side / grid[1]))
-    return grid[1] * patch, grid[0] * patch
-
-
-def _tile(frame: NDArray[np.uint8], mask: NDArray[np.bool_], side: int = 144) -> Image.Image:
-    """The patches of a frame that the mask [gh, gw] keeps; the rest is dark, with a trace of the frame."""
-    size = _tile_size(mask.shape, side)
-    picture = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
-    stencil = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
-    ground = Image.blend(Image.new("RGB", size, _DARK), picture.convert("L").convert("RGB"), 0.08)
-    return Image.composite(picture, ground, stencil)
-
-
-def _heat_tile(frame: NDArray[np.uint8], heat: NDArray[np.float64], side: int = 144) -> Image.Image:
-    """The heat [gh, gw] in colour over the frame in grey; the hotter, the less of the frame shows."""
-    size = _tile_size(heat.shape, side)
-    grey = np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.LANCZOS), np.float64)
-    large = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.NEAREST)
-    hot = np.asarray(large, np.float64)[..., None]
-    weight = 0.45 + 0.4 * hot
-    blend = (1 - weight) * grey[..., None] * 0.8 + weight * _inferno(hot[..., 0])
-    return Image.fromarray(blend.round().astype(np.uint8))
-
-
-def _inferno(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0..1 to RGB 0..255, along a new last axis."""
-    stops = np.linspace(0, 1, len(_INFERNO))
-    return np.stack([np.interp(values, stops, channel) for channel in _INFERNO.T], axis=-1)
-
-
-def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
-    ramp = np.broadcast_to(_inferno(np.linspace(0, 1, 96)), (8, 96, 3)).round().astype(np.uint8)
-    sheet.paste(Image.fromarray(ramp), (left, top))
-    draw.text((left, top + 13), "low", _FAINT, _font(12))
-    draw.text((left + 96, top + 13), "high", _FAINT, _font(12), anchor="ra")
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], words: str, size: int, colour: Rgb, width: int) -> None:
-    """One line of text, its end cut off with an ellipsis where it would be wider than `width`."""
-    font = _font(size)
-    cut = words
-    while cut and draw.textlength(cut if cut == words else cut + "…", font) > width:
-        cut = cut[:-1]
-    draw.text(at, cut if cut == words else cut + "…", colour, font)

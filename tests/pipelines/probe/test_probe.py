@@ -24,19 +24,14 @@ from codecsieve.cache.features import FeatureCache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError, ManifestError
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.probe_checkpoint import read_checkpoint
-from codecsieve.pipelines.probe_config import ProbeConfig
-from codecsieve.pipelines.probe_datasets import (
-    CLASSES,
-    Split,
-    check_splits,
-    find_clips,
-    read_set,
-    split_off_validation,
-)
-from codecsieve.pipelines.probe_encoder import FrozenEncoder, cached_features
-from codecsieve.pipelines.probe_metrics import Tally, class_accuracies, draw_confusion
-from codecsieve.pipelines.probe_training import (
+from codecsieve.pipelines.learn.checkpoint import read_checkpoint
+from codecsieve.pipelines.learn.frozen import FrozenEncoder, cached_features
+from codecsieve.pipelines.learn.ranks import Ranks, choose_device
+from codecsieve.pipelines.probe.config import ProbeConfig
+from codecsieve.pipelines.probe.datasets import CLASSES, Split, check_splits, find_clips, read_set, split_off_validation
+from codecsieve.pipelines.probe.metrics import Tally, class_accuracies
+from codecsieve.pipelines.probe.report import draw_confusion
+from codecsieve.pipelines.probe.training import (
     BEST,
     LAST,
     LabelledTokens,
@@ -46,7 +41,6 @@ from codecsieve.pipelines.probe_training import (
     load_probes,
     train_probes,
 )
-from codecsieve.pipelines.ranks import Ranks, choose_device
 
 DIM, COUNT = 64, 4
 RUN = ProbeConfig(learning_rates=(1e-4, 1e-3), seeds=(0, 1), epochs=4, batch_size=8)

@@ -1,7 +1,7 @@
 """Labelled splits of a cache: manifests say which clips make which split, and what their labels are.
 
 A data set is a folder with `train.csv` and, where it has them, `val.csv` and `test.csv`: manifests with path and label,
-see `manifest_file`. Labels are the manifest's, not the cache's, so that one cache of EPIC-KITCHENS serves verbs and
+see `inputs.manifest`. Labels are the manifest's, not the cache's, so that one cache of EPIC-KITCHENS serves verbs and
 nouns. A clip is found by path, start and end, or, where videos were moved, by its content.
 """
 
@@ -18,7 +18,7 @@ from codecsieve.cache import SparseCache
 from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.pipelines.inputs.manifest import Row, read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.sparse_dataset import class_names
+from codecsieve.pipelines.loading.dataset import class_names
 
 CLASSES: Mapping[str, int] = {
     "ssv2": 174,  # Goyal et al., arXiv 1706.04261; version 2

@@ -1,4 +1,4 @@
-"""A probe's training on disk: one safetensors file holds the tensors and, as JSON in its header, all the rest.
+"""A training on disk: one safetensors file holds the tensors and, as JSON in its header, all the rest.
 
 So a checkpoint is written whole or not at all, and nothing is ever unpickled.
 """

@@ -9,7 +9,8 @@ import pytest
 
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.inspect import describe, draw_clip
+from codecsieve.pipelines.look.describe import describe
+from codecsieve.pipelines.look.draw import draw_clip
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
 GOPS = {"bf": "2", "g": "12", "refs": "2", "x264-params": "scenecut=0:b-pyramid=none"}

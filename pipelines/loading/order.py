@@ -1,6 +1,6 @@
 """Which clips make which batch: one shuffle an epoch, dealt out to the ranks, to be taken up again at any batch.
 
-Clips are numbers here. How they are read is left to `sparse_dataset`, in which processes to `loader`.
+Clips are numbers here. How they are read is left to `dataset`, in which processes to `loader`.
 """
 
 from __future__ import annotations

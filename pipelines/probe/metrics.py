@@ -1,12 +1,10 @@
-"""What a probe got right: counts that add up over batches and processes, accuracies, the confusion matrix as a picture.
+"""What a probe got right: counts that add up over batches and processes, accuracies by class.
 
 Several probes are counted at once, M of them.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from codecsieve.pipelines.ranks import Ranks
-
-_NAMED = 60  # classes whose names a picture has room for
+from codecsieve.pipelines.learn.ranks import Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,25 +76,3 @@ def class_accuracies(confusion: Tensor) -> list[dict[str, Any]]:
     """For each class of a confusion matrix its clips and which part of them was right, None where there is no clip."""
     pairs = zip(confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True)
     return [{"clips": clips, "accuracy": right / clips if clips else None} for right, clips in pairs]
-
-
-def draw_confusion(confusion: Tensor, classes: Sequence[str], title: str) -> bytes:
-    """A confusion matrix int64 [C, C] as a PNG: a row a true class, shaded by the part of its clips."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    count = len(classes)
-    parts = confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
-    side = min(14.0, 4 + 0.16 * count)
-    figure = Figure((side + 1, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    image = axes.imshow(parts.numpy(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    figure.colorbar(image, ax=axes, label="part of the class's clips", fraction=0.045)
-    axes.set(title=title, xlabel="predicted", ylabel="true")
-    if count <= _NAMED:
-        axes.set_xticks(range(count), labels=classes, rotation=90, fontsize=7)
-        axes.set_yticks(range(count), labels=classes, fontsize=7)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()

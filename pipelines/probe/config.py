@@ -1,9 +1,14 @@
-"""The options of a probe's training, shared by command line and API. How they act is said in `probe_training`."""
+"""What is probed, and how probes are trained: options that command line and API share.
+
+How they act is said in `run` and `training`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from codecsieve.errors import ConfigError
 
@@ -12,6 +17,38 @@ SMALL_SET = 20_000
 
 LAST_RATE = 1e-7
 """Where every learning rate ends."""
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What is probed, and where things are."""
+
+    data_root: Path
+    """Folder of the data sets' manifests."""
+    dataset: str
+    """One of them: a folder in it."""
+    cache_dir: Path
+    """The sparse cache; made, or made whole, where it is not."""
+    model_weight: str
+    """The encoder: a folder or a hub id."""
+    out: Path
+    """Where checkpoints and report go."""
+    model_name: str | None = None
+    """What the report calls the encoder; None: the last part of `model_weight`."""
+    embedding_size: int | None = None
+    """Channels that the encoder's tokens must have; None: any."""
+    frames_token_num: int | None = None
+    """Patches that a whole frame must have; None: any."""
+    selection: dict[str, Any] = field(default_factory=dict)
+    """Fields of `SieveConfig`: a cache that is there must have them, one that is made gets them."""
+    features_dir: Path | None = None
+    """The feature cache; None: beside the sparse cache."""
+    workers: int = 0
+    """Processes that read the sparse cache for the encoder."""
+    device: str = "auto"
+    """Where clips are made that the cache lacks, see `precompute`."""
+    encoder_batch_size: int = 8
+    """Clips that are encoded at once."""
 
 
 @dataclass(frozen=True)

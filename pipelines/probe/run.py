@@ -12,11 +12,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,12 +22,13 @@ from codecsieve.cache import SparseCache, open_cache
 from codecsieve.cache.features import FeatureCache
 from codecsieve.cache.layout import GROUP, config_difference
 from codecsieve.errors import ConfigError
-from codecsieve.files import make_folder, publish
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.learn.frozen import FrozenEncoder, Patches, cached_features
+from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.precompute.run import precompute
-from codecsieve.pipelines.probe_config import ProbeConfig
-from codecsieve.pipelines.probe_datasets import (
+from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
+from codecsieve.pipelines.probe.datasets import (
     LabelledSet,
     Split,
     check_splits,
@@ -38,47 +36,11 @@ from codecsieve.pipelines.probe_datasets import (
     read_set,
     split_off_validation,
 )
-from codecsieve.pipelines.probe_encoder import FrozenEncoder, Patches, cached_features
-from codecsieve.pipelines.probe_metrics import Tally, class_accuracies, draw_confusion
-from codecsieve.pipelines.probe_training import LabelledTokens, Trained, evaluate, train_probes
-from codecsieve.pipelines.ranks import Ranks
-
-REPORT, CONFUSION = "report.json", "confusion.png"
+from codecsieve.pipelines.probe.report import circumstances, results, training, write_report
+from codecsieve.pipelines.probe.training import LabelledTokens, evaluate, train_probes
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, such as "clips encoded", how many, and of how many."""
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What is probed, and where things are."""
-
-    data_root: Path
-    """Folder of the data sets' manifests."""
-    dataset: str
-    """One of them: a folder in it."""
-    cache_dir: Path
-    """The sparse cache; made, or made whole, where it is not."""
-    model_weight: str
-    """The encoder: a folder or a hub id."""
-    out: Path
-    """Where checkpoints and report go."""
-    model_name: str | None = None
-    """What the report calls the encoder; None: the last part of `model_weight`."""
-    embedding_size: int | None = None
-    """Channels that the encoder's tokens must have; None: any."""
-    frames_token_num: int | None = None
-    """Patches that a whole frame must have; None: any."""
-    selection: dict[str, Any] = field(default_factory=dict)
-    """Fields of `SieveConfig`: a cache that is there must have them, one that is made gets them."""
-    features_dir: Path | None = None
-    """The feature cache; None: beside the sparse cache."""
-    workers: int = 0
-    """Processes that read the sparse cache for the encoder."""
-    device: str = "auto"
-    """Where clips are made that the cache lacks, see `precompute`."""
-    encoder_batch_size: int = 8
-    """Clips that are encoded at once."""
 
 
 def run_probe(
@@ -131,14 +93,14 @@ def run_probe(
     )
     tally = evaluate(trained.best, tokens["test" if "test" in splits else "val"], config.batch_size, ranks)
     outcome = {
-        **_circumstances(run, labelled, cache, features, splits),
+        **circumstances(run, labelled, cache, features, splits),
         "model": encoder.name,
-        "training": _training(config, len(tokens["train"]), ranks),
-        **_results(trained, tally, config, labelled),
+        "training": training(config, len(tokens["train"]), ranks),
+        **results(trained, tally, config, labelled),
         "seconds": round(time.monotonic() - began, 1),
     }
     if ranks.first:
-        _write(run.out, outcome, tally, labelled)
+        write_report(run.out, outcome, tally, labelled)
     ranks.wait()
     return outcome
 
@@ -207,77 +169,6 @@ def _splits(cache: SparseCache, labelled: LabelledSet) -> dict[str, Split]:
         splits = {"train": train, "val": validation} | {name: splits[name] for name in splits if name != "train"}
     check_splits(splits, labelled)
     return splits
-
-
-def _circumstances(
-    run: ProbeRun, labelled: LabelledSet, cache: SparseCache, features: FeatureCache, splits: dict[str, Split]
-) -> dict[str, Any]:
-    """What was probed."""
-    return {
-        "dataset": run.dataset,
-        "classes": len(labelled.classes),
-        "model_weight": run.model_weight,
-        "cache": str(run.cache_dir),
-        "features": str(features.folder),
-        "tokens": list(features.shape),
-        "selection": cache.config,
-        "splits": {name: {"clips": len(split.numbers), "failed": split.failed} for name, split in splits.items()},
-        "validation": "val.csv" if "val" in labelled.manifests else "a tenth of train.csv, by class and clip id",
-    }
-
-
-def _training(config: ProbeConfig, clips: int, ranks: Ranks) -> dict[str, Any]:
-    """How it was trained."""
-    precision = "bfloat16" if ranks.has_bf16 else "float32"
-    where = {"processes": ranks.size, "device": ranks.device.type, "precision": precision}
-    return {**dataclasses.asdict(config), "epochs": config.epochs_for(clips), **where}
-
-
-def _results(trained: Trained, tally: Tally, config: ProbeConfig, labelled: LabelledSet) -> dict[str, Any]:
-    """What came out. tally: of the test split, or, where there is none, of the validation split."""
-    tested = "test" in labelled.manifests
-    return {
-        "selected_on_validation": trained.choice,
-        "test": _judgement(tally, config) if tested else None,
-        "best_on_validation": _published(trained),
-        "per_class_split": "test" if tested else "val",
-        "per_class": _per_class(tally, labelled),
-        "history": trained.history,
-    }
-
-
-def _judgement(tally: Tally, config: ProbeConfig) -> dict[str, Any]:
-    """The chosen probes on the test split: the mean over seeds, its spread, and each."""
-    scores = tally.scores()
-    spread = statistics.stdev(one.top1 for one in scores) if len(scores) > 1 else None
-    return {
-        "top1": statistics.fmean(one.top1 for one in scores),
-        "top1_deviation": spread,
-        "top5": statistics.fmean(one.top5 for one in scores),
-        "seeds": [{"seed": s, **dataclasses.asdict(one)} for s, one in zip(config.seeds, scores, strict=True)],
-    }
-
-
-def _published(trained: Trained) -> dict[str, Any]:
-    """What the published protocol calls its result: the best look at the validation split, of all rates and epochs."""
-    looks = [{"epoch": look["epoch"], **probe} for look in trained.history for probe in look["probes"]]
-    note = "the highest of all looks at the validation split, as the published protocol reports: it is too high"
-    return {**max(looks, key=lambda look: look["top1"]), "note": note}
-
-
-def _per_class(tally: Tally, labelled: LabelledSet) -> list[dict[str, Any]]:
-    """Of all seeds together."""
-    accuracies = class_accuracies(tally.confusion.sum(0).cpu())
-    return [{"class": name, **one} for name, one in zip(labelled.classes, accuracies, strict=True)]
-
-
-def _write(out: Path, outcome: dict[str, Any], tally: Tally, labelled: LabelledSet) -> None:
-    make_folder(out)
-    split = outcome["per_class_split"]
-    shown = outcome["validation"] if split == "val" else f"clips of {split}.csv"
-    title = f"{outcome['dataset']}, {outcome['model']}: {shown}"
-    publish(out / CONFUSION, [draw_confusion(tally.confusion.sum(0).cpu(), labelled.classes, title)])
-    publish(out / REPORT, [(json.dumps(outcome, indent=1) + "\n").encode()])
 
 
 def _digest(splits: dict[str, Split], cache: SparseCache) -> str:

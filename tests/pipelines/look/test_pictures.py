@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codecsieve.pipelines.pictures import DrawnClip, draw_animation, draw_rows, save_picture
+from codecsieve.pipelines.look.pictures import DrawnClip, draw_animation, draw_rows, save_picture
 
 SLOTS, GRID = 12, 4
 

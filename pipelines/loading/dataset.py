@@ -1,7 +1,7 @@
 """A cache as a torch dataset: clips by number, a batch at a time, labels as class indices.
 
 Whole batches are asked for (`__getitems__`), because one read of 16 clips is quicker than 16 reads that are stacked
-afterwards. Which clips make a batch is left to `sampling_order`, in which processes they are read to `loader`.
+afterwards. Which clips make a batch is left to `order`, in which processes they are read to `loader`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from codecsieve.cache import SparseCache, SparseClip
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.sampling_order import PADDING
+from codecsieve.pipelines.loading.order import PADDING
 
 NO_LABEL = -100
 """The label of padding and of clips without one: what torch's losses leave out."""

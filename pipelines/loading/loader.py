@@ -5,7 +5,7 @@
         ...
         torch.save(loader.state_dict())   # load_state_dict() of it gives exactly the batches that were left
 
-Reading is done by the cache, in this process unless `workers` are asked for. `dali_loader` has the same on DALI.
+Reading is done by the cache, in this process unless `workers` are asked for. `dali` has the same on DALI.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 
 from codecsieve.cache import SparseCache
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.pipelines.augment import Normalisation, Photometric, change_colours
-from codecsieve.pipelines.sampling_order import ClipOrder
-from codecsieve.pipelines.sparse_dataset import Batch, SparseDataset
+from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
+from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
+from codecsieve.pipelines.loading.order import ClipOrder
 
 
 @dataclass(frozen=True)

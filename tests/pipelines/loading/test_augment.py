@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.augment import GREY, Normalisation, Photometric, change_colours
+from codecsieve.pipelines.loading.augment import GREY, Normalisation, Photometric, change_colours
 
 NOTHING = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "swap_probability": 0}
 IDS = tuple(f"clip-{number}" for number in range(6))

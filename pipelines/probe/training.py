@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from codecsieve.encoder.probe_head import ProbeBank
 from codecsieve.errors import ConfigError
 from codecsieve.files import make_folder, remove_partial_files
-from codecsieve.pipelines.probe_checkpoint import (
+from codecsieve.pipelines.learn.checkpoint import (
     part,
     read_checkpoint,
     restore_training,
     training_tensors,
     write_checkpoint,
 )
-from codecsieve.pipelines.probe_config import LAST_RATE, ProbeConfig
-from codecsieve.pipelines.probe_metrics import Scores, Tally
-from codecsieve.pipelines.ranks import Ranks
-from codecsieve.pipelines.sampling_order import PADDING, ClipOrder
+from codecsieve.pipelines.learn.ranks import Ranks
+from codecsieve.pipelines.loading.order import PADDING, ClipOrder
+from codecsieve.pipelines.probe.config import LAST_RATE, ProbeConfig
+from codecsieve.pipelines.probe.metrics import Scores, Tally
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 

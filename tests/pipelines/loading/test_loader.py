@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from codecsieve.cache import CacheWriter, SparseCache, open_cache
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.pipelines.augment import Normalisation, Photometric, change_colours
-from codecsieve.pipelines.loader import make_loader
-from codecsieve.pipelines.sampling_order import PADDING, ClipOrder
-from codecsieve.pipelines.sparse_dataset import NO_LABEL, Batch, SparseDataset
+from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
+from codecsieve.pipelines.loading.dataset import NO_LABEL, Batch, SparseDataset
+from codecsieve.pipelines.loading.loader import make_loader
+from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 CLIPS = 23
 FAILED = ("clip-4", "clip-11")

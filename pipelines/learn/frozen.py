@@ -1,6 +1,6 @@
-"""The frozen encoder of a probe: a model with a name and a fingerprint, run over a cache's clips once.
+"""A frozen encoder: a model with a name and a fingerprint, run over a cache's clips once.
 
-Where its tokens are kept is left to `features`.
+Where its tokens are kept is left to `cache.features`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from codecsieve.cache.layout import GROUP, LOCK
 from codecsieve.encoder import OneVisionEncoder
 from codecsieve.errors import ConfigError
 from codecsieve.files import lock, make_folder
-from codecsieve.pipelines.loader import as_it_is
-from codecsieve.pipelines.ranks import Ranks
+from codecsieve.pipelines.learn.ranks import Ranks
+from codecsieve.pipelines.loading.loader import as_it_is
 
 _log = logging.getLogger(__name__)
 

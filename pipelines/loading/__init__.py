@@ -1,0 +1,1 @@
+"""From a cache to batches of a model: in which order, how they are read, and what becomes of their colours."""

@@ -1,0 +1,1 @@
+"""What a video offers, and pictures of what the sieve keeps of it."""
