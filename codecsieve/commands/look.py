@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from codecsieve.command_group import OneLineError
+from codecsieve.commands.group import OneLineError
 
 if TYPE_CHECKING:
     from codecsieve.cache import SparseCache
@@ -54,7 +54,7 @@ def info(cache: str, failed: bool, as_json: bool) -> None:
     Clips are counted by codec and signals used; below stand the options that the cache was made with.
     """
     from codecsieve.cache import open_cache
-    from codecsieve.console import print_facts
+    from codecsieve.commands.console import print_facts
 
     opened = open_cache(cache)
     if failed:
@@ -75,7 +75,7 @@ def info(cache: str, failed: bool, as_json: bool) -> None:
 
 
 def _cache_facts(cache: SparseCache) -> dict[str, Any]:
-    from codecsieve.console import in_units
+    from codecsieve.commands.console import in_units
 
     rows = cache.index.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
     clips = [row for row in rows if row["status"] == "ok"]
@@ -156,7 +156,7 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 def describe(video: str, as_json: bool) -> None:
     """Tell what a video offers: its codec, its GOPs, and which signals would be used and why."""
-    from codecsieve.console import print_facts
+    from codecsieve.commands.console import print_facts
     from codecsieve.pipelines.look.describe import describe as look
 
     facts = dataclasses.asdict(look(video))

@@ -12,6 +12,8 @@ from typing import IO, Any
 
 import click
 
+from codecsieve.errors import CacheError, ConfigError, ManifestError, OptionError, VideoError, WorkerError
+
 
 class OneLineError(click.ClickException):
     """What went wrong, as one line on standard error, and the exit status."""
@@ -56,8 +58,6 @@ class Commands(click.Group):
 
 
 def _exit_status(error: Exception) -> int | None:
-    from codecsieve.errors import CacheError, ConfigError, ManifestError, OptionError, VideoError, WorkerError
-
     if isinstance(error, VideoError | CacheError | WorkerError | OSError):
         return 1
     return 2 if isinstance(error, ManifestError | ConfigError | OptionError) else None

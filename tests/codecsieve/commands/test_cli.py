@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from codecsieve.cache import open_cache
 from codecsieve.cli import main
-from codecsieve.console import Meter, in_units
+from codecsieve.commands.console import Meter, in_units
 from codecsieve.pipelines.config import METHOD, SieveConfig
 
 MakeVideo = Callable[..., Path]
@@ -333,7 +333,7 @@ def test_the_clock_of_a_run_starts_when_its_first_clip_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("codecsieve.console.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("codecsieve.commands.console.time", SimpleNamespace(monotonic=lambda: now))
     with Meter("clips") as meter:
         for seconds, done in [(100.0, 0), (104.0, 2), (112.0, 4), (116.0, 8)]:
             now = seconds

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from codecsieve.command_group import OneLineError
+from codecsieve.commands.group import OneLineError
+from codecsieve.errors import EncoderError
 
 if TYPE_CHECKING:
-    from codecsieve.console import Meter
+    from codecsieve.commands.console import Meter
 
 _NOTES = """
 DATA_ROOT/NAME holds train.csv and, as far as there are, val.csv and test.csv: manifests of path,label[,start,end]. A
@@ -129,7 +130,6 @@ def probe(
 ) -> None:
     """Train a small classifier on a frozen encoder's tokens of a cache, and report its accuracy."""
     try:
-        from codecsieve.errors import EncoderError
         from codecsieve.pipelines.learn.ranks import joined
         from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
         from codecsieve.pipelines.probe.run import run_probe
@@ -170,7 +170,7 @@ class _Meters:
         self._meter: Meter | None = None
 
     def update(self, what: str, done: int, total: int) -> None:
-        from codecsieve.console import Meter
+        from codecsieve.commands.console import Meter
 
         if not total:
             return
@@ -190,7 +190,7 @@ class _Meters:
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:
-    from codecsieve.console import print_facts
+    from codecsieve.commands.console import print_facts
 
     chosen, best, test = report["selected_on_validation"], report["best_on_validation"], report["test"]
     clips = {name: _clips(split) for name, split in report["splits"].items()}
