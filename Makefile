@@ -24,7 +24,7 @@ lint: install
 
 # Types are checked on the wheel that users get, not on the folders that it is made of.
 types: install
-	rm -rf build/wheel build/typed
+	rm -rf build/lib build/wheel build/typed
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed build/wheel/*.whl
 	MYPYPATH=build/typed $(BIN)/mypy -p codecsieve

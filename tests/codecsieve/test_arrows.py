@@ -1,0 +1,183 @@
+"""Who knows whom: the imports of every module, those in functions and for type checkers too, against the arrows.
+
+    cli -> commands -> pipelines -> codec, cache, encoder -> kernels
+
+`errors`, `files` and `machine` lie at the bottom, where anyone may use them. The rooms of `pipelines` have an order of
+their own.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from source_tree import ROOT, module_files
+
+BOTTOM = {"errors", "files", "machine"}
+
+TABLES = {"kernels", "kernels.reference"}
+ON_CPU = {"kernels.cpu", *TABLES}
+ON_GPU = {"kernels.gpu", "kernels.cupy", *TABLES}
+KNOWS: dict[str, set[str]] = {
+    "errors": set(),
+    "machine": set(),
+    "files": {"errors"},  # what cannot be written is an error of a kind
+    "kernels": {"kernels.reference"},
+    "kernels.reference": {"kernels"},
+    "kernels.cpu": TABLES,
+    "kernels.cupy": TABLES,
+    "kernels.triton": {"kernels.cupy", *TABLES},
+    "kernels.gpu": {"kernels.cupy", "kernels.triton", *TABLES},
+    "kernels.dispatch": {"kernels.gpu", *ON_CPU},
+    "codec": {"kernels.cupy", *ON_CPU},
+    "cache": set(),
+    "encoder": set(),
+    "pipelines": set(),
+    "pipelines.config": {"codec", *TABLES},
+    "pipelines.engines": set(),
+    "pipelines.inputs": {"codec"},
+    "pipelines.transcode": {"codec"},
+    "pipelines.sieve": {"pipelines.config", "codec", *ON_CPU, *ON_GPU},
+    "pipelines.look": {"pipelines.config", "pipelines.sieve", "codec"},
+    "pipelines.precompute": {
+        "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.sieve", "cache", "codec",
+    },
+    "pipelines.loading": {"cache"},
+    "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
+    "pipelines.probe": {
+        "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.loading", "pipelines.learn",
+        "cache", "encoder",
+    },
+    "pipelines.demo": {"pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "cache"},
+    "commands": {
+        "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
+        "pipelines.learn", "pipelines.probe", "pipelines.demo", "cache",
+    },
+    "cli": {"__init__", "commands"},
+    "__main__": {"cli"},
+    "__init__": {"pipelines.config", "pipelines.sieve", "pipelines.loading", "cache", "codec", "kernels.dispatch"},
+}  # fmt: skip
+"""The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""
+
+
+def wrong_arrows(root: Path, knows: dict[str, set[str]]) -> list[str]:
+    """What is wrong with the imports of a source tree, one line each."""
+    files = module_files(root)
+    imported = {module: set(imports(module, path, files)) for module, path in files.items()}
+    wrong = []
+    for module, others in imported.items():
+        here = room(module, files, knows)
+        if here not in knows:
+            wrong.append(f"{module}: no rule says whom {here} may know; add one to KNOWS")
+            continue
+        allowed = {here, *knows[here]} | (set() if here in BOTTOM else BOTTOM)
+        for other in sorted(others):
+            there = room(other, files, knows)
+            if there not in allowed:
+                wrong.append(f"{module} imports {other}: {here} must not know {there}")
+    try:
+        graphlib.TopologicalSorter(imported).prepare()
+    except graphlib.CycleError as error:
+        wrong.append("in a circle: " + " -> ".join(reversed(error.args[1])))
+    return wrong
+
+
+def room(module: str, files: dict[str, Path], knows: dict[str, set[str]]) -> str:
+    """The room of a module: itself where it has a rule of its own, else its folder."""
+    name = module.removeprefix("codecsieve.") if module != "codecsieve" else "__init__"
+    if name in knows or files[module].stem == "__init__":
+        return name
+    return name.rpartition(".")[0] or name
+
+
+def imports(module: str, path: Path, files: dict[str, Path]) -> Iterator[str]:
+    """The modules of ours that a module imports, wherever in it."""
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in files)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                found = next((name for name in (f"{source}.{alias.name}", source) if name in files), None)
+                if found is not None and found != module:
+                    yield found
+
+
+def test_every_arrow_points_down() -> None:
+    assert wrong_arrows(ROOT, KNOWS) == []
+
+
+def test_every_rule_has_a_room() -> None:
+    files = module_files(ROOT)
+    rooms = {room(module, files, KNOWS) for module in files}
+    assert KNOWS.keys() == rooms
+    assert set().union(*KNOWS.values()) <= rooms
+
+
+LAYERS = {"errors": set(), "low": set(), "high": {"low"}, "__init__": set()}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two rooms, `high` and `low`, with the arrows as they should be."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.setuptools]\npackages = ["codecsieve", "codecsieve.high", "codecsieve.low", "codecsieve.low.cellar"]\n'
+        '[tool.setuptools.package-dir]\n"codecsieve" = "codecsieve"\n"codecsieve.high" = "high"\n'
+        '"codecsieve.low" = "low"\n'
+    )
+    for folder in ("codecsieve", "high", "low"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "codecsieve" / "errors.py").touch()
+    (tmp_path / "low" / "b.py").write_text("import os\nfrom codecsieve.errors import X\n")
+    (tmp_path / "high" / "a.py").write_text("import numpy\nfrom codecsieve.low.b import f\nfrom . import c\n")
+    (tmp_path / "high" / "c.py").write_text("from codecsieve.low import b as d\n")
+    return tmp_path
+
+
+def test_arrows_as_they_should_be_are_let_pass(tree: Path) -> None:
+    assert wrong_arrows(tree, LAYERS) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from codecsieve.high import a",
+        "from codecsieve.high.a import f",
+        "import codecsieve.high.a",
+        "import codecsieve.high.a as g",
+        "from ..high import a",
+        "from ..high.a import f",
+        "def late():\n    from codecsieve.high.a import f",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from codecsieve.high.a import F",
+        "try:\n    import codecsieve.high.a\nexcept ImportError:\n    pass",
+    ],
+)
+def test_an_arrow_that_points_up_is_found_wherever_it_is(tree: Path, line: str) -> None:
+    (tree / "low" / "z.py").write_text(f"{line}\n")
+    assert wrong_arrows(tree, LAYERS) == ["codecsieve.low.z imports codecsieve.high.a: low must not know high"]
+
+
+def test_the_bottom_knows_nobody(tree: Path) -> None:
+    (tree / "codecsieve" / "errors.py").write_text("from codecsieve.low.b import f\n")
+    assert "codecsieve.errors imports codecsieve.low.b: errors must not know low" in wrong_arrows(tree, LAYERS)
+
+
+@pytest.mark.parametrize("new", ["low/cellar/wine.py", "codecsieve/attic.py"])
+def test_a_new_room_needs_a_rule(tree: Path, new: str) -> None:
+    (tree / new).parent.mkdir(exist_ok=True)
+    (tree / new).touch()
+    (line,) = wrong_arrows(tree, LAYERS)
+    assert "no rule says whom" in line
+
+
+def test_a_circle_is_found_within_a_room_too(tree: Path) -> None:
+    (tree / "high" / "c.py").write_text("def late():\n    from codecsieve.high.a import f\n")
+    (line,) = wrong_arrows(tree, LAYERS)
+    assert line.startswith("in a circle: ")
+    assert {"codecsieve.high.a", "codecsieve.high.c"} == set(line.removeprefix("in a circle: ").split(" -> "))
