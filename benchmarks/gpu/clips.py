@@ -18,18 +18,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from common import show
-from gpu_decode import PATIENCE_S, CountingSession, Tally, Worker, decode_only, measure_rates, planned_clip
-from gpu_machine import GpuMemory
-from gpu_scenes import Scale
-
+from benchmarks.common import show
+from benchmarks.gpu.decode import PATIENCE_S, CountingSession, Tally, Worker, decode_only, measure_rates, planned_clip
+from benchmarks.gpu.machine import GpuMemory
+from benchmarks.gpu.scenes import Scale
 from codecsieve.codec import nvdec
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.gpu_job import GpuSieve
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.precompute.summary import Progress
-from codecsieve.pipelines.sieve import gpu_clip
+from codecsieve.pipelines.sieve import gpu_clip, gpu_stack
 from codecsieve.pipelines.sieve.gpu_stack import PictureStack
 
 TARGET_FRACTION = 0.9
@@ -195,7 +194,7 @@ STAGES = (
     (gpu_clip, "_score", "launch scores"),
     (gpu_clip, "_compared_scores", "wait for scores, copy back"),
     (gpu_clip, "select_from", "selection"),
-    (gpu_clip, "gather_patches", "launch gather"),
+    (gpu_stack, "gather_patches", "launch gather"),
     (PictureStack, "cut", "wait for patches, copy back"),
     (gpu_clip, "assemble_clip", "assemble"),
 )

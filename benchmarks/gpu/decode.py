@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from common import show
-from gpu_scenes import Scale
 
+from benchmarks.common import show
+from benchmarks.gpu.scenes import Scale
 from codecsieve.codec import nvdec
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import PictureNumbers

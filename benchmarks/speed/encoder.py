@@ -15,8 +15,8 @@ from typing import Any
 import click
 import torch
 import transformers
-from common import save, show
 
+from benchmarks.common import save, show
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
 SIZES = (("tiny", 256), ("tiny", 1024), ("small", 256), ("small", 1024), ("base", 256))

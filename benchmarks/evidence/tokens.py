@@ -2,7 +2,7 @@
 
 The frames are those that the sieve samples, at the model's resolution and crop, so that the token of a patch is the
 cell of the network's last map (stride 32) that lies over it. Each clip's tokens and frame differences are kept as
-plain .npy files in a folder, and read from there the next time. Choosing among tokens is left to `probe_policies`.
+plain .npy files in a folder, and read from there the next time. Choosing among tokens is left to `policies`.
 """
 
 from __future__ import annotations

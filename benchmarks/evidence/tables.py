@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import show
-from probe_clips import Clips
-from probe_policies import (
+
+from benchmarks.common import show
+from benchmarks.evidence.clips import Clips
+from benchmarks.evidence.policies import (
     DIFFERENCE,
     FOUND,
     ONEVISION,
@@ -28,10 +29,9 @@ from probe_policies import (
     variants,
     whole_slots,
 )
-from probe_readout import Splits, attentive_readout, logistic_readout, paired
-from probe_scores import Scoring
-from probe_tokens import FRAME
-
+from benchmarks.evidence.readout import Splits, attentive_readout, logistic_readout, paired
+from benchmarks.evidence.scores import Scoring
+from benchmarks.evidence.tokens import FRAME
 from codecsieve.machine import available_cores
 
 BUDGETS = (FRAME, 2 * FRAME, 4 * FRAME, 8 * FRAME)

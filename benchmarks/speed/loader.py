@@ -1,6 +1,6 @@
 """Whether loaders keep up with the cache: clips a second of each, and of plain batched reads.
 
-    python benchmarks/loader.py [--clips N] [--batch-size N]
+    python -m benchmarks.speed.loader [--clips N] [--batch-size N]
 
 A cache of full size (2048 patches of 14 x 14 a clip) is made of noise, which reads like pictures do: nothing is
 compressed. Speeds are of warm files. Every form reads a whole epoch in every round, in turns, and is compared with
@@ -21,8 +21,8 @@ from typing import Any
 
 import click
 import numpy as np
-from common import save, show
 
+from benchmarks.common import save, show
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric
 from codecsieve.pipelines.loading.dali import make_dali_loader

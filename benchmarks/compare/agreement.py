@@ -1,6 +1,6 @@
 """How far the selection agrees with selections that the published method made from the same signals.
 
-    python benchmarks/agreement.py FOLDER
+    python -m benchmarks.compare.agreement FOLDER
 
 FOLDER holds .npz files with `motion`, `residual`, `keyframe`, `k_keep`, `size` and, for each camera mode M,
 `indices_M` and `indices_static_M` (static fallback at 255).
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import save, show
 
+from benchmarks.common import save, show
 from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.dispatch import score_patches, select_patches
 

@@ -10,10 +10,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from probe_policies import ONEVISION
-from probe_scores import Scoring, score_clip
-from probe_tokens import FRAME, PATCH, SIZE, clip_tokens, read_labels
 
+from benchmarks.evidence.policies import ONEVISION
+from benchmarks.evidence.scores import Scoring, score_clip
+from benchmarks.evidence.tokens import FRAME, PATCH, SIZE, clip_tokens, read_labels
 from codecsieve.codec.clip import read_clip
 from codecsieve.machine import available_cores
 

@@ -1,6 +1,6 @@
 """The steps after decoding, each for a batch of clips at once, with the bytes that it cannot but move.
 
-What a clip is here: 64 slots, and for each the picture before it. How long the steps take is left to `gpu_kernels`.
+What a clip is here: 64 slots, and for each the picture before it. How long the steps take is left to `kernels`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gpu_scenes import Scale, Surfaces, clip_surfaces
 
+from benchmarks.gpu.scenes import Scale, Surfaces, clip_surfaces
 from codecsieve.codec.search import luma_taps
 from codecsieve.codec.upright import upright_layout
 from codecsieve.kernels.cupy.gather import gather_patches

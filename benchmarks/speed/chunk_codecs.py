@@ -1,6 +1,6 @@
 """What compressing a cache's patches would cost and save: chunk codecs on real patches, one chunk a clip.
 
-`cache.py` runs this and prints it. The pictures' codecs lay a clip's patches out as one canvas; the lossy
+`cache` runs this and prints it. The pictures' codecs lay a clip's patches out as one canvas; the lossy
 ones show what they do to the pixels as PSNR.
 """
 

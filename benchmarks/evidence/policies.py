@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from probe_scores import Scoring
 
+from benchmarks.evidence.scores import Scoring
 from codecsieve.kernels.dispatch import select_patches
 
 ONEVISION = {name: Scoring(signals=name) for name in ("bitstream", "search")}

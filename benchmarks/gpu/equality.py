@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import show
-from gpu_scenes import Encoding, Scale, Surfaces, clip_surfaces, encode
 
+from benchmarks.common import show
+from benchmarks.gpu.scenes import Encoding, Scale, Surfaces, clip_surfaces, encode
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.nvdec import DevicePicture, NvdecSession
 from codecsieve.codec.nvdec_support import check_supported, first_layout

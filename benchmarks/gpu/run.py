@@ -1,6 +1,6 @@
 """What the GPU road reaches on this machine; about seven minutes on an H100 with 16 cores.
 
-    python benchmarks/gpu.py [--videos FOLDER] [--quick]
+    python -m benchmarks.gpu.run [--videos FOLDER] [--quick]
 
 Five sections, in this order: the machine; whether the GPU's results are the processor's, bit for bit; each kernel's
 time against the bytes that it moves; what NVDEC decodes; and whole clips, beside what NVDEC decodes of the same
@@ -21,13 +21,14 @@ from typing import Any
 
 import click
 import torch
-from common import save
-from gpu_clips import clips
-from gpu_decode import decode
-from gpu_equality import equality
-from gpu_kernels import kernels
-from gpu_machine import machine
-from gpu_scenes import VIDEOS, Scale, encode, videos_in
+
+from benchmarks.common import save
+from benchmarks.gpu.clips import clips
+from benchmarks.gpu.decode import decode
+from benchmarks.gpu.equality import equality
+from benchmarks.gpu.kernels import kernels
+from benchmarks.gpu.machine import machine
+from benchmarks.gpu.scenes import VIDEOS, Scale, encode, videos_in
 
 QUICK: dict[str, Any] = {
     "clips": 16,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from common import show
-from gpu_scenes import Scale, Surfaces, clip_surfaces
-from gpu_stages import Stage, batch_levels, picture_stages, slot_stages
 
+from benchmarks.common import show
+from benchmarks.gpu.scenes import Scale, Surfaces, clip_surfaces
+from benchmarks.gpu.stages import Stage, batch_levels, picture_stages, slot_stages
 from codecsieve.codec.search import luma_taps
 from codecsieve.codec.upright import upright_layout
 from codecsieve.kernels.cpu import search as on_cpu

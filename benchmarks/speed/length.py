@@ -1,6 +1,6 @@
 """What a clip costs against its length: one hour and its first minute, at the same 64 samples.
 
-    python benchmarks/length.py [VIDEO] [--container mp4]
+    python -m benchmarks.speed.length [VIDEO] [--container mp4]
 
 The hour is the video looped by stream copy; both are measured in turns, end to end, one thread.
 """
@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import click
-from common import loop_video, save, show
 
+from benchmarks.common import loop_video, save, show
 from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve.clip import sieve_clip
 

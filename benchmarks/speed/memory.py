@@ -1,6 +1,6 @@
 """What a worker's memory is: its peak by picture size, and whether it grows over a thousand clips.
 
-    python benchmarks/memory.py [VIDEO] [--clips 1000]
+    python -m benchmarks.speed.memory [VIDEO] [--clips 1000]
 
 Each size is sieved in a fresh process of its own; memory is the resident set, its peak by the kernel's account.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 import psutil
-from common import loop_video, save, show
 
+from benchmarks.common import loop_video, save, show
 from codecsieve.pipelines.demo import carried_videos
 from codecsieve.pipelines.sieve.clip import sieve_clip
 

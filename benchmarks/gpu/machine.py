@@ -14,9 +14,9 @@ import cupy
 import numpy as np
 import torch
 import triton
-from common import show
-from gpu_scenes import Encoding, Scale, encode
 
+from benchmarks.common import show
+from benchmarks.gpu.scenes import Encoding, Scale, encode
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_support import CODECS, first_layout, nvdec_engines
 from codecsieve.codec.nvdec_trial import statistics_agree

@@ -3,7 +3,7 @@
 Only the choice differs: the tokens kept are those of the original pictures at the same frames, read from WORK.
 
     codecsieve transcode VIDEOS --out H264 --crf 18
-    python benchmarks/probe_h264.py --videos VIDEOS --h264 H264 --work WORK
+    python -m benchmarks.evidence.h264 --videos VIDEOS --h264 H264 --work WORK
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 import av
 import click
 import numpy as np
-from common import save, show
-from probe_clips import Clips, all_scores
-from probe_policies import DIFFERENCE, FOUND, ONEVISION, Variant, kept
-from probe_readout import Splits
-from probe_scores import Scoring, score_clip
-from probe_tables import BUDGETS, against, logistic_rows, summary
-from probe_tokens import PATCH, SIZE
 
+from benchmarks.common import save, show
+from benchmarks.evidence.clips import Clips, all_scores
+from benchmarks.evidence.policies import DIFFERENCE, FOUND, ONEVISION, Variant, kept
+from benchmarks.evidence.readout import Splits
+from benchmarks.evidence.scores import Scoring, score_clip
+from benchmarks.evidence.tables import BUDGETS, against, logistic_rows, summary
+from benchmarks.evidence.tokens import PATCH, SIZE
 from codecsieve.codec.clip import ClipSignals, read_clip
 from codecsieve.machine import available_cores
 

@@ -1,6 +1,6 @@
 """What cached features save: seconds an epoch of a probe takes with them, and with the encoder in the loop.
 
-    python benchmarks/probe_speed.py [--clips N] [--epochs N] [--preset tiny] [--threads N]
+    python -m benchmarks.speed.probe [--clips N] [--epochs N] [--preset tiny] [--threads N]
 
 Clips are noise, tinted a little by their class, in a cache of their own; the encoder is untrained. Both trainings have
 the same probes, clips, steps and looks at the validation split, so that their accuracies can be compared as well.
@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from common import save, show
 
+from benchmarks.common import save, show
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, SparseCache, open_cache
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.pipelines.learn.frozen import FrozenEncoder, cached_features, encode_clips

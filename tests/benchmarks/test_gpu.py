@@ -29,7 +29,7 @@ from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import gpu_clip
 
 LOCK = threading.RLock()
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Event:
@@ -67,7 +67,7 @@ def search_by_numba(current: Levels, previous: Levels) -> torch.Tensor:
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """benchmarks/gpu.py on stand-ins; results go into tmp_path."""
+    """benchmarks/gpu on stand-ins; results go into tmp_path."""
     if not cuda_emulator.available():
         pytest.skip("g++ is needed to run CUDA C on a CPU")
     pytest.importorskip("cupy")
@@ -92,20 +92,21 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     }
     for name, stand in stands.items():
         monkeypatch.setattr(torch.cuda, name, stand)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for path in BENCHMARKS.glob("*.py"):  # its modules take the stand-ins' names when they are imported
-        monkeypatch.delitem(sys.modules, path.stem, raising=False)
-    module = importlib.import_module("gpu")
-    monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path)
-    monkeypatch.setattr(sys.modules["gpu_kernels"], "FLUSH_BYTES", 1 << 16)
-    monkeypatch.setattr(sys.modules["gpu_equality"], "FRAMES", 10)
+    monkeypatch.syspath_prepend(str(ROOT))
+    for name in list(sys.modules):  # its modules take the stand-ins' names when they are imported
+        if name.partition(".")[0] == "benchmarks":
+            monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("benchmarks.gpu.run")
+    monkeypatch.setattr(sys.modules["benchmarks.common"], "RESULTS", tmp_path)
+    monkeypatch.setattr(sys.modules["benchmarks.gpu.kernels"], "FLUSH_BYTES", 1 << 16)
+    monkeypatch.setattr(sys.modules["benchmarks.gpu.equality"], "FRAMES", 10)
     # A process of its own would not have the stand-ins.
-    monkeypatch.setattr(sys.modules["gpu_machine"], "_in_own_process", lambda look, device: look(device))
+    monkeypatch.setattr(sys.modules["benchmarks.gpu.machine"], "_in_own_process", lambda look, device: look(device))
     return module
 
 
 def tiny(**changes: Any) -> Any:
-    scenes = sys.modules["gpu_scenes"]
+    scenes = sys.modules["benchmarks.gpu.scenes"]
     usual: dict[str, Any] = {
         "device": torch.device("cpu"),
         "config": SieveConfig(num_frames=3, input_size=28, k_keep=6, signals="search"),
@@ -146,7 +147,9 @@ def test_every_section_measures(benchmark: ModuleType, tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_null_and_says_why(benchmark: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
-    (row,) = sys.modules["gpu_decode"].decode(tiny(), benchmark._files(tiny(), tmp_path / "in", tmp_path))["videos"]
+    (row,) = sys.modules["benchmarks.gpu.decode"].decode(tiny(), benchmark._files(tiny(), tmp_path / "in", tmp_path))[
+        "videos"
+    ]
     assert row["pictures_per_s"] is None
     assert "broken.mp4" in row["reason"]
 
@@ -167,7 +170,7 @@ def test_a_section_that_fails_leaves_the_others(
 
 
 def test_a_thread_that_fails_ends_a_measurement(benchmark: ModuleType) -> None:
-    decode = sys.modules["gpu_decode"]
+    decode = sys.modules["benchmarks.gpu.decode"]
 
     class Faulty:
         tally = decode.Tally()
@@ -180,7 +183,7 @@ def test_a_thread_that_fails_ends_a_measurement(benchmark: ModuleType) -> None:
 
 
 def test_time_in_a_stage_within_another_counts_once(benchmark: ModuleType) -> None:
-    times = sys.modules["gpu_clips"].StageTimes()
+    times = sys.modules["benchmarks.gpu.clips"].StageTimes()
     with times.stage("outer"):
         time.sleep(0.02)
         with times.stage("inner"):

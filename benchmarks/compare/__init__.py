@@ -1,0 +1,1 @@
+"""Against what others have made of the same videos."""

@@ -1,0 +1,1 @@
+"""Whether the selection helps: what docs/evidence.md stands on."""

@@ -1,0 +1,1 @@
+"""How fast, how large: clips, caches, loaders, the encoder, the probe."""
