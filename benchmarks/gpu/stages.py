@@ -156,7 +156,7 @@ def _several(clip: Surfaces, clips: int) -> Surfaces:
 
 
 def cropped(surfaces: Surfaces, config: SieveConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The samples of the model's crop of every second picture, as `device_clip.PictureStack` holds them."""
+    """The samples of the model's crop of every second picture, as `gpu_stack.PictureStack` holds them."""
     shown = upright_layout(surfaces.layout)
     numbers = torch.arange(1, len(surfaces.luma), 2, device=surfaces.luma.device)
     luma, chroma = (
