@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def package_folders(root: Path) -> dict[str, Path]:
     """The folder of every package that goes into the wheel, by the package's name."""
     told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    return {package: root / _folder(package, told["package-dir"]) for package in told["packages"]}
+    return {package: root.joinpath(*_folder(package, told["package-dir"])) for package in told["packages"]}
 
 
 def module_files(root: Path) -> dict[str, Path]:
@@ -23,9 +23,9 @@ def module_files(root: Path) -> dict[str, Path]:
     return files
 
 
-def _folder(package: str, places: dict[str, str]) -> str:
+def _folder(package: str, places: dict[str, str]) -> list[str]:
     """As setuptools finds it: where the package, or the nearest one above it, is said to be."""
     above = package
-    while above not in places:
+    while above and above not in places:
         above = above.rpartition(".")[0]
-    return places[above] + package.removeprefix(above).replace(".", "/")
+    return [places.get(above, "."), *package.removeprefix(above).lstrip(".").split(".")]
