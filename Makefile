@@ -1,50 +1,69 @@
-# Two commands do everything, set-up included, on a machine with python3 and make: `make demo` and `make test`.
+# `make demo` and `make test` do everything, set-up included, on a machine with python3 and make; `make` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= auto
+MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: demo test test-gpu lint types pytest install bench clean
+.PHONY: help install check lint format types warm test-fast test test-gpu demo bench clean
 
-demo: install
-	$(BIN)/codecsieve demo --out demo
+help:  ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: lint types pytest
-
-install: $(VENV)/installed
+install: $(VENV)/installed  ## set everything up in .venv, once
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	$(PIP) install --quiet -c constraints.txt -e '.[dev,demo]'
 	touch $@
 
-lint: install
+check: lint types  ## style and types, in seconds
+
+lint: install  ## ruff: style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Types are checked on the wheel that users get, not on the folders that it is made of.
-types: install
-	rm -rf build/lib build/wheel build/typed
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed build/wheel/*.whl
-	MYPYPATH=build/typed $(BIN)/mypy -p codecsieve
+format: install  ## mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
-pytest: install
+# The package is checked as the wheel that users get, not as the folders that it is made of. build/ goes first: setuptools
+# would pack what an earlier build left there, files since removed included. The script is checked from its own folder, where
+# codecsieve is found as users find it: because it is installed.
+types: install  ## mypy on the wheel; mypy and pyright on a user's script
+	rm -rf build
+	$(PIP) wheel --quiet --no-deps -w build/wheel .
+	$(PIP) install --quiet --no-deps --target build/typed build/wheel/*.whl
+	cd build/typed && $(MYPY) --cache-dir $(CURDIR)/.mypy_cache/package -p codecsieve
+	cd tests/typing && $(MYPY) --cache-dir $(CURDIR)/.mypy_cache/script --strict user_script.py
+	cd tests/typing && $(CURDIR)/$(BIN)/pyright --pythonpath $(CURDIR)/$(BIN)/python
+
+# Before the tests' workers start, each of which would compile them for itself.
+warm: install  ## compile the processor's kernels
 	$(BIN)/python -c 'from codecsieve.pipelines.sieve.warm import warm_up; warm_up()'
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
-# On a machine with an NVIDIA GPU: the kernels, NVDEC and whole caches, against the processor's.
-test-gpu: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,gpu,dali]'
+test-fast: warm  ## the quick tests of every folder, under a minute
+	$(PYTEST) -m 'not slow'
+
+test: check warm  ## style, types and all tests: what continuous integration runs
+	$(PYTEST) --cov --cov-report=term
+
+test-gpu: install  ## on a machine with an NVIDIA GPU: kernels, NVDEC and whole caches against the processor's
+	$(PIP) install --quiet -c constraints.txt -e '.[dev,demo,gpu,dali]'
 	$(BIN)/python -m pytest -m gpu
 
-bench: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+demo: install  ## sieve four real clips: demo/cache, demo/kept.png
+	$(BIN)/codecsieve demo --out demo
+
+bench: install  ## measure this machine: tables, and JSON in benchmarks/results
+	$(PIP) install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.speed.throughput
 	$(BIN)/python -m benchmarks.speed.length
 	$(BIN)/python -m benchmarks.speed.memory
 	$(BIN)/python -m benchmarks.speed.cache
 	$(BIN)/python -m benchmarks.speed.loader
 
-clean:
+clean:  ## remove what was made, except .venv
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage

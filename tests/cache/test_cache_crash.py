@@ -18,6 +18,8 @@ from cache_cases import LAYOUT, array_files, assert_published_clips_are_whole, f
 
 from codecsieve.errors import CacheError
 
+pytestmark = pytest.mark.slow
+
 CHANGES = ("mkdir", "replace")  # between two of these a killed process leaves the same published files
 REFUSALS = ("mkdir", "replace", "fsync")  # where a full disk or a broken one can say no
 processes = multiprocessing.get_context("forkserver")

@@ -51,6 +51,7 @@ def flip_a_byte(file: Path, offset: int) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(layout=layouts, count=st.integers(1, 70), failing=st.sets(st.integers(0, 69)))
 def test_what_was_written_is_read_in_every_form(layout: Layout, count: int, failing: set[int]) -> None:
@@ -220,6 +221,7 @@ def test_a_chunk_that_the_index_lists_and_the_shard_lacks_is_an_error(path: Path
         open_cache(path, form="zarr")["clip-2"]
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_the_index_goes_unnoticed(path: Path) -> None:
     data = (path / "index" / "part-000001.parquet").read_bytes()
     intact = parse_part(data, "part")

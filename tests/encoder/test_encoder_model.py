@@ -142,6 +142,7 @@ def test_colours_are_normalised_by_the_model(encoder: OneVisionEncoder) -> None:
         assert_same(found, encoder(patches=by_hand, positions=positions).pooler_output)
 
 
+@pytest.mark.slow
 def test_it_compiles_as_one_graph(encoder: OneVisionEncoder, clips: Clips) -> None:
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
     patches, positions = clips[1]
@@ -154,6 +155,7 @@ def test_it_compiles_as_one_graph(encoder: OneVisionEncoder, clips: Clips) -> No
             assert_same(found.pooler_output[0], pooled)
 
 
+@pytest.mark.slow
 def test_it_compiles_as_one_graph_with_padding_and_gradients(encoder: OneVisionEncoder, clips: Clips) -> None:
     patches, positions, mask = pad_clips(clips)
     gradients = []

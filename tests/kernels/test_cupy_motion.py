@@ -73,6 +73,7 @@ def check_histograms(residual: npt.NDArray[np.uint8], device: str) -> None:
     assert limits.tolist() == [energy.residual_limit(counts) for counts in expected]
 
 
+@pytest.mark.slow
 @emulation
 @grids
 @pytest.mark.parametrize("mode", camera.CAMERA_MODES)

@@ -42,6 +42,7 @@ def slots(
     return grids, motion.astype(np.int16), residual.astype(np.uint8), table
 
 
+@pytest.mark.slow
 @compiling
 @given(slots(), st.sampled_from(CAMERA_MODES), st.sampled_from(FUSE_MODES), weights)
 def test_numba_scores_the_same_bit_for_bit(

@@ -80,6 +80,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(predictions())
 def test_numba_leaves_the_same_residual_bit_for_bit(prediction: Prediction) -> None:

@@ -74,6 +74,7 @@ def by_reference(slots: Slots, fuse: str, mixed: tuple[int, int]) -> npt.NDArray
     return np.stack(scores)
 
 
+@pytest.mark.slow
 @interpreted
 @settings(max_examples=40)
 @given(
@@ -93,6 +94,7 @@ def test_scores_are_those_of_the_definition_bit_for_bit(
     assert np.array_equal(slots.score(fuse, mixed), by_reference(slots, fuse, mixed))
 
 
+@pytest.mark.slow
 @interpreted
 @modes
 def test_every_mode_scores_patches_of_more_cells_than_a_program_has(fuse: str, mixed: tuple[int, int]) -> None:

@@ -17,6 +17,8 @@ from codecsieve.kernels.levels import Levels, level_shapes
 from codecsieve.kernels.reference import search as reference_search
 from codecsieve.kernels.triton.search import search_vectors
 
+pytestmark = pytest.mark.slow
+
 Pictures = npt.NDArray[np.uint8]
 
 interpreted = pytest.mark.skipif(

@@ -194,6 +194,7 @@ def test_a_place_that_cannot_be_written_is_one_line(videos: Path, tmp_path: Path
     assert re.fullmatch(r"codecsieve: cannot write .*/file/cache.*Not a directory; .*\n", result.stderr)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_a_second_run_finishes(videos: Path, tmp_path: Path) -> None:
     config = ["--num-frames", "8", "--input-size", "112", "--k-keep", "64", "--workers", "1", "--quiet"]
     command = ["precompute", videos, "--out", tmp_path / "cache", *config]

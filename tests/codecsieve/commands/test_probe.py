@@ -17,6 +17,8 @@ from codecsieve.cache import Layout, open_cache
 from codecsieve.cli import main
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
+pytestmark = pytest.mark.slow
+
 MakeVideo = Callable[..., Path]
 
 

@@ -139,6 +139,7 @@ def test_jobs_side_by_side_in_one_worker() -> None:
     assert answers == [("wait for three", "WAIT FOR THREE")] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["exit", "segfault", "raise"])
 def test_only_the_job_to_blame_is_lost_of_those_side_by_side(job: str) -> None:
     jobs = ["slow 1", "slow 2", job, "slow 3", *"abcdef"]
@@ -155,6 +156,7 @@ def test_a_worker_that_always_dies_costs_no_job_of_the_others() -> None:
     assert sorted(answers) == sorted((job, job.upper()) for job in jobs)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     """Even if one hangs."""
     code = "from test_local import act, run_jobs\nlist(run_jobs([act], ['hang', 'a'], timeout=60, depth=2))"
@@ -170,6 +172,7 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
+@pytest.mark.slow
 def test_only_the_job_that_hangs_is_lost_of_those_side_by_side() -> None:
     answers = dict(run_jobs([act], ["hang", "a", "slow 1", "b"], timeout=1, depth=2))
     lost = answers.pop("hang")

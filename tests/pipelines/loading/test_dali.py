@@ -62,6 +62,7 @@ def test_two_epochs_of_each_rank_are_torch_s(
             assert_same(list(dali), list(plain))
 
 
+@pytest.mark.slow
 @needs_dali
 def test_worker_processes_change_nothing(cache: SparseCache) -> None:
     plain = make_loader(cache, 4, **COLOURS)

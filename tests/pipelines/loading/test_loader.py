@@ -314,6 +314,7 @@ def test_a_run_that_stopped_goes_on_with_the_same_pixels(cache: SparseCache, ste
     assert_same([*stopped, *(stopped if steps < 6 else [])], expected[steps:])
 
 
+@pytest.mark.slow
 def test_workers_change_neither_order_nor_pixels_and_may_be_fewer_after_a_stop(cache: SparseCache) -> None:
     alone = make_loader(cache, 4, seed=2, **COLOURS)
     expected = [*alone, *alone]

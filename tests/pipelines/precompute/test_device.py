@@ -37,6 +37,8 @@ from codecsieve.pipelines.precompute.device import Device, choose_device
 from codecsieve.pipelines.precompute.gpu_job import GpuSieve
 from codecsieve.pipelines.precompute.gpu_look import Gpu
 
+pytestmark = pytest.mark.slow
+
 SMALL = SieveConfig(num_frames=3, input_size=28, k_keep=6)
 OLD = Gpu(0, "a GPU", "580.95.05", sessions=2, statistics=False)
 NEW = dataclasses.replace(OLD, driver="590.44.01", statistics=True)

@@ -28,6 +28,8 @@ from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.precompute.summary import Progress, RunSummary
 
+pytestmark = pytest.mark.slow
+
 MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
 SMALL = SieveConfig(num_frames=8, input_size=56, k_keep=16)

@@ -38,6 +38,8 @@ from codecsieve.pipelines.probe.training import (
     train_probes,
 )
 
+pytestmark = pytest.mark.slow
+
 DIM, COUNT = 64, 4
 RUN = ProbeConfig(learning_rates=(1e-4, 1e-3), seeds=(0, 1), epochs=4, batch_size=8)
 

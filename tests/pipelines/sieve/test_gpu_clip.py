@@ -26,6 +26,8 @@ from codecsieve.pipelines.sieve.clip import sieve_clip
 from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.sieve.kept import SievedClip
 
+pytestmark = pytest.mark.slow
+
 SMALL = SieveConfig(num_frames=4, input_size=42, k_keep=14, signals="search")
 
 

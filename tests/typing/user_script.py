@@ -1,0 +1,42 @@
+"""What a user writes, as pyright and mypy see it. Checked by `make types`, never run.
+
+The lines with an ignore are wrong on purpose: both checkers also fail where such a line is right, as it would be if
+codecsieve were not found, or were Any.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import numpy as np
+from torch import Tensor
+
+import codecsieve as cs
+from codecsieve.encoder import OneVisionEncoder
+from codecsieve.pipelines.loader import TorchLoader
+
+clip = cs.sieve("video.mp4", k_keep=1024)
+assert_type(clip, cs.SievedClip)
+assert_type(clip.fps, float)
+patches: np.ndarray[Any, Any] = clip.patches
+
+config = cs.SieveConfig(k_keep=1024, signals="search")
+assert_type(config.k_keep, int)
+config_of_text = cs.SieveConfig(k_keep="many")  # type: ignore[arg-type]
+
+cache = cs.open_cache("cache")
+assert_type(cache, cs.SparseCache)
+assert_type(cache[0], cs.SparseClip)
+assert_type(cache[0].label, str | None)
+assert_type(cache.read([0, "3f2a9c"]), cs.SparseBatch)
+label: str = cache[0].label  # type: ignore[assignment]
+
+loader = cs.make_loader(cache, batch_size=16, seed=1)
+assert_type(loader, TorchLoader)
+model = OneVisionEncoder.from_pretrained("folder")
+for batch in loader:
+    assert_type(batch.patches, Tensor)
+    assert_type(batch.ids, tuple[str, ...])
+    model(patches=batch.patches, positions=batch.positions)
+cs.make_loader("cache", batch_size=16)  # type: ignore[arg-type]
+cs.siv("video.mp4")  # type: ignore[attr-defined]
