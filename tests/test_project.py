@@ -1,0 +1,66 @@
+"""What surrounds the code: make's targets, files that GitHub reads, the links that make one package of the folders."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import codecsieve as cs
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_alone_lists_all_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)
+    declared = re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE)
+    done = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = [re.fullmatch(r"make (\S+) +(\S.*)", line) for line in done.stdout.splitlines()]
+    assert [line[1] for line in listed if line] == declared
+    assert sorted(phony.split()) == sorted(declared)
+
+
+def test_versions_are_one() -> None:
+    citation = read_yaml("CITATION.cff")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"] == cs.__version__
+    assert citation["license"] == project["license"]
+    assert f"## [{cs.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_citation_names_the_method_s_paper() -> None:
+    citation = read_yaml("CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert [reference["url"] for reference in citation["references"]] == ["https://arxiv.org/abs/2602.08683"]
+
+
+def test_every_pre_commit_hook_is_a_program_of_the_venv() -> None:
+    hooks = [hook for repository in read_yaml(".pre-commit-config.yaml")["repos"] for hook in repository["hooks"]]
+    assert {"ruff-check", "ruff-format", "end-of-file-fixer"} <= {hook["id"] for hook in hooks}
+    assert all(hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks)
+
+
+@pytest.mark.parametrize("form", ["bug", "feature"])
+def test_issue_forms_have_what_github_asks_for(form: str) -> None:
+    content = read_yaml(f".github/ISSUE_TEMPLATE/{form}.yml")
+    assert {"name", "description", "body"} <= set(content)
+    assert all({"type", "id", "attributes"} <= set(part) for part in content["body"])
+
+
+def test_folders_of_the_package_are_links_to_those_beside_it() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    beside = {name.split(".")[1] for name in packages if "." in name and (ROOT / name.split(".")[1]).is_dir()}
+    links = {path.name: path.readlink() for path in (ROOT / "codecsieve").iterdir() if path.is_symlink()}
+    assert links == {name: Path("..", name) for name in beside}
