@@ -63,7 +63,15 @@ def start(manifest: Path, cache: Path) -> subprocess.Popen[str]:
     """The same by the command line, in a process group of its own."""
     command = [sys.executable, "-m", "codecsieve", "precompute", str(manifest), "--out", str(cache)]
     command += [*SMALL_OPTIONS, "--workers", "2"]
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        start_new_session=True,
+        # Tests that run in a shell's background have interrupts ignored, which a process inherits.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_a_shard(cache: Path) -> None:
