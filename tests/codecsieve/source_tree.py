@@ -1,17 +1,23 @@
-"""The package's sources as pyproject.toml maps them: which file becomes which module of the wheel."""
+"""The package's sources: which file becomes which module of the wheel."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def package_folders(root: Path) -> dict[str, Path]:
-    """The folder of every package that goes into the wheel, by the package's name."""
-    told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    return {package: root.joinpath(*_folder(package, told["package-dir"])) for package in told["packages"]}
+    """The folder of every package, by the package's name: `codecsieve` and what lies in it, links followed."""
+    return _folders("codecsieve", root / "codecsieve")
+
+
+def _folders(package: str, folder: Path) -> dict[str, Path]:
+    found = {package: folder}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name != "__pycache__":
+            found |= _folders(f"{package}.{path.name}", path)
+    return found
 
 
 def module_files(root: Path) -> dict[str, Path]:
@@ -21,11 +27,3 @@ def module_files(root: Path) -> dict[str, Path]:
         for path in sorted(folder.glob("*.py")):
             files[package if path.stem == "__init__" else f"{package}.{path.stem}"] = path
     return files
-
-
-def _folder(package: str, places: dict[str, str]) -> list[str]:
-    """As setuptools finds it: where the package, or the nearest one above it, is said to be."""
-    above = package
-    while above and above not in places:
-        above = above.rpartition(".")[0]
-    return [places.get(above, "."), *package.removeprefix(above).lstrip(".").split(".")]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import codecsieve as cs
 from codecsieve.encoder import OneVisionEncoder
-from codecsieve.pipelines.loader import TorchLoader
+from codecsieve.pipelines.loading.loader import TorchLoader
 
 clip = cs.sieve("video.mp4", k_keep=1024)
 assert_type(clip, cs.SievedClip)
