@@ -19,9 +19,6 @@ from codecsieve.errors import VideoError
 MAX_PIXELS = 8192 * 8192
 """A picture larger than this is refused: with its reference pictures it would not fit a worker's memory."""
 
-MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
-"""Codecs whose motion vectors FFmpeg exports."""
-
 REFUSED_CONTAINERS = frozenset({"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"})
 """FFmpeg's names of formats that are lists of other files or streams: one file must not stand for another."""
 
@@ -31,9 +28,6 @@ VIDEO_SUFFIXES = frozenset({
     ".wmv", ".y4m",
 })  # fmt: skip
 """What counts as a video inside a folder; a file that is named itself is taken whatever its suffix."""
-
-SIGNALS = ("auto", "bitstream", "search", "difference")
-"""How motion and residual may be had; see `choose_signals`."""
 
 
 @dataclass(frozen=True)
@@ -140,26 +134,3 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
         size=Path(name).stat().st_size,
         sequence=find_sequence_parameters(context.extradata, None) if codec == "h264" else None,
     )
-
-
-def choose_signals(facts: VideoFacts, asked: str) -> str:
-    """The signals to use for a file: `bitstream`, `search` or `difference`.
-
-    `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,
-    MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
-    a plain method to compare the others with.
-
-    Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
-    """
-    if asked not in SIGNALS:
-        raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
-    if asked in ("search", "difference"):
-        return asked
-    if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
-        return "bitstream"
-    if asked == "bitstream":
-        raise VideoError(
-            f"{facts.path}: FFmpeg exports no motion for {facts.codec}; use --signals auto or search, "
-            "or transcode the file to H.264"
-        )
-    return "search"

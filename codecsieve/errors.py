@@ -12,10 +12,6 @@ class CodecsieveError(Exception):
     """Whatever codecsieve raises on purpose."""
 
 
-class OptionError(CodecsieveError, ValueError):
-    """An option of transcoding that cannot work: one line with its value and the rule."""
-
-
 class ConfigError(CodecsieveError, ValueError):
     """An option that cannot work: one line with its value and the rule."""
 

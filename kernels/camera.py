@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-CAMERA_MODES = ("none", "mean", "median", "similarity", "affine")
-"""How camera motion is estimated; the last two are fitted, and fall back to the median."""
+from codecsieve.kernels.rules import CAMERA_MODES
 
 VECTOR_UNITS = 1024
 """Units of a camera and of what is left of motion (1/4096 px) in one quarter-pel.

@@ -14,6 +14,7 @@ from codecsieve.kernels.cpu import energy as on_cpu
 from codecsieve.kernels.cpu import select as select_on_cpu
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference.energy import check_signals, fuse_weights
+from codecsieve.kernels.rules import Scoring, Selection
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +27,13 @@ def score_patches(
     residual: Array,
     keyframe: Array,
     size: int = 224,
-    patch: int = 14,
-    mv_compensate: str = "median",
-    center_prior: float = 0.3,
-    center_sigma: float = 0.35,
-    fuse: str = "weighted",
-    w_mv: float = 1.0,
-    w_res: float = 1.0,
+    patch: int = Selection.patch,
+    mv_compensate: str = Scoring.mv_compensate,
+    center_prior: float = Scoring.center_prior,
+    center_sigma: float = Scoring.center_sigma,
+    fuse: str = Scoring.fuse,
+    w_mv: float = Scoring.w_mv,
+    w_res: float = Scoring.w_res,
 ) -> Array:
     """Temporal saliency of every patch of a clip.
 
@@ -72,12 +73,12 @@ def score_patches(
 def select_patches(
     scores: Array,
     k_keep: int,
-    static_fallback: bool = False,
-    static_abs_thresh: float = 126,
-    static_rel_thresh: float = 0.38,
-    static_uniform_frames: int = 4,
-    anchors: int = 0,
-    patch: int = 14,
+    static_fallback: bool = Selection.static_fallback,
+    static_abs_thresh: float = Selection.static_abs_thresh,
+    static_rel_thresh: float = Selection.static_rel_thresh,
+    static_uniform_frames: int = Selection.static_uniform_frames,
+    anchors: int = Selection.anchors,
+    patch: int = Selection.patch,
 ) -> Array:
     """The patches worth keeping: top-K of the whole clip, not of each slot.
 
@@ -101,7 +102,7 @@ def select_patches(
     """
     on_host = np.ascontiguousarray(scores) if isinstance(scores, np.ndarray) else scores.cpu().numpy()
     static = static_fallback, static_abs_thresh, static_rel_thresh, static_uniform_frames
-    kept = select_on_cpu.select_patches(on_host, k_keep, *static, anchors, patch)
+    kept = select_on_cpu.select_patches(on_host, Selection(k_keep, *static, anchors, patch))
     if isinstance(scores, np.ndarray):
         return kept
     import torch

@@ -16,14 +16,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from codecsieve.kernels.rules import MAX_CENTER_PRIOR
+
 CELL = 4
 """Side of a cell, in luma pixels: the smallest block that carries its own motion."""
 
 POOL_BITS = 12
 """The pooling weights of one axis of a patch sum to `1 << POOL_BITS`."""
-
-MAX_CENTER_PRIOR = 7
-"""A lifted energy must fit 32 bits."""
 
 CENTER_BITS = 12
 """The centre table is fixed point: `1 << CENTER_BITS` leaves an energy as it is."""

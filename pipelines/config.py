@@ -7,24 +7,19 @@ where it acts, in `codec` and `kernels`.
 from __future__ import annotations
 
 import dataclasses
-import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
-from codecsieve.codec.facts import SIGNALS
+from codecsieve.codec.signals import SIGNALS
 from codecsieve.errors import ConfigError
-from codecsieve.kernels.camera import CAMERA_MODES
-from codecsieve.kernels.geometry import MAX_CENTER_PRIOR
-from codecsieve.kernels.reference.energy import FUSE_MODES
+from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
+from codecsieve.options import check_options, option
 
 METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches."""
 
 POLICIES = ("saliency", "sampling", "random")
-CHOICES = {"signals": SIGNALS, "mv_compensate": CAMERA_MODES, "fuse": FUSE_MODES, "policy": POLICIES}
-"""The values of each option that is a word."""
-
+STORES = ("patches", "indices")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "onevision": {},
@@ -39,79 +34,54 @@ the codec could not predict three times as much as motion: better on MPEG-4 stre
 class SieveConfig:
     """What is sampled, how it is scored, and what is kept. Raises ConfigError for values that cannot work."""
 
-    num_frames: int = 64
-    """Slots: frames sampled a clip."""
-    input_size: int = 224
-    """Side of the square that the model sees, in its pixels: short side resized to it, centre cropped."""
-    patch_size: int = 14
-    """Side of a patch, in the model's pixels."""
-    k_keep: int = 2048
-    """Patches kept a clip."""
-    signals: str = "auto"
-    """`bitstream` (the codec's own motion, exact residual), `search` (block matching), `difference` (what changed since
-    the frame before), or `auto`: the first where the file has it, else the second."""
-    mv_compensate: str = "median"
-    """Camera motion taken out: none, mean, median, similarity, affine."""
-    center_prior: float = 0.3
-    """How much more an energy in the picture's centre counts."""
-    center_sigma: float = 0.35
-    """Width of that prior, as a part of the short side."""
-    fuse: str = "weighted"
-    """How motion and residual become one energy: weighted, max, sum, geomean."""
-    w_mv: float = 1.0
-    """Weight of motion, for `weighted`."""
-    w_res: float = 1.0
-    """Weight of residual, for `weighted`."""
-    static_fallback: bool = False
-    """Keep a few whole slots of a clip in which little happens."""
-    static_abs_thresh: float = 126.0
-    """A clip is static if the 95th percentile of its patches' mean energy (0..255) is below this."""
-    static_rel_thresh: float = 0.38
-    """... or below twice that, with a relative contrast (p95 - p50) / p95 below this."""
-    static_uniform_frames: int = 4
-    """Slots kept whole of a static clip."""
-    anchors: int = 0
-    """Uniformly spaced slots kept whole in every clip, counted in `k_keep`."""
-    policy: str = "saliency"
-    """What the selection goes by: `saliency`, the scores; `sampling`, whole slots, uniformly spaced; `random`."""
+    num_frames: int = option(64, "Frames sampled a clip.", at_least=1, at_most=65535)
+    input_size: int = option(224, "Side of the square the model sees, px.", above=0)
+    patch_size: int = option(Selection.patch, "Side of a patch, px.", above=0)
+    k_keep: int = option(Selection.k_keep, "Patches kept a clip.", above=0)
+    signals: str = option(
+        "auto",
+        "The codec's own motion and residual; block matching; what changed since the frame before; auto: the first "
+        "where the file has it, else the second.",
+        choices=SIGNALS,
+    )
+    mv_compensate: str = option(Scoring.mv_compensate, "Camera motion that is taken out.", choices=CAMERA_MODES)
+    center_prior: float = option(
+        Scoring.center_prior, "How much more the centre counts.", at_least=0, at_most=MAX_CENTER_PRIOR
+    )
+    center_sigma: float = option(Scoring.center_sigma, "Its width, of the short side.", at_least=0)
+    fuse: str = option(Scoring.fuse, "How motion and residual become one energy.", choices=FUSE_MODES)
+    w_mv: float = option(Scoring.w_mv, "Weight of motion.", at_least=0)
+    w_res: float = option(Scoring.w_res, "Weight of residual.", at_least=0)
+    static_fallback: bool = option(
+        Selection.static_fallback, "Keep whole slots of clips in which little happens.", both=True
+    )
+    static_abs_thresh: float = option(Selection.static_abs_thresh, "Energy (0..255) of such clips.", at_least=0)
+    static_rel_thresh: float = option(Selection.static_rel_thresh, "Contrast of such clips.", at_least=0)
+    static_uniform_frames: int = option(Selection.static_uniform_frames, "Slots kept whole of them.", at_least=0)
+    anchors: int = option(Selection.anchors, "Slots kept whole of every clip.", at_least=0)
+    policy: str = option(
+        "saliency",
+        "What is kept: the highest scores; whole slots, uniformly spaced; any.",
+        choices=POLICIES,
+    )
 
     def __post_init__(self) -> None:
-        """Check every value against its rule."""
-        for name in ("num_frames", "input_size", "patch_size", "k_keep", "static_uniform_frames", "anchors"):
-            try:
-                value = operator.index(getattr(self, name))
-            except TypeError:
-                raise ConfigError(f"{name} ({getattr(self, name)!r}) must be a whole number") from None
-            object.__setattr__(self, name, value)  # numpy's integers become plain ones, as JSON wants them
-            if value <= 0 and name not in ("anchors", "static_uniform_frames"):
-                raise ConfigError(f"{name} ({value}) must be > 0")
+        """Check every value against its rule, and against the others."""
+        check_options(self)
         if self.input_size % self.patch_size:
             raise ConfigError(f"input_size ({self.input_size}) must be a multiple of patch_size ({self.patch_size})")
-        if self.num_frames > 65535:
-            raise ConfigError(f"num_frames ({self.num_frames}) must be <= 65535")
         if self.k_keep > self.patches_per_clip:
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be <= {self.patches_per_clip}, the patches of "
                 f"{self.num_frames} slots of {self.grid}x{self.grid}"
             )
-        if not 0 <= self.anchors <= self.num_frames:
+        if self.anchors > self.num_frames:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
         if self.policy == "sampling" and self.k_keep % self.grid**2:
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, "
                 "for policy sampling"
             )
-        if self.static_uniform_frames < 0:
-            raise ConfigError(f"static_uniform_frames ({self.static_uniform_frames}) must be >= 0")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
-        for name in ("center_prior", "center_sigma", "w_mv", "w_res", "static_abs_thresh", "static_rel_thresh"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} ({value!r}) must be a number >= 0")
-        if self.center_prior > MAX_CENTER_PRIOR:
-            raise ConfigError(f"center_prior ({self.center_prior}) must be <= {MAX_CENTER_PRIOR}")
         if self.w_mv + self.w_res == 0:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
 
@@ -135,6 +105,40 @@ class SieveConfig:
         """Patches of all slots."""
         return self.num_frames * self.grid * self.grid
 
+    @property
+    def selection(self) -> Selection:
+        """Those of the options that choose among scores."""
+        return Selection(
+            self.k_keep,
+            self.static_fallback,
+            self.static_abs_thresh,
+            self.static_rel_thresh,
+            self.static_uniform_frames,
+            self.anchors,
+            self.patch_size,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order above."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How clips are put into a cache; what is put there does not depend on it. Raises ConfigError."""
+
+    store: str = option("patches", "Keep the patches' pixels, or only which they are.", choices=STORES)
+    device: str = option("auto", "Where clips are made: auto takes every GPU that can decode, or else the processor.")
+    workers: int | None = option(
+        None,
+        "Clips at a time, on the processor or on each GPU; 0: no process but this one, for debugging.",
+        new="one a core; on a GPU, one a decoder engine",
+        at_least=0,
+    )
+    retry_failed: bool = option(False, "Try clips again that failed before.")
+    fail_fast: bool = option(False, "Stop at the first clip that fails.")
+    clip_timeout: float = option(600.0, "Seconds that one clip may take.", above=0)
+
+    def __post_init__(self) -> None:
+        """Check every value against its rule."""
+        check_options(self)

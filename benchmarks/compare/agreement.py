@@ -14,8 +14,8 @@ import click
 import numpy as np
 
 from benchmarks.common import save, show
-from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.dispatch import score_patches, select_patches
+from codecsieve.kernels.rules import CAMERA_MODES
 
 
 @click.command(help=__doc__)

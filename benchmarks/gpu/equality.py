@@ -23,15 +23,15 @@ from codecsieve.codec.nvdec_support import check_supported, first_layout
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.search import luma_taps
 from codecsieve.codec.upright import upright_layout
-from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.cpu import search as on_cpu
 from codecsieve.kernels.cpu.energy import slot_scores
 from codecsieve.kernels.cpu.gather import gather_patches
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.gpu import score_slots
 from codecsieve.kernels.levels import Levels
-from codecsieve.kernels.reference.energy import FUSE_MODES, fuse_weights
+from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.kernels.resample import colour_matrix
+from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES
 from codecsieve.kernels.triton.residual import search_residual, vector_cells
 from codecsieve.kernels.triton.search import search_vectors
 from codecsieve.pipelines.config import SieveConfig

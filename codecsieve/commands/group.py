@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import click
 
-from codecsieve.errors import CacheError, ConfigError, ManifestError, OptionError, VideoError, WorkerError
+from codecsieve.errors import CacheError, ConfigError, ManifestError, VideoError, WorkerError
 
 
 class OneLineError(click.ClickException):
@@ -60,7 +60,7 @@ class Commands(click.Group):
 def _exit_status(error: Exception) -> int | None:
     if isinstance(error, VideoError | CacheError | WorkerError | OSError):
         return 1
-    return 2 if isinstance(error, ManifestError | ConfigError | OptionError) else None
+    return 2 if isinstance(error, ManifestError | ConfigError) else None
 
 
 def _words(error: Exception) -> str:

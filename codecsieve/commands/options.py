@@ -1,57 +1,77 @@
-"""The options of a selection, each by the name that it has in `SieveConfig`, for the commands that make one.
+"""The options of the command line, made of the dataclasses that declare them: name, type, help, default.
 
-Their defaults are said in the help but left to `SieveConfig`: an option that is not given is None here.
+An option that is not given is None, and its default is left to the dataclass.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
 
-_CONFIG_OPTIONS = [
-    click.option("--num-frames", type=int, help="Frames sampled a clip.  [default: 64]"),
-    click.option("--input-size", type=int, help="Side of the square the model sees, px.  [default: 224]"),
-    click.option("--patch-size", type=int, help="Side of a patch, px.  [default: 14]"),
-    click.option("--k-keep", type=int, help="Patches kept a clip.  [default: 2048]"),
-    click.option(
-        "--signals",
-        metavar="auto|bitstream|search|difference",
-        help="The codec's own motion and residual; block matching; what changed since the frame before; auto: the "
-        "first where the file has it, else the second.  [default: auto]",
-    ),
-    click.option(
-        "--mv-compensate",
-        metavar="none|mean|median|similarity|affine",
-        help="Camera motion that is taken out.  [default: median]",
-    ),
-    click.option("--center-prior", type=float, help="How much more the centre counts.  [default: 0.3]"),
-    click.option("--center-sigma", type=float, help="Its width, of the short side.  [default: 0.35]"),
-    click.option(
-        "--fuse",
-        metavar="weighted|max|sum|geomean",
-        help="How motion and residual become one energy.  [default: weighted]",
-    ),
-    click.option("--w-mv", type=float, help="Weight of motion.  [default: 1]"),
-    click.option("--w-res", type=float, help="Weight of residual.  [default: 1]"),
-    click.option(
-        "--static-fallback/--no-static-fallback",
-        default=None,
-        help="Keep whole slots of clips in which little happens.  [default: no]",
-    ),
-    click.option("--static-abs-thresh", type=float, help="Energy (0..255) of such clips.  [default: 126]"),
-    click.option("--static-rel-thresh", type=float, help="Contrast of such clips.  [default: 0.38]"),
-    click.option("--static-uniform-frames", type=int, help="Slots kept whole of them.  [default: 4]"),
-    click.option("--anchors", type=int, help="Slots kept whole of every clip.  [default: 0]"),
-    click.option(
-        "--policy",
-        metavar="saliency|sampling|random",
-        help="What is kept: the highest scores; whole slots, uniformly spaced; any.  [default: saliency]",
-    ),
-]
+from codecsieve.options import declared, kind_of
+
+TYPES = {"int": int, "float": float, "str": str}
 
 
-def config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options, in this order."""
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(_CONFIG_OPTIONS), command)
+def options_of(
+    config: type, names: Iterable[str] = (), said: str = "{help}  [default: {default}]", **metavars: str
+) -> Callable[[Any], Any]:
+    """A decorator that gives a command the options that a dataclass declares.
+
+    Args:
+        config: the dataclass.
+        names: of its fields, in this order; all of them where there are none.
+        said: the help, of what the field says (`lower`: as the rest of a sentence) and its default.
+        metavars: what stands for the value of an option whose rule does not list its values, by field.
+    """
+    fields = {field.name: field for field in declared(config)}
+    options = [_option(fields[name], said, metavars.get(name)) for name in names or fields]
+    return lambda command: functools.reduce(lambda given, option: option(given), reversed(options), command)
+
+
+def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Callable[[Any], Any]:
+    about, kind = field.metadata, kind_of(field)
+    name = about["flag"] or f"--{field.name.replace('_', '-')}"
+    default = about["new"] or _shown(field.default)
+    help = said.format(help=about["help"], lower=about["help"][0].lower() + about["help"][1:], default=default)
+    if kind == "bool" and about["both"]:
+        return click.option(f"{name}/--no-{name.removeprefix('--')}", field.name, default=None, help=help)
+    if kind == "bool":
+        return click.option(name, field.name, is_flag=True, default=None, help=about["help"])
+    if kind.startswith("tuple"):
+        parse = _numbers(float if "float" in kind else int)
+        return click.option(name, field.name, callback=parse, metavar=metavar, help=help)
+    metavar = metavar or "|".join(about["rule"].choices) or None
+    return click.option(name, field.name, type=TYPES[kind], metavar=metavar, help=help)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(map(_shown, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _numbers(kind: type[float] | type[int]) -> Any:
+    """What turns `1e-4,3e-4`, or with spaces between, into numbers."""
+
+    def parse(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+        if text is None:
+            return None
+        try:
+            return tuple(kind(part) for part in text.replace(",", " ").split())
+        except ValueError:
+            raise click.BadParameter(f"{text!r} must be numbers with commas between", param=parameter) from None
+
+    return parse
+
+
+def take(options: dict[str, Any], config: type) -> dict[str, Any]:
+    """Take those out of `options` that a dataclass declares, and leave out what was not given."""
+    names = [field.name for field in declared(config) if field.name in options]
+    return {name: value for name in names if (value := options.pop(name)) is not None}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from codecsieve.commands.options import config_options
+from codecsieve.commands.options import options_of, take
+from codecsieve.pipelines.config import PRESETS, RunOptions, SieveConfig
 
 if TYPE_CHECKING:
     from codecsieve.pipelines.precompute.summary import RunSummary
@@ -28,55 +30,15 @@ Example:
 @click.option("--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there.")
 @click.option(
     "--preset",
-    metavar="onevision|surprise",
+    metavar="|".join(PRESETS),
     default="onevision",
     show_default=True,
     help="Options by one name: the published ones, or w_res 3; others given here go before it.",
 )
-@config_options
-@click.option(
-    "--store",
-    type=click.Choice(["patches", "indices"]),
-    default="patches",
-    show_default=True,
-    help="Keep the patches' pixels, or only which they are.",
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N",
-    help="Where clips are made: auto takes every GPU that can decode, or else the processor.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Clips at a time, on the processor or on each GPU; 0: no process but this one, for debugging.  "
-    "[default: one a core; on a GPU, one a decoder engine]",
-)
-@click.option("--retry-failed", is_flag=True, help="Try clips again that failed before.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first clip that fails.")
-@click.option(
-    "--clip-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds that one clip may take.",
-)
+@options_of(SieveConfig)
+@options_of(RunOptions, device="auto|cpu|cuda|cuda:N")
 @click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
-def precompute(
-    inputs: tuple[str, ...],
-    out: str,
-    preset: str,
-    store: str,
-    device: str,
-    workers: int | None,
-    retry_failed: bool,
-    fail_fast: bool,
-    clip_timeout: float,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def precompute(inputs: tuple[str, ...], out: str, preset: str, quiet: bool, **options: Any) -> None:
     """Put videos into a cache of sparse patches.
 
     INPUT is a video, a folder of videos, or a manifest: a CSV, text or Parquet file with the columns
@@ -86,22 +48,17 @@ def precompute(
     cut off is finished by the same command; more inputs make the cache grow.
     """
     from codecsieve.commands.console import Meter, print_failures
-    from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.inputs.clips import read_inputs
     from codecsieve.pipelines.precompute.run import precompute as run
 
-    config = SieveConfig.preset(preset, **{name: value for name, value in options.items() if value is not None})
+    config = SieveConfig.preset(preset, **take(options, SieveConfig))
+    run_options = RunOptions(**take(options, RunOptions))
     with Meter("clips", quiet) as meter:
         summary = run(
             read_inputs(inputs),
             out,
             config,
-            device=device,
-            workers=workers,
-            store="indices" if store == "indices" else "patches",
-            retry_failed=retry_failed,
-            fail_fast=fail_fast,
-            clip_timeout=clip_timeout,
+            **dataclasses.asdict(run_options),
             progress=lambda at: meter.update(at.done, at.total, at.failed),
         )
     if not quiet:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codecsieve.commands.group import OneLineError
+from codecsieve.commands.options import options_of, take
 from codecsieve.errors import EncoderError
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 
 if TYPE_CHECKING:
     from codecsieve.commands.console import Meter
@@ -37,18 +40,6 @@ Example:
 _POLICIES = {"codec": "saliency", "sampling": "sampling"}
 
 
-def _numbers(kind: type[float] | type[int]) -> Any:
-    """What turns `1e-4,3e-4`, or with spaces between, into numbers."""
-
-    def parse(_: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
-        try:
-            return tuple(kind(part) for part in text.replace(",", " ").split())
-        except ValueError:
-            raise click.BadParameter(f"{text!r} must be numbers with commas between", param=parameter) from None
-
-    return parse
-
-
 @click.command(epilog=_NOTES)
 @click.option("--dataset", required=True, metavar="NAME", help="Which data set: a folder of --data-root.")
 @click.option("--data-root", required=True, metavar="FOLDER", help="Folder of the data sets' manifests.")
@@ -58,12 +49,10 @@ def _numbers(kind: type[float] | type[int]) -> Any:
 @click.option("--out", metavar="FOLDER", help="For report and checkpoints.  [default: probe_NAME]")
 @click.option("--embedding-size", type=int, help="Channels that a token must have, as a check.")
 @click.option("--frames-token-num", type=int, help="Patches that a whole frame must have, as a check.")
-@click.option("--num-frames", type=int, help="Of the cache: frames sampled a clip.  [default: as it is; new: 64]")
-@click.option("--k-keep", type=int, help="Of the cache: patches kept a clip.  [default: as it is; new: 2048]")
-@click.option(
-    "--mv-compensate",
-    metavar="none|mean|median|similarity|affine",
-    help="Of the cache: camera motion that is taken out.  [default: as it is; new: median]",
+@options_of(
+    SieveConfig,
+    ("num_frames", "k_keep", "mv_compensate"),
+    said="Of the cache: {lower}  [default: as it is; new: {default}]",
 )
 @click.option(
     "--model-family",
@@ -71,28 +60,7 @@ def _numbers(kind: type[float] | type[int]) -> Any:
     help="Of the cache: what is kept, the patches that the codec tells of, or whole frames, uniformly spaced (8 of 64 "
     "at --k-keep 2048).  [default: as it is; new: codec]",
 )
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Clips of one process in one step.")
-@click.option(
-    "--default-lr-list",
-    default="1e-4",
-    show_default=True,
-    callback=_numbers(float),
-    metavar="RATE,...",
-    help="Learning rates, trained side by side.",
-)
-@click.option(
-    "--seeds",
-    default="0",
-    show_default=True,
-    callback=_numbers(int),
-    metavar="SEED,...",
-    help="First weights; each rate is tried with each.",
-)
-@click.option("--default-weight-decay", type=float, default=0.0, show_default=True, help="AdamW's.")
-@click.option(
-    "--default-epoch", type=int, help="Passes over the training clips.  [default: 10; 30 for less than 20,000 clips]"
-)
-@click.option("--eval-freq", type=int, default=1, show_default=True, help="Epochs from validation to validation.")
+@options_of(ProbeConfig, learning_rates="RATE,...", seeds="SEED,...")
 @click.option(
     "--dali-py-num-workers",
     type=click.IntRange(min=0),
@@ -116,12 +84,6 @@ def probe(
     model_weight: str,
     model_family: str | None,
     out: str | None,
-    default_lr_list: tuple[float, ...],
-    seeds: tuple[int, ...],
-    default_weight_decay: float,
-    default_epoch: int | None,
-    eval_freq: int,
-    batch_size: int,
     device: str,
     features_dir: str | None,
     dali_py_num_workers: int,
@@ -131,12 +93,13 @@ def probe(
     """Train a small classifier on a frozen encoder's tokens of a cache, and report its accuracy."""
     try:
         from codecsieve.pipelines.learn.ranks import joined
-        from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
         from codecsieve.pipelines.probe.run import run_probe
     except ModuleNotFoundError as error:
         raise OneLineError(f"{error.name} is not installed; pip install 'codecsieve[probe]'", 1) from error
-    selection = {name: options.pop(name) for name in ("num_frames", "k_keep", "mv_compensate")}
-    selection["policy"] = None if model_family is None else _POLICIES[model_family]
+    selection = take(options, SieveConfig)
+    if model_family is not None:
+        selection["policy"] = _POLICIES[model_family]
+    config = ProbeConfig(**take(options, ProbeConfig))
     folder = Path(out or f"probe_{dataset}").absolute()
     run = ProbeRun(
         Path(data_root),
@@ -144,13 +107,12 @@ def probe(
         Path(cache_dir).absolute(),
         model_weight,
         folder,
-        selection={name: value for name, value in selection.items() if value is not None},
+        selection=selection,
         features_dir=None if features_dir is None else Path(features_dir).absolute(),
         workers=dali_py_num_workers,
         device=device,
         **options,
     )
-    config = ProbeConfig(default_lr_list, seeds, default_epoch, batch_size, default_weight_decay, eval_freq)
     with joined(device) as ranks, _Meters(quiet or not ranks.first) as meters:
         try:
             report = run_probe(run, config, ranks, meters.update)

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from codecsieve.commands.options import options_of, take
+from codecsieve.pipelines.transcode.config import TranscodeOptions
+
 _NOTES = """
 The table at the end counts what became of the videos; those that failed are listed with the reason. Exit
 status: 0 every video has its output, 1 some have not, 2 the options make no sense, 130 interrupted.
@@ -20,12 +23,7 @@ Example:
 @click.command(epilog=_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="FOLDER", help="Where the outputs go.")
-@click.option("--codec", type=click.Choice(["h264", "hevc"]), default="h264", show_default=True)
-@click.option("--crf", type=int, default=23, show_default=True, help="Quality: 0 the best, 51 the worst.")
-@click.option("--gop", type=int, default=16, show_default=True, help="Pictures from keyframe to keyframe.")
-@click.option("--preset", default="medium", show_default=True, help="The encoder's name for its speed.")
-@click.option("--threads", type=int, default=1, show_default=True, help="Of the encoder, for one file.")
-@click.option("--timeout", type=float, default=14400.0, show_default=True, help="Seconds one file may take.")
+@options_of(TranscodeOptions, preset="NAME")
 @click.option("--workers", type=click.IntRange(min=1), help="Files at a time.  [default: one a core]")
 @click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
 def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: bool, **options: Any) -> None:
@@ -37,7 +35,6 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
     """
     from codecsieve.commands.console import Meter, print_facts
     from codecsieve.machine import available_cores
-    from codecsieve.pipelines.transcode.ffmpeg_program import TranscodeOptions
     from codecsieve.pipelines.transcode.plan import plan_transcode
     from codecsieve.pipelines.transcode.run import transcode_many
 
@@ -52,7 +49,7 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
 
         results = transcode_many(
             jobs,
-            TranscodeOptions(**options),
+            TranscodeOptions(**take(options, TranscodeOptions)),
             workers or available_cores(),
             on_done=lambda result: count(result.status),
         )

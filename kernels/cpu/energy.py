@@ -16,7 +16,6 @@ from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, 
 from codecsieve.kernels.reference.energy import (
     ENERGY_BITS,
     ENERGY_ONE,
-    FUSE_MODES,
     SCALE_BITS,
     WEIGHT_BITS,
     check_fuse_mode,
@@ -25,6 +24,7 @@ from codecsieve.kernels.reference.energy import (
     percentile_rank,
     residual_limit,
 )
+from codecsieve.kernels.rules import FUSE_MODES
 
 __all__ = [
     "cell_energy",

@@ -14,34 +14,26 @@ from codecsieve.kernels.reference.select import (
     keep_slots,
     uniform_slots,
 )
+from codecsieve.kernels.rules import Selection
 
 
-def select_patches(
-    scores: npt.NDArray[np.integer],
-    k_keep: int,
-    static_fallback: bool = False,
-    static_abs_thresh: float = 126,
-    static_rel_thresh: float = 0.38,
-    static_uniform_frames: int = 4,
-    anchors: int = 0,
-    patch: int = 14,
-) -> npt.NDArray[np.int32]:
+def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDArray[np.int32]:
     """Indices of the patches that a clip keeps: integers [T, gh, gw] -> int32 [K], ascending."""
-    check_selection(scores, k_keep, static_uniform_frames, anchors, patch)
-    slots = set(uniform_slots(len(scores), anchors))
-    if static_fallback and is_static(scores, static_abs_thresh, static_rel_thresh, patch):
-        slots |= set(uniform_slots(len(scores), min(static_uniform_frames, len(scores))))
-    whole = keep_slots(sorted(slots), scores[0].size, k_keep)
+    check_selection(scores, rule)
+    slots = set(uniform_slots(len(scores), rule.anchors))
+    if rule.static_fallback and is_static(scores, rule):
+        slots |= set(uniform_slots(len(scores), min(rule.static_uniform_frames, len(scores))))
+    whole = keep_slots(sorted(slots), scores[0].size, rule.k_keep)
     others = np.delete(np.arange(scores.size).reshape(len(scores), -1), sorted(slots), axis=0).ravel()
-    best = others[top_k(scores.reshape(-1)[others], k_keep - len(whole))]
+    best = others[top_k(scores.reshape(-1)[others], rule.k_keep - len(whole))]
     return np.sort(np.concatenate([whole, best])).astype(np.int32)
 
 
-def is_static(scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
+def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
     """Whether little moves in a clip, by the percentiles of its patches' mean energy."""
     ranks = [percent * (scores.size - 1) // 100 for percent in (95, 50)]
     p95, p50 = np.partition(scores, ranks, axis=None)[ranks]
-    return below_thresholds(int(p95), int(p50), static_abs_thresh, static_rel_thresh, patch)
+    return below_thresholds(int(p95), int(p50), rule)
 
 
 def top_k(scores: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
 from codecsieve.kernels.reference.motion import length_at_rank, magnitude, remove_camera
+from codecsieve.kernels.rules import FUSE_MODES
 
 ENERGY_BITS = 8
 """Fractional bits of an energy: one of its 255 levels is `1 << ENERGY_BITS`."""
@@ -31,9 +32,6 @@ SCALE_BITS = 15
 
 WEIGHT_BITS = 14
 """The weights of motion and residual sum to `1 << WEIGHT_BITS`."""
-
-FUSE_MODES = ("weighted", "max", "sum", "geomean")
-"""How the energies of motion and residual become one."""
 
 
 def check_fuse_mode(fuse: str) -> None:

@@ -12,17 +12,10 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from codecsieve.kernels.rules import Selection
 
-def select_patches(
-    scores: npt.NDArray[np.integer],
-    k_keep: int,
-    static_fallback: bool = False,
-    static_abs_thresh: float = 126,
-    static_rel_thresh: float = 0.38,
-    static_uniform_frames: int = 4,
-    anchors: int = 0,
-    patch: int = 14,
-) -> npt.NDArray[np.int32]:
+
+def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDArray[np.int32]:
     """Indices of the patches that a clip keeps.
 
     Slots that are kept whole come first: `anchors` uniformly spaced ones, and, with `static_fallback` on a
@@ -32,13 +25,7 @@ def select_patches(
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
-        k_keep: patches to keep; a clip with fewer keeps all.
-        static_fallback: whether a static clip keeps whole slots.
-        static_abs_thresh: mean energy a pixel (0..255) below which a clip's 95th percentile is static.
-        static_rel_thresh: relative contrast below which twice that is static too.
-        static_uniform_frames: slots that a static clip keeps whole.
-        anchors: slots that any clip keeps whole, counted in `k_keep`.
-        patch: side of a patch in pixels, the unit of the thresholds.
+        rule: what to keep.
 
     Returns:
         int32 [min(k_keep, T*gh*gw)], `t*gh*gw + h*gw + w`, ascending.
@@ -46,22 +33,20 @@ def select_patches(
     Raises:
         ValueError: an argument is out of its range.
     """
-    check_selection(scores, k_keep, static_uniform_frames, anchors, patch)
-    slots = set(uniform_slots(len(scores), anchors))
-    if static_fallback and is_static(scores, static_abs_thresh, static_rel_thresh, patch):
-        slots |= set(uniform_slots(len(scores), min(static_uniform_frames, len(scores))))
-    whole = keep_slots(sorted(slots), scores[0].size, k_keep)
+    check_selection(scores, rule)
+    slots = set(uniform_slots(len(scores), rule.anchors))
+    if rule.static_fallback and is_static(scores, rule):
+        slots |= set(uniform_slots(len(scores), min(rule.static_uniform_frames, len(scores))))
+    whole = keep_slots(sorted(slots), scores[0].size, rule.k_keep)
     free = np.ones(scores.size, bool)
     for t in slots:
         free[t * scores[0].size : (t + 1) * scores[0].size] = False
     others = np.flatnonzero(free)
-    best = others[top_k(scores.ravel()[others], k_keep - len(whole))]
+    best = others[top_k(scores.ravel()[others], rule.k_keep - len(whole))]
     return np.sort(np.concatenate([whole, best])).astype(np.int32)
 
 
-def check_selection(
-    scores: npt.NDArray[np.integer], k_keep: int, static_uniform_frames: int, anchors: int, patch: int
-) -> None:
+def check_selection(scores: npt.NDArray[np.integer], rule: Selection) -> None:
     """Raise ValueError unless the arguments of `select_patches` are within their ranges."""
     if not np.issubdtype(scores.dtype, np.integer):
         raise ValueError(f"scores ({scores.dtype}) must be integers")
@@ -69,17 +54,17 @@ def check_selection(
         raise ValueError(f"scores {scores.shape} must be [T, gh, gw], none of them 0")
     if scores.size > np.iinfo(np.int32).max:
         raise ValueError(f"scores {scores.shape} must be fewer than 2^31: indices are int32")
-    if k_keep <= 0:
-        raise ValueError(f"k_keep ({k_keep}) must be > 0")
-    if static_uniform_frames < 0:
-        raise ValueError(f"static_uniform_frames ({static_uniform_frames}) must be >= 0")
-    if not 0 <= anchors <= len(scores):
-        raise ValueError(f"anchors ({anchors}) must be in [0, {len(scores)}], the clip's slots")
-    if patch <= 0:
-        raise ValueError(f"patch ({patch}) must be > 0")
+    if rule.k_keep <= 0:
+        raise ValueError(f"k_keep ({rule.k_keep}) must be > 0")
+    if rule.static_uniform_frames < 0:
+        raise ValueError(f"static_uniform_frames ({rule.static_uniform_frames}) must be >= 0")
+    if not 0 <= rule.anchors <= len(scores):
+        raise ValueError(f"anchors ({rule.anchors}) must be in [0, {len(scores)}], the clip's slots")
+    if rule.patch <= 0:
+        raise ValueError(f"patch ({rule.patch}) must be > 0")
 
 
-def is_static(scores: npt.NDArray[np.integer], static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
+def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
     """Whether little moves in a clip, by the percentiles of its patches' mean energy.
 
     True if the 95th is below `static_abs_thresh`, or below twice that while the 95th less the 50th is below
@@ -88,29 +73,28 @@ def is_static(scores: npt.NDArray[np.integer], static_abs_thresh: float, static_
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
-        static_abs_thresh: levels (0..255) of energy.
-        static_rel_thresh: a part of 1.
-        patch: side of a patch in pixels.
+        rule: its thresholds, and the side of a patch.
     """
     ordered = np.sort(scores, axis=None)
     p95, p50 = (int(ordered[percent * (ordered.size - 1) // 100]) for percent in (95, 50))
-    return below_thresholds(p95, p50, static_abs_thresh, static_rel_thresh, patch)
+    return below_thresholds(p95, p50, rule)
 
 
-def below_thresholds(p95: int, p50: int, static_abs_thresh: float, static_rel_thresh: float, patch: int) -> bool:
+def below_thresholds(p95: int, p50: int, rule: Selection) -> bool:
     """The rule of `is_static` for given percentiles of the scores.
 
     Raises:
         ValueError: a threshold is negative or not finite.
     """
-    for name, thresh in (("static_abs_thresh", static_abs_thresh), ("static_rel_thresh", static_rel_thresh)):
+    for name in ("static_abs_thresh", "static_rel_thresh"):
+        thresh = getattr(rule, name)
         if not (math.isfinite(thresh) and thresh >= 0):
             raise ValueError(f"{name} ({thresh}) must be finite and >= 0")
     # By way of its decimal form: 0.38 means 38/100, not the binary fraction nearest to it.
-    threshold = Fraction(str(static_abs_thresh)) * (patch * patch)
+    threshold = Fraction(str(rule.static_abs_thresh)) * (rule.patch * rule.patch)
     if p95 < threshold:
         return True
-    return p95 < 2 * threshold and p95 - p50 < Fraction(str(static_rel_thresh)) * p95
+    return p95 < 2 * threshold and p95 - p50 < Fraction(str(rule.static_rel_thresh)) * p95
 
 
 def uniform_slots(slots: int, count: int) -> list[int]:

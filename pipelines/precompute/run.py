@@ -24,9 +24,9 @@ import av
 import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
-from codecsieve.errors import ConfigError, ManifestError
+from codecsieve.errors import ManifestError
 from codecsieve.machine import available_cores
-from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
 from codecsieve.pipelines.engines.base import Lost
 from codecsieve.pipelines.engines.local import run_jobs
 from codecsieve.pipelines.inputs.clips import distinct
@@ -49,12 +49,12 @@ def precompute(
     out: str | os.PathLike[str],
     config: SieveConfig | None = None,
     *,
-    device: str = "auto",
-    workers: int | None = None,
+    device: str = RunOptions.device,
+    workers: int | None = RunOptions.workers,
     store: Store = "patches",
-    retry_failed: bool = False,
-    fail_fast: bool = False,
-    clip_timeout: float = 600.0,
+    retry_failed: bool = RunOptions.retry_failed,
+    fail_fast: bool = RunOptions.fail_fast,
+    clip_timeout: float = RunOptions.clip_timeout,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Put every clip of `requests` into the cache `out`, which is made or gone on with.
@@ -84,10 +84,7 @@ def precompute(
         ConfigError: an option out of range.
         KeyboardInterrupt: clips that are done by then are published first; run again to go on.
     """
-    if workers is not None and workers < 0:
-        raise ConfigError(f"workers ({workers}) must be >= 0")
-    if not clip_timeout > 0:
-        raise ConfigError(f"clip_timeout ({clip_timeout}) must be > 0")
+    RunOptions(store, device, workers, retry_failed, fail_fast, clip_timeout)
     if not requests:
         raise ManifestError("no clip in the inputs; name at least one video")
     began = time.monotonic()

@@ -5,12 +5,11 @@ How they act is said in `run` and `training`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codecsieve.errors import ConfigError
+from codecsieve.options import check_options, option
 
 SMALL_SET = 20_000
 """Fewer training clips than this are trained on for 30 epochs, not 10."""
@@ -55,36 +54,24 @@ class ProbeRun:
 class ProbeConfig:
     """How probes are trained. Raises ConfigError for values that cannot work."""
 
-    learning_rates: tuple[float, ...] = (1e-4,)
-    """The first steps' rates, each tried with each seed."""
-    seeds: tuple[int, ...] = (0,)
-    """Of a probe's first weights. The order of clips is the first seed's for all of them."""
-    epochs: int | None = None
-    """Passes over the training clips; None: 10, or 30 where there are fewer than 20,000 of them."""
-    batch_size: int = 16
-    """Clips of one process in one step."""
-    weight_decay: float = 0.0
-    """AdamW's."""
-    eval_freq: int = 1
-    """The validation split is looked at every so many epochs, and after the last."""
+    learning_rates: tuple[float, ...] = option(
+        (1e-4,), "Learning rates, trained side by side.", flag="--default-lr-list", at_least=LAST_RATE
+    )
+    seeds: tuple[int, ...] = option((0,), "First weights; each rate is tried with each.", at_least=0)
+    epochs: int | None = option(
+        None,
+        "Passes over the training clips.",
+        flag="--default-epoch",
+        new="10; 30 for less than 20,000 clips",
+        above=0,
+    )
+    batch_size: int = option(16, "Clips of one process in one step.", above=0)
+    weight_decay: float = option(0.0, "AdamW's.", flag="--default-weight-decay", at_least=0)
+    eval_freq: int = option(1, "Epochs from validation to validation.", above=0)
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""
-        for name in ("epochs", "batch_size", "eval_freq"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} ({value}) must be > 0")
-        for name in ("learning_rates", "seeds"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ConfigError(f"{name} ({', '.join(map(str, values))}) must be one or more, each named once")
-        for rate in self.learning_rates:
-            if not (math.isfinite(rate) and rate >= LAST_RATE):
-                raise ConfigError(f"learning_rates ({rate}) must be >= {LAST_RATE}, where the decay ends")
-        if min(self.seeds) < 0:
-            raise ConfigError(f"seeds ({min(self.seeds)}) must be >= 0")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(f"weight_decay ({self.weight_decay}) must be >= 0")
+        check_options(self)
 
     def epochs_for(self, clips: int) -> int:
         """Epochs on a training split of so many clips."""

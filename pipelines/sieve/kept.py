@@ -91,13 +91,4 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
         return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
-    return select_patches(
-        scores,
-        config.k_keep,
-        static_fallback=config.static_fallback,
-        static_abs_thresh=config.static_abs_thresh,
-        static_rel_thresh=config.static_rel_thresh,
-        static_uniform_frames=config.static_uniform_frames,
-        anchors=config.anchors,
-        patch=config.patch_size,
-    )
+    return select_patches(scores, config.selection)

@@ -1,6 +1,6 @@
 """The ffmpeg program: finding one that can encode, telling it what to encode, and running it within bounds.
 
-`TranscodeOptions` is here since it is what the command line is made of. What to encode, and whether the
+What to encode, and whether the
 outcome is good, is left to `run`.
 """
 
@@ -13,56 +13,21 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
 
-from codecsieve.errors import OptionError, VideoError
+from codecsieve.errors import VideoError
+from codecsieve.pipelines.transcode.config import ENCODERS, TranscodeOptions
 
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 """FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
 
-_ENCODERS = {"h264": "libx264", "hevc": "libx265"}
-_PRESETS = [
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-]  # fmt: skip
 _CONSEQUENCES = re.compile(
     "Conversion failed|Nothing was written|Terminating thread|Task finished|Could not open encoder before EOF"
     "|Error sending frames|Error submitting|Error while opening encoder|Error while filtering"
     r"|Error opening output files: |Error opening output file .*\.$"
 )
-
-
-@dataclass(frozen=True)
-class TranscodeOptions:
-    """How to encode.
-
-    codec: "h264" (libx264) or "hevc" (libx265). crf: 0 (lossless or nearly so) to 51. gop: pictures from one
-    keyframe to the next. preset: the encoder's own name for its speed. threads: of the encoder, for one job.
-    timeout: seconds that one job may take, everything included. Raises OptionError for values that cannot work.
-    """
-
-    codec: str = "h264"
-    crf: int = 23
-    gop: int = 16
-    preset: str = "medium"
-    threads: int = 1
-    timeout: float = 4 * 3600.0
-
-    def __post_init__(self) -> None:
-        if self.codec not in _ENCODERS:
-            raise OptionError(f"codec ({self.codec!r}) must be one of {', '.join(_ENCODERS)}")
-        if not 0 <= self.crf <= 51:
-            raise OptionError(f"crf ({self.crf}) must be 0..51")
-        if self.gop < 1:
-            raise OptionError(f"gop ({self.gop}) must be >= 1")
-        if self.preset not in _PRESETS:
-            raise OptionError(f"preset ({self.preset!r}) must be one of {', '.join(_PRESETS)}")
-        if self.threads < 1:
-            raise OptionError(f"threads ({self.threads}) must be >= 1")
-        if not self.timeout > 0:
-            raise OptionError(f"timeout ({self.timeout}) must be > 0")
 
 
 def find_ffmpeg(codec: str = "h264") -> str:
@@ -87,7 +52,7 @@ def find_ffmpeg(codec: str = "h264") -> str:
             return program
         tried.append(f"{place}: {program} cannot ({_last_words(trial.stderr)})")
     raise VideoError(
-        f"no ffmpeg program that encodes with {_ENCODERS[codec]} ({'; '.join(tried)}): "
+        f"no ffmpeg program that encodes with {ENCODERS[codec]} ({'; '.join(tried)}): "
         "pip install imageio-ffmpeg, or install FFmpeg 5.1 or newer"
     )
 
@@ -127,7 +92,7 @@ def encode_command(
             "avoid_negative_ts": "make_zero",  # or an edit list would hide the frames before zero
             "map_metadata": "-1",
             "map_chapters": "-1",
-            "c:v": _ENCODERS[options.codec],
+            "c:v": ENCODERS[options.codec],
             "preset": options.preset,
             "crf": str(options.crf),
             "g": str(options.gop),

@@ -26,9 +26,9 @@ import av
 import ffmpeg
 
 from codecsieve.errors import VideoError
+from codecsieve.pipelines.transcode.config import TranscodeOptions
 from codecsieve.pipelines.transcode.ffmpeg_program import (
     LOCAL_FILES_ONLY,
-    TranscodeOptions,
     encode_command,
     find_ffmpeg,
     run,

@@ -11,9 +11,10 @@ import pytest
 from codec_cases import CLOSED_GOP, OPEN_GOP, decode_all, run_ffmpeg
 
 from codecsieve.codec import packets
-from codecsieve.codec.facts import choose_signals, open_container, read_facts
+from codecsieve.codec.facts import open_container, read_facts
 from codecsieve.codec.packets import IndexedSource, ScannedSource, open_source
 from codecsieve.codec.plan import display_index_at
+from codecsieve.codec.signals import choose_signals
 from codecsieve.errors import VideoError
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT, module_files
 
-BOTTOM = {"errors", "files", "machine"}
+BOTTOM = {"errors", "files", "machine", "options"}
 
 TABLES = {"kernels", "kernels.reference"}
 ON_CPU = {"kernels.cpu", *TABLES}
@@ -24,6 +24,7 @@ ON_GPU = {"kernels.gpu", "kernels.cupy", *TABLES}
 KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "machine": set(),
+    "options": {"errors"},
     "files": {"errors"},  # what cannot be written is an error of a kind
     "kernels": {"kernels.reference"},
     "kernels.reference": {"kernels"},

@@ -10,7 +10,6 @@ import codecsieve as cs
 from codecsieve import cache, errors
 
 BUILT_IN = {
-    errors.OptionError: ValueError,
     errors.ConfigError: ValueError,
     errors.ManifestError: ValueError,
     errors.VideoError: ValueError,

@@ -12,6 +12,7 @@ from codecsieve.kernels.cpu import motion as cpu_motion
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.cupy import motion as cupy_motion
 from codecsieve.kernels.reference import energy, motion
+from codecsieve.kernels.rules import CAMERA_MODES
 
 Motion = npt.NDArray[np.int16]
 
@@ -76,7 +77,7 @@ def check_histograms(residual: npt.NDArray[np.uint8], device: str) -> None:
 @pytest.mark.slow
 @emulation
 @grids
-@pytest.mark.parametrize("mode", camera.CAMERA_MODES)
+@pytest.mark.parametrize("mode", CAMERA_MODES)
 def test_cameras_are_those_of_the_definition(grid: tuple[int, int], mode: str) -> None:
     slots = slots_of(*grid)
     check_cameras(slots, mode, "cpu")
@@ -169,7 +170,7 @@ def test_residuals_are_counted_and_limited_as_defined(size: tuple[int, int], mon
 @emulation
 def test_a_batch_may_be_empty() -> None:
     nothing = torch.zeros((0, 3, 4, 2), dtype=torch.int16)
-    for mode in camera.CAMERA_MODES:
+    for mode in CAMERA_MODES:
         cameras = cupy_motion.estimate_cameras(nothing, mode)
         assert cameras.shape == (0, 2, 3)
     lengths = cupy_motion.lengths_without_cameras(nothing, cameras)
@@ -218,7 +219,7 @@ def test_the_source_has_the_constants_of_the_definition() -> None:
 @pytest.mark.parametrize("grid", [(56, 56), (270, 480)], ids=str)
 def test_a_gpu_measures_whole_clips_as_numba_does(grid: tuple[int, int]) -> None:
     slots = np.concatenate([slots_of(*grid, seed=seed) for seed in range(6)])[:64]
-    for mode in camera.CAMERA_MODES:
+    for mode in CAMERA_MODES:
         check_cameras(slots, mode, "cuda")
         check_lengths(slots, mode, "cuda")
     rng = np.random.default_rng(8)

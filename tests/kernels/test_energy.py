@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.cpu import energy as cpu_energy
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
-from codecsieve.kernels.reference.energy import ENERGY_ONE, FUSE_MODES, fuse_weights
+from codecsieve.kernels.reference.energy import ENERGY_ONE, fuse_weights
+from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES
 
 forms = pytest.mark.parametrize("form", [reference_energy, cpu_energy], ids=["reference", "cpu"])
 # numba compiles on the first call.

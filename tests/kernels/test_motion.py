@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from codecsieve.kernels.camera import CAMERA_MODES, solve_camera, still_camera, trim_rank
+from codecsieve.kernels.camera import solve_camera, still_camera, trim_rank
 from codecsieve.kernels.cpu import motion as cpu_motion
 from codecsieve.kernels.reference import motion as reference_motion
+from codecsieve.kernels.rules import CAMERA_MODES
 
 # numba compiles on the first call.
 compiling = settings(deadline=None)

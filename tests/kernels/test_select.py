@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from codecsieve.kernels.camera import CAMERA_MODES
 from codecsieve.kernels.cpu import energy as cpu_energy
 from codecsieve.kernels.cpu import select as cpu_select
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
 from codecsieve.kernels.reference import select as reference_select
+from codecsieve.kernels.rules import CAMERA_MODES, Selection
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "selection"
 
@@ -45,9 +45,9 @@ def random_scores(seed: int = 0, top: int = 255 * 196) -> npt.NDArray[np.int64]:
 def test_partition_selects_the_same_as_sorting(
     scores: Scores, k_keep: int, static_fallback: bool, threshold: int, frames: int, anchors: int
 ) -> None:
-    arguments = (k_keep, static_fallback, threshold, 0.38, frames, min(anchors, len(scores)))
-    kept = reference_select.select_patches(scores, *arguments)
-    assert (cpu_select.select_patches(scores, *arguments) == kept).all()
+    rule = Selection(k_keep, static_fallback, threshold, 0.38, frames, min(anchors, len(scores)))
+    kept = reference_select.select_patches(scores, rule)
+    assert (cpu_select.select_patches(scores, rule) == kept).all()
     assert kept.dtype == np.int32
     assert len(kept) == min(k_keep, scores.size)
     assert (np.diff(kept) > 0).all()
@@ -59,7 +59,7 @@ def test_partition_selects_the_same_as_sorting(
 def test_the_highest_scores_of_the_whole_clip_are_kept(form: ModuleType) -> None:
     scores = random_scores()
     scores[5] += 100_000
-    kept = form.select_patches(scores, 20)
+    kept = form.select_patches(scores, Selection(20))
     assert set(range(80, 96)) <= set(kept.tolist())
     left_out = np.delete(scores.ravel(), kept)
     assert scores.ravel()[kept].min() >= left_out.max()
@@ -67,51 +67,51 @@ def test_the_highest_scores_of_the_whole_clip_are_kept(form: ModuleType) -> None
 
 @forms
 def test_of_equal_scores_the_smaller_index_is_kept(form: ModuleType) -> None:
-    assert form.select_patches(np.zeros((3, 2, 2), np.int64), 5).tolist() == [0, 1, 2, 3, 4]
+    assert form.select_patches(np.zeros((3, 2, 2), np.int64), Selection(5)).tolist() == [0, 1, 2, 3, 4]
     scores = np.array([[[1, 2, 1, 2, 1]]])
-    assert form.select_patches(scores, 3).tolist() == [0, 1, 3]
+    assert form.select_patches(scores, Selection(3)).tolist() == [0, 1, 3]
 
 
 @forms
 def test_a_small_clip_is_kept_whole(form: ModuleType) -> None:
-    assert form.select_patches(random_scores(), 5000).tolist() == list(range(12 * 16))
+    assert form.select_patches(random_scores(), Selection(5000)).tolist() == list(range(12 * 16))
 
 
 @forms
 def test_anchors_are_kept_whole_and_counted(form: ModuleType) -> None:
     scores = random_scores()
     scores[[0, 11]] = 0
-    kept = form.select_patches(scores, 40, anchors=2)
+    kept = form.select_patches(scores, Selection(40, anchors=2))
     assert len(kept) == 40
     assert set(range(16)) | set(range(176, 192)) <= set(kept.tolist())
-    inner = form.select_patches(scores[1:11], 8) + 16
+    inner = form.select_patches(scores[1:11], Selection(8)) + 16
     assert set(kept.tolist()) - set(range(16)) - set(range(176, 192)) == set(inner.tolist())
 
 
 @forms
 def test_one_anchor_is_the_first_slot(form: ModuleType) -> None:
-    assert form.select_patches(random_scores(), 16, anchors=1).tolist() == list(range(16))
+    assert form.select_patches(random_scores(), Selection(16, anchors=1)).tolist() == list(range(16))
 
 
 @forms
 def test_slots_that_do_not_fit_share_the_budget_evenly(form: ModuleType) -> None:
-    kept = form.select_patches(random_scores(), 11, anchors=3)  # slots 0, 5 and 11 of 16 patches
+    kept = form.select_patches(random_scores(), Selection(11, anchors=3))  # slots 0, 5 and 11 of 16 patches
     assert kept.tolist() == [0, 4, 8, 12, 80, 84, 88, 92, 176, 181, 186]
 
 
 @forms
 def test_a_static_clip_keeps_uniform_slots_and_then_the_highest(form: ModuleType) -> None:
     scores = random_scores(top=100 * 196)
-    kept = form.select_patches(scores, 70, static_fallback=True)
+    kept = form.select_patches(scores, Selection(70, static_fallback=True))
     slots = set(kept[np.isin(kept // 16, [0, 3, 7, 11])].tolist())
     assert len(slots) == 64
     assert len(kept) == 70
-    assert form.select_patches(scores, 70).tolist() != kept.tolist()
+    assert form.select_patches(scores, Selection(70)).tolist() != kept.tolist()
 
 
 @forms
 def test_a_static_clip_of_few_slots_keeps_them_all(form: ModuleType) -> None:
-    kept = form.select_patches(np.zeros((2, 4, 4), np.int64), 8, static_fallback=True)
+    kept = form.select_patches(np.zeros((2, 4, 4), np.int64), Selection(8, static_fallback=True))
     assert kept.tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
@@ -121,19 +121,21 @@ def test_a_clip_is_static_below_the_threshold_or_at_low_contrast_below_twice_it(
         return np.array([p50] * 60 + [p95] * 41).reshape(101, 1, 1)
 
     limit = 126 * 196
-    assert form.is_static(clip(limit - 1, 0), 126, 0.38, 14)
-    assert not form.is_static(clip(limit, 0), 126, 0.38, 14)
-    assert not form.is_static(clip(30_000, 18_600), 126, 0.38, 14)  # contrast 0.38, and not below it
-    assert form.is_static(clip(30_000, 18_601), 126, 0.38, 14)
-    assert form.is_static(clip(2 * limit - 1, 2 * limit - 1), 126, 0.38, 14)
-    assert not form.is_static(clip(2 * limit, 2 * limit), 126, 0.38, 14)
-    assert not form.is_static(np.zeros((2, 2, 2), np.int64), 0, 0.38, 14)
+    assert form.is_static(clip(limit - 1, 0), Selection())
+    assert not form.is_static(clip(limit, 0), Selection())
+    assert not form.is_static(clip(30_000, 18_600), Selection())  # contrast 0.38, and not below it
+    assert form.is_static(clip(30_000, 18_601), Selection())
+    assert form.is_static(clip(2 * limit - 1, 2 * limit - 1), Selection())
+    assert not form.is_static(clip(2 * limit, 2 * limit), Selection())
+    assert not form.is_static(np.zeros((2, 2, 2), np.int64), Selection(static_abs_thresh=0))
 
 
 @forms
 def test_lively_clips_are_not_changed_by_the_fallback(form: ModuleType) -> None:
     scores = random_scores()
-    assert (form.select_patches(scores, 50, static_fallback=True) == form.select_patches(scores, 50)).all()
+    assert (
+        form.select_patches(scores, Selection(50, static_fallback=True)) == form.select_patches(scores, Selection(50))
+    ).all()
 
 
 @forms
@@ -153,8 +155,10 @@ def test_lively_clips_are_not_changed_by_the_fallback(form: ModuleType) -> None:
     ],
 )
 def test_arguments_out_of_range_are_refused(form: ModuleType, arguments: dict[str, object], message: str) -> None:
+    options = {name: value for name, value in arguments.items() if name != "scores"}
+    scores = arguments.get("scores", random_scores())
     with pytest.raises(ValueError, match=message):
-        form.select_patches(**({"scores": random_scores(), "k_keep": 5} | arguments))
+        form.select_patches(scores, Selection(**{"k_keep": 5} | options))
 
 
 @pytest.fixture(scope="module", params=["bframes", "pan_p_only"])
@@ -177,8 +181,8 @@ def test_published_selections_are_met(golden: dict[str, npt.NDArray], mode: str)
     arguments = (grids, center_table(grids, 0.3, 0.35), mode, "weighted", cpu_energy.fuse_weights(1, 1))
     scores = cpu_energy.score_clip(*signals, *arguments)
     assert (scores == reference_energy.score_clip(*signals, *arguments)).all()
-    plain = cpu_select.select_patches(scores, 512)
-    fallback = cpu_select.select_patches(scores, 512, static_fallback=True, static_abs_thresh=255)
+    plain = cpu_select.select_patches(scores, Selection(512))
+    fallback = cpu_select.select_patches(scores, Selection(512, static_fallback=True, static_abs_thresh=255))
     assert share(plain, golden[f"indices_{mode}"]) >= 0.97
     assert share(fallback, golden[f"indices_static_{mode}"]) >= 0.97
 
@@ -193,6 +197,6 @@ def test_published_scores_give_the_published_selections_but_for_ties(
         ("indices", {}),
         ("indices_static", {"static_fallback": True, "static_abs_thresh": 255}),
     ):
-        kept = form.select_patches(scores, 512, **options)
+        kept = form.select_patches(scores, Selection(512, **options))
         published = golden[f"{name}_{mode}"]
         assert (np.sort(scores.ravel()[kept]) == np.sort(scores.ravel()[published])).all()

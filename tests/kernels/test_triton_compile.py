@@ -66,7 +66,7 @@ def launch_all() -> None:
 
     from codecsieve.kernels.geometry import geometry
     from codecsieve.kernels.levels import Levels, level_shapes
-    from codecsieve.kernels.reference.energy import FUSE_MODES
+    from codecsieve.kernels.rules import FUSE_MODES
     from codecsieve.kernels.triton.energy import pool_energy
     from codecsieve.kernels.triton.residual import search_residual
     from codecsieve.kernels.triton.search import search_vectors

@@ -15,8 +15,9 @@ from test_triton_search import interpreted
 from codecsieve.kernels.cpu import energy as cpu_energy
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
-from codecsieve.kernels.reference.energy import ENERGY_ONE, FUSE_MODES, fuse_weights, percentile_rank
+from codecsieve.kernels.reference.energy import ENERGY_ONE, fuse_weights, percentile_rank
 from codecsieve.kernels.reference.motion import LENGTH_TOP, length_at_rank, magnitude, remove_camera
+from codecsieve.kernels.rules import FUSE_MODES
 from codecsieve.kernels.triton.energy import pool_energy
 
 modes = pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from codecsieve.errors import VideoError
-from codecsieve.pipelines.transcode.ffmpeg_program import TranscodeOptions, find_ffmpeg
+from codecsieve.pipelines.transcode.config import TranscodeOptions
+from codecsieve.pipelines.transcode.ffmpeg_program import find_ffmpeg
 from codecsieve.pipelines.transcode.plan import TranscodeJob, plan_transcode
 from codecsieve.pipelines.transcode.run import transcode_many, transcode_one
 
@@ -104,12 +105,12 @@ def job(source: Path, tmp_path: Path) -> TranscodeJob:
     ("option", "rule"),
     [
         ({"codec": "vp9"}, r"codec \('vp9'\) must be one of h264, hevc"),
-        ({"crf": 52}, r"crf \(52\) must be 0..51"),
+        ({"crf": 52}, r"crf \(52\) must be in 0..51"),
         ({"gop": 0}, r"gop \(0\) must be >= 1"),
         ({"preset": "warp"}, r"preset \('warp'\) must be one of ultrafast"),
         ({"threads": 0}, r"threads \(0\) must be >= 1"),
         ({"timeout": 0}, r"timeout \(0\) must be > 0"),
-        ({"timeout": float("nan")}, r"timeout \(nan\) must be > 0"),
+        ({"timeout": float("nan")}, r"timeout \(nan\) must be a number > 0"),
     ],
 )
 def test_an_option_out_of_range_is_told_with_its_rule(option: dict, rule: str) -> None:

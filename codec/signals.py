@@ -1,0 +1,42 @@
+"""Which kinds of signals there are, and which a file gives.
+
+How each is made is left to `bitstream` and `search`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codecsieve.errors import VideoError
+
+if TYPE_CHECKING:
+    from codecsieve.codec.facts import VideoFacts
+
+SIGNALS = ("auto", "bitstream", "search", "difference")
+"""How motion and residual may be had; see `choose_signals`."""
+
+MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+"""Codecs whose motion vectors FFmpeg exports."""
+
+
+def choose_signals(facts: VideoFacts, asked: str) -> str:
+    """The signals to use for a file: `bitstream`, `search` or `difference`.
+
+    `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,
+    MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
+    a plain method to compare the others with.
+
+    Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
+    """
+    if asked not in SIGNALS:
+        raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
+    if asked in ("search", "difference"):
+        return asked
+    if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
+        return "bitstream"
+    if asked == "bitstream":
+        raise VideoError(
+            f"{facts.path}: FFmpeg exports no motion for {facts.codec}; use --signals auto or search, "
+            "or transcode the file to H.264"
+        )
+    return "search"

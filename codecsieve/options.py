@@ -1,0 +1,104 @@
+"""What an option is: its default, its help and its rule, said once, where it is declared.
+
+A frozen dataclass declares its options with `option` and checks them all with `check_options`; the command line makes
+its own options of the same fields (`commands.options`). What an option does is left to whoever reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from codecsieve.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Which values an option may have, beyond being of its type; of several values, each."""
+
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+
+    def __str__(self) -> str:
+        """As it stands behind `must be`."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.at_least is not None and self.at_most is not None:
+            return f"in {self.at_least:g}..{self.at_most:g}"
+        bounds = ((">=", self.at_least), (">", self.above), ("<=", self.at_most))
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+    def broken_by(self, value: Any) -> bool:
+        """Whether a value of the right type does not keep to it."""
+        return bool(
+            (self.choices and value not in self.choices)
+            or (self.at_least is not None and not value >= self.at_least)
+            or (self.above is not None and not value > self.above)
+            or (self.at_most is not None and not value <= self.at_most)
+        )
+
+
+def option(default: Any, help: str, *, flag: str = "", new: str = "", both: bool = False, **rule: Any) -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: where the option is not given.
+        help: what it is, for the command line and for readers.
+        flag: its name on the command line, where that is another, as the published commands have it.
+        new: what stands for None in the help, where that is the default.
+        both: of a bool: the command line can turn it off, too.
+        rule: fields of `Rule`.
+    """
+    told = {"help": help, "flag": flag, "new": new, "both": both, "rule": Rule(**rule)}
+    return dataclasses.field(default=default, metadata=told)
+
+
+def check_options(options: Any) -> None:
+    """Check every option of a dataclass against its type and its rule, and make numbers plain ones.
+
+    Raises ConfigError for the first that does not hold: one line with its value and the rule.
+    """
+    for field in declared(type(options)):
+        value = getattr(options, field.name)
+        if value is None and field.default is None:
+            continue
+        kind, rule = kind_of(field), field.metadata["rule"]
+        if kind.startswith("tuple"):
+            if not value or len(set(value)) < len(value):
+                raise ConfigError(f"{field.name} ({', '.join(map(str, value))}) must be one or more, each named once")
+            plain: Any = tuple(_plain(field.name, "float" if "float" in kind else "int", rule, one) for one in value)
+        else:
+            plain = _plain(field.name, kind, rule, value)
+        object.__setattr__(options, field.name, plain)
+
+
+def declared(options: type) -> Sequence[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are options, in their order."""
+    return [field for field in dataclasses.fields(options) if "rule" in field.metadata]
+
+
+def kind_of(field: dataclasses.Field[Any]) -> str:
+    """The type of an option: int, float, str, bool, or tuple[int, ...], tuple[float, ...]."""
+    return str(field.type).removesuffix(" | None")
+
+
+def _plain(name: str, kind: str, rule: Rule, value: Any) -> Any:
+    """A value that keeps to type and rule; numpy's integers become plain ones, as JSON wants them."""
+    if kind == "int":
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise ConfigError(f"{name} ({value!r}) must be a whole number") from None
+    elif kind == "float":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ConfigError(f"{name} ({value!r}) must be a number{f' {rule}' if str(rule) else ''}")
+    elif kind == "str" and not isinstance(value, str):
+        raise ConfigError(f"{name} ({value!r}) must be {rule if str(rule) else 'text'}")
+    if rule.broken_by(value):
+        raise ConfigError(f"{name} ({value!r}) must be {rule}")
+    return value
