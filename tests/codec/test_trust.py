@@ -20,7 +20,7 @@ from codecsieve.codec.keyframes import begins_gop
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import sample_frames
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve import sieve_clip
+from codecsieve.pipelines.sieve.clip import sieve_clip
 
 FRAMES = 40
 MPEG = {"bf": "2", "g": "12"}
