@@ -439,8 +439,8 @@ def test_an_output_with_b_pictures_is_not_published(job: TranscodeJob, tmp_path:
 
 
 def programs() -> list[psutil.Process]:
-    """What this process runs, but for the trackers that earlier tests' worker processes have left it."""
-    return [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+    """What this process runs, but for what earlier tests' worker processes have left it."""
+    return [child for child in psutil.Process().children() if "multiprocessing" not in " ".join(child.cmdline())]
 
 
 def test_a_job_that_takes_too_long_is_ended(job: TranscodeJob, tmp_path: Path) -> None:
