@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codecsieve.errors import CacheError
+from codecsieve.errors import CacheError, ConfigError
 
 from .index import column, join_parts, parse_part, part_name, part_shard, read_parts
 from .layout import INDEX, SHARD_CLIPS, ClipArrays, read_attributes
@@ -105,6 +105,14 @@ class SparseCache:
         arrays = read_clip(self._sources, self.layout, self._rows[number])
         self._check(number, arrays)
         return SparseClip(**vars(arrays), label=self.labels[number], clip_id=self.clip_ids[number])
+
+    def check_pixels(self) -> None:
+        """Raise ConfigError where the cache stores no pixels."""
+        if self.layout.store != "patches":
+            raise ConfigError(
+                f"cache {self.location} holds no pixels (store {self.layout.store!r}); "
+                "make one with precompute --store patches"
+            )
 
     def read(self, rows: Sequence[int | str]) -> SparseBatch:
         """Clips, numbered or named as in `[]`, as one batch in the order of `rows`; raises as `[]` does."""

@@ -17,6 +17,7 @@ from codecsieve.codec.nvdec import DevicePicture
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.nvdec_statistics import BlockStatistics
 from codecsieve.codec.picture import PictureFormat
+from codecsieve.codec.surfaces import as_bits, as_samples, unused_bits
 from codecsieve.kernels.cupy.predict import cell_motions, prediction_residuals, statistics_vectors
 from codecsieve.kernels.reference.predict import SIX_TAP
 
@@ -68,8 +69,7 @@ def statistics_signals(
     for picture in pictures:
         if not (picture.reference or picture.display_index in wanted):
             continue
-        luma = picture.luma.view(torch.int16) if picture.luma.element_size() == 2 else picture.luma
-        held = _Held(luma.clone(), picture.decode_index, picture.display_index, picture.statistics)
+        held = _Held(as_bits(picture.luma).clone(), picture.decode_index, picture.display_index, picture.statistics)
         if picture.reference:
             for earlier in waiting:
                 future = held if held.decode_index < earlier.decode_index else None
@@ -106,7 +106,7 @@ def _signals(held: _Held, recent: list[_Held], future: _Held | None, layout: Pic
     numbers = [*range(1, len(nearest) + 1), -1][:2]
     shown = (0, 0, layout.height, layout.width)
     residual = prediction_residuals(
-        luma.view(torch.uint16) if luma.element_size() == 2 else luma,
+        as_samples(luma),
         torch.tensor([0], device=device),
         torch.tensor([numbers], device=device),
         torch.tensor([len(planes) - 1 if future else -1], device=device),
@@ -116,6 +116,6 @@ def _signals(held: _Held, recent: list[_Held], future: _Held | None, layout: Pic
         layout.width,
         SIX_TAP,
         layout.bit_depth,
-        0 if layout.bit_depth == 8 else 16 - layout.bit_depth,
+        unused_bits(layout.bit_depth),
     )
     return DeviceSignals(held.display_index, cell_motions(vectors, lists, *shown)[0], residual[0])

@@ -23,10 +23,9 @@ from codecsieve.cache import SparseCache
 from codecsieve.cache.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
 from codecsieve.cache.layout import GROUP, LOCK
 from codecsieve.encoder import OneVisionEncoder
-from codecsieve.errors import ConfigError
 from codecsieve.files import lock, make_folder
 from codecsieve.pipelines.learn.ranks import Ranks
-from codecsieve.pipelines.loading.loader import as_it_is
+from codecsieve.pipelines.loading.loader import as_it_is, errors_in_one_line
 
 _log = logging.getLogger(__name__)
 
@@ -83,9 +82,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, cache: SparseCache) -> None:
         """Take a cache. Raises ConfigError where it stores no pixels."""
-        if cache.layout.store != "patches":
-            what = f"cache {cache.location} (store {cache.layout.store!r}) must hold pixels"
-            raise ConfigError(f"{what}; make one with precompute --store patches")
+        cache.check_pixels()
         self.cache = cache
 
     def __getitems__(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -102,7 +99,7 @@ def encode_clips(
 ) -> Iterator[np.ndarray]:
     """Tokens of each batch of clip numbers, float32 [B, N, D], in order; workers: processes that read ahead.
 
-    Raises ConfigError where the cache stores no pixels.
+    Raises ConfigError where the cache stores no pixels, CacheError where it cannot be read.
     """
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         Patches(cache),
@@ -111,7 +108,7 @@ def encode_clips(
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
     )
-    for patches, positions in loader:
+    for patches, positions in errors_in_one_line(loader):
         yield encoder(patches, positions).float().cpu().numpy()
 
 
@@ -142,7 +139,7 @@ def cached_features(
         CacheError: `folder` holds features of something else, is damaged, or is being written by another run.
     """
     ranks = ranks or Ranks()
-    Patches(cache)  # which says so where there are no pixels, before anything is made
+    cache.check_pixels()  # before anything is made
     key = feature_key(cache, encoder.name, encoder.fingerprint)
     folder = folder or Path(f"{cache.location}.features") / key.digest()
     with contextlib.ExitStack() as stack:

@@ -80,11 +80,7 @@ class SparseDataset(Dataset[Batch]):
         Raises:
             ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
         """
-        if cache.layout.store != "patches":
-            raise ConfigError(
-                f"cache {cache.location} holds no pixels (store {cache.layout.store!r}); "
-                "run precompute again with --store patches"
-            )
+        cache.check_pixels()
         self.cache = cache
         self._numbers = list(range(len(cache))) if clips is None else _numbers(cache, clips)
         if not self._numbers:

@@ -11,9 +11,9 @@ Reading is done by the cache, in this process unless `workers` are asked for. `d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -23,6 +23,8 @@ from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
 from codecsieve.pipelines.loading.order import ClipOrder
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ class SparseLoader(ABC):
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = self._batches()
-        while (batch := _next(batches)) is not None:
+        for batch in errors_in_one_line(self._batches()):
             self.order.advance()
             yield batch
 
@@ -168,10 +169,10 @@ def make_loader(
     return TorchLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
 
 
-def _next(batches: Iterator[Batch]) -> Batch | None:
-    """The next batch; an error of the cache in the line that it was, whichever worker process met it."""
+def errors_in_one_line(batches: Iterable[Item]) -> Iterator[Item]:
+    """The same batches; an error of the cache in the line that it was, whichever worker process met it."""
     try:
-        return next(batches, None)
+        yield from batches
     except Exception as error:
         # torch and DALI put a worker's traceback into the message; its last line is the error itself.
         _, found, line = str(error).rstrip().rpartition(f"{CacheError.__name__}: ")

@@ -2,21 +2,19 @@
 
 What happens to one clip stays with that clip: bad data, a crash, a hang become a row of the index with its
 error. The bytes of a cache depend on the inputs and the config only, not on the number of workers or on how
-often the run was cut off. How a clip is sieved is left to `sieve`, on what devices to `device`, when shards are
+often the run was cut off. How a clip is sieved is left to `sieve`, who does it to `crew` and `device`, when shards are
 written to `shards`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +23,14 @@ import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
 from codecsieve.errors import ManifestError
-from codecsieve.machine import available_cores
 from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
-from codecsieve.pipelines.engines.base import Lost
-from codecsieve.pipelines.engines.local import run_jobs
 from codecsieve.pipelines.inputs.clips import distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.device import Device, choose_device
-from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
+from codecsieve.pipelines.precompute.crew import gather_crew, make_clips
+from codecsieve.pipelines.precompute.device import choose_device
+from codecsieve.pipelines.precompute.outcome import ClipOutcome
 from codecsieve.pipelines.precompute.shards import Outcome, Shards
 from codecsieve.pipelines.precompute.summary import Progress, RunSummary, clip_bytes, summarise
-from codecsieve.pipelines.sieve.warm import warm_up
-
-CORES_A_PROCESS = 4
-"""A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone used a fifth of
-an H200's NVDEC (docs/method.md)."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,26 +90,35 @@ def precompute(
         work = writer.plan(wanted, retry_failed)
         jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
         _warn_of_space(writer.path, len(jobs), layout)
-        crew = _crew(chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs))
-        made = 0
-        with (
-            Shards(writer, work) as shards,
-            closing(_outcomes(crew, jobs, clip_timeout)) as outcomes,
-        ):
-            report = progress or (lambda _: None)
-            report(Progress(0, len(jobs), 0))
-            for done, outcome in enumerate(outcomes, 1):
-                record, arrays = _for_cache(outcome, layout)
-                shards.add(record, arrays)
-                made += arrays is not None
-                report(Progress(done, len(jobs), done - made))
-                if fail_fast and arrays is None:
-                    break
+        crew = gather_crew(chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs))
+        with Shards(writer, work) as shards, closing(make_clips(crew, jobs, clip_timeout)) as outcomes:
+            made = _publish(outcomes, shards, layout, len(jobs), fail_fast, progress or (lambda _: None))
         index = writer.index()
     return summarise(index, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
 
 
 # --- clips
+
+
+def _publish(
+    outcomes: Iterable[ClipOutcome],
+    shards: Shards,
+    layout: Layout,
+    total: int,
+    fail_fast: bool,
+    report: Callable[[Progress], None],
+) -> int:
+    """Hand outcomes on to their shards as they come; how many are clips."""
+    made = 0
+    report(Progress(0, total, 0))
+    for done, outcome in enumerate(outcomes, 1):
+        record, arrays = _for_cache(outcome, layout)
+        shards.add(record, arrays)
+        made += arrays is not None
+        report(Progress(done, total, done - made))
+        if fail_fast and arrays is None:
+            break
+    return made
 
 
 def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
@@ -149,56 +149,6 @@ def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
     )
     pixels = clip.patches if layout.store == "patches" else None
     return made, ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
-
-
-@dataclass(frozen=True)
-class _Crew:
-    """Who makes clips. functions: one for each worker process, none to work in this one; depth: clips that a worker
-    makes at once; sieve: how one clip is made here.
-    """
-
-    functions: Sequence[Callable[[ClipRequest], ClipOutcome]]
-    depth: int
-    sieve: Callable[[ClipRequest], ClipOutcome]
-
-
-def _crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None, clips: int) -> _Crew:
-    sieve = functools.partial(sieve_request, config=config, pixels=pixels)
-    if not clips:
-        return _Crew((), 1, sieve)
-    if device.gpus:
-        from codecsieve.pipelines.precompute.gpu_job import GpuSieve
-
-        shares = [
-            (gpu.index, sessions)
-            for gpu in device.gpus
-            for sessions in _shared(workers or gpu.sessions, available_cores() // (CORES_A_PROCESS * len(device.gpus)))
-        ]
-        functions = [GpuSieve(index, sessions, config, pixels) for index, sessions in shares[:clips]]
-        # Twice as many clips as are decoded at once: while one is opened or finished, its engine has another.
-        return _Crew(functions, 2 * max(function.sessions for function in functions), sieve)
-    warm_up()
-    return _Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
-
-
-def _shared(sessions: int, processes: int) -> list[int]:
-    """A GPU's sessions dealt out to its processes, as many as there may be, but at least one, and none idle."""
-    count = max(1, min(processes, sessions))
-    return [sessions // count + (number < sessions % count) for number in range(count)]
-
-
-def _outcomes(crew: _Crew, jobs: Sequence[ClipRequest], timeout: float) -> Generator[ClipOutcome]:
-    """What becomes of each job, in the order in which they are done."""
-    if not crew.functions:
-        yield from map(crew.sieve, jobs)
-        return
-    with closing(run_jobs(crew.functions, jobs, timeout, crew.depth)) as answers:
-        for request, answer in answers:
-            if isinstance(answer, Lost):
-                error = f"{answer.reason}; leave it out, or try again with --retry-failed"
-                yield failed(request, error, answer.seconds)
-            else:
-                yield answer
 
 
 # --- before and after

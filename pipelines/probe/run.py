@@ -24,7 +24,7 @@ from codecsieve.cache.layout import GROUP, config_difference
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
-from codecsieve.pipelines.learn.frozen import FrozenEncoder, Patches, cached_features
+from codecsieve.pipelines.learn.frozen import FrozenEncoder, cached_features
 from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
@@ -68,17 +68,7 @@ def run_probe(
     # What is made of the pixels stays: each clip is checked as it is read.
     cache = open_cache(run.cache_dir, verify=True)
     splits = _splits(cache, labelled)
-    numbers = sorted({number for split in splits.values() for number in split.numbers})
-    features = cached_features(
-        cache,
-        numbers,
-        encoder,
-        run.features_dir,
-        run.encoder_batch_size,
-        run.workers,
-        ranks,
-        lambda done, total: report("clips encoded", done, total),
-    )
+    features = _features(run, encoder, cache, splits, ranks, report)
     tokens = {name: labelled_tokens(features, split) for name, split in splits.items()}
     identity = {"dataset": run.dataset, "features": features.key.digest(), "clips": _digest(splits, cache)}
     trained = train_probes(
@@ -105,6 +95,27 @@ def run_probe(
     return outcome
 
 
+def _features(
+    run: ProbeRun,
+    encoder: FrozenEncoder,
+    cache: SparseCache,
+    splits: dict[str, Split],
+    ranks: Ranks,
+    report: Progress,
+) -> FeatureCache:
+    """The tokens of all clips of all splits."""
+    return cached_features(
+        cache,
+        sorted({number for split in splits.values() for number in split.numbers}),
+        encoder,
+        run.features_dir,
+        run.encoder_batch_size,
+        run.workers,
+        ranks,
+        lambda done, total: report("clips encoded", done, total),
+    )
+
+
 def labelled_tokens(features: FeatureCache, split: Split) -> LabelledTokens:
     """A split's clips with their cached tokens."""
     numbers = split.numbers
@@ -115,7 +126,7 @@ def _check_selection(run: ProbeRun) -> None:
     """Raise ConfigError where a cache that is there holds no pixels, or was made with other options."""
     if (run.cache_dir / GROUP).exists():
         cache = open_cache(run.cache_dir)
-        Patches(cache)  # which says so where there are no pixels
+        cache.check_pixels()
         made = {name: cache.config.get(name) for name in run.selection}
         if made != run.selection:
             difference = config_difference(made, run.selection)

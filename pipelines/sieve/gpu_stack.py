@@ -16,6 +16,7 @@ import torch
 from codecsieve.codec.nvdec import DevicePicture
 from codecsieve.codec.picture import PictureFormat
 from codecsieve.codec.search import luma_taps
+from codecsieve.codec.surfaces import as_bits, as_samples, unused_bits
 from codecsieve.codec.upright import coded_layout, upright_layout
 from codecsieve.kernels.cupy.gather import gather_patches
 from codecsieve.kernels.cupy.resample import model_levels
@@ -77,7 +78,7 @@ class PictureStack:
 
     def _add(self, picture: DevicePicture) -> None:
         """Copy a picture: its surface is free again afterwards."""
-        luma, chroma = _as_bits(picture.luma), _as_bits(picture.chroma)
+        luma, chroma = as_bits(picture.luma), as_bits(picture.chroma)
         if not len(self._luma):
             nbytes = luma.numel() * luma.element_size() * 3 // 2
             count = min(max(STACK_BYTES // nbytes, 1), MOST_STACKED, len(self._needed))
@@ -113,8 +114,8 @@ class PictureStack:
         luma, chroma = (torch.cat(planes) for planes in zip(*self._crops, strict=True))
         of_luma, of_chroma = crop_taps(upright_layout(self._layout), self._config.input_size, side)
         patches = gather_patches(
-            _as_samples(luma),
-            _as_samples(chroma),
+            as_samples(luma),
+            as_samples(chroma),
             ((-of_luma.top, -of_luma.left), (-of_chroma.top, -of_chroma.left)),
             of_luma.taps,
             of_chroma.taps,
@@ -122,15 +123,10 @@ class PictureStack:
             torch.from_numpy(numbers.astype(np.int64)).to(self._device),
             side,
             self._depth,
-            self._unused_bits,
+            unused_bits(self._depth),
             colour_matrix(self._layout.matrix, self._layout.full_range),
         )
         return patches.cpu().numpy()
-
-    @property
-    def _unused_bits(self) -> int:
-        """A surface of more than 8 bits holds its samples in the upper ones of 16."""
-        return 0 if self._depth == 8 else 16 - self._depth
 
     def _unstack(self) -> None:
         """Turn what is stacked upright, make its pyramids, and keep the crops of what is wanted."""
@@ -139,7 +135,7 @@ class PictureStack:
         luma, chroma = self._upright(self._luma, self._chroma)
         shown = upright_layout(self._layout)
         taps = luma_taps(shown, self._config.input_size)
-        self._levels.append(model_levels(_as_samples(luma), *shown.origins[0], *taps, 0 if self._depth == 8 else 8))
+        self._levels.append(model_levels(as_samples(luma), *shown.origins[0], *taps, 0 if self._depth == 8 else 8))
         if self._pixels:
             displays = self._displays[-self._stacked :]
             shown_here = [n for n, display in enumerate(displays) if display in self._wanted]
@@ -168,12 +164,3 @@ class PictureStack:
             shown = shown.transpose(1, 2) if turned.transposed else shown
             upright.append(shown.flip(reversed_axes).contiguous())
         return upright[0], upright[1]
-
-
-def _as_bits(plane: torch.Tensor) -> torch.Tensor:
-    """16-bit samples as int16, which torch copies, turns and indexes everywhere; the bits stay."""
-    return plane.view(torch.int16) if plane.element_size() == 2 else plane
-
-
-def _as_samples(planes: torch.Tensor) -> torch.Tensor:
-    return planes.view(torch.uint16) if planes.element_size() == 2 else planes

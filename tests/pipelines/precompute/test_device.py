@@ -32,7 +32,7 @@ from codecsieve.kernels.cupy.gather import LARGEST_PATCH
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute import device, gpu_job, gpu_look, run
+from codecsieve.pipelines.precompute import crew, device, gpu_job, gpu_look, run
 from codecsieve.pipelines.precompute.device import Device, choose_device
 from codecsieve.pipelines.precompute.gpu_job import GpuSieve
 from codecsieve.pipelines.precompute.gpu_look import Gpu
@@ -298,4 +298,4 @@ def test_an_unusable_gpu_ends_its_worker(
     [(7, 4, [2, 2, 2, 1]), (7, 1, [7]), (7, 0, [7]), (2, 16, [1, 1]), (8, 3, [3, 3, 2])],
 )
 def test_a_gpus_sessions_are_dealt_out_to_its_processes(sessions: int, processes: int, expected: list[int]) -> None:
-    assert run._shared(sessions, processes) == expected
+    assert crew._shared(sessions, processes) == expected

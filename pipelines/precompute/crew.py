@@ -1,0 +1,74 @@
+"""Who makes the clips of a run: worker processes on the processor's cores or on GPUs, or this process.
+
+How workers are watched over is left to `engines`, what a worker does with a clip to `outcome` and `gpu_job`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from codecsieve.machine import available_cores
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.engines.base import Lost
+from codecsieve.pipelines.engines.local import run_jobs
+from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.device import Device
+from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
+from codecsieve.pipelines.sieve.warm import warm_up
+
+CORES_A_PROCESS = 4
+"""A GPU gets a process for as many cores: Python does one thing at a time in a process, and one alone used a fifth of
+an H200's NVDEC (docs/method.md)."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who makes clips. functions: one for each worker process, none to work in this one; depth: clips that a worker
+    makes at once; sieve: how one clip is made here.
+    """
+
+    functions: Sequence[Callable[[ClipRequest], ClipOutcome]]
+    depth: int
+    sieve: Callable[[ClipRequest], ClipOutcome]
+
+
+def gather_crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None, clips: int) -> Crew:
+    sieve = functools.partial(sieve_request, config=config, pixels=pixels)
+    if not clips:
+        return Crew((), 1, sieve)
+    if device.gpus:
+        from codecsieve.pipelines.precompute.gpu_job import GpuSieve
+
+        shares = [
+            (gpu.index, sessions)
+            for gpu in device.gpus
+            for sessions in _shared(workers or gpu.sessions, available_cores() // (CORES_A_PROCESS * len(device.gpus)))
+        ]
+        functions = [GpuSieve(index, sessions, config, pixels) for index, sessions in shares[:clips]]
+        # Twice as many clips as are decoded at once: while one is opened or finished, its engine has another.
+        return Crew(functions, 2 * max(function.sessions for function in functions), sieve)
+    warm_up()
+    return Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
+
+
+def _shared(sessions: int, processes: int) -> list[int]:
+    """A GPU's sessions dealt out to its processes, as many as there may be, but at least one, and none idle."""
+    count = max(1, min(processes, sessions))
+    return [sessions // count + (number < sessions % count) for number in range(count)]
+
+
+def make_clips(crew: Crew, jobs: Sequence[ClipRequest], timeout: float) -> Generator[ClipOutcome]:
+    """What becomes of each job, in the order in which they are done."""
+    if not crew.functions:
+        yield from map(crew.sieve, jobs)
+        return
+    with closing(run_jobs(crew.functions, jobs, timeout, crew.depth)) as answers:
+        for request, answer in answers:
+            if isinstance(answer, Lost):
+                error = f"{answer.reason}; leave it out, or try again with --retry-failed"
+                yield failed(request, error, answer.seconds)
+            else:
+                yield answer
