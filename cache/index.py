@@ -38,12 +38,16 @@ _COLUMNS: dict[str, pa.DataType] = {
     "fps": pa.float64(),
     "frames": pa.int64(),  # of the clip
     "distinct_frames": pa.int32(),  # among the sampled slots
+    "filled": pa.int32(),  # slots that show the nearest frame, since their own could not be decoded
+    "order": pa.string(),  # "timestamps" or "decoder": what told the order of the frames
     "signals": pa.string(),  # "bitstream" or "search"
     "decoder": pa.string(),  # "ffmpeg" or "nvdec"
     "start": pa.float64(),  # seconds; null: from the beginning
     "end": pa.float64(),  # seconds; null: to the end
     "seconds": pa.float64(),  # spent on the clip
 }
+ADDED = ("filled", "order")
+"""Columns that older caches lack, whose clips have null there."""
 PLAN_SCHEMA = pa.schema(_PLAN_COLUMNS)
 SCHEMA = pa.schema(_COLUMNS)
 
@@ -52,8 +56,9 @@ SCHEMA = pa.schema(_COLUMNS)
 class IndexRecord:
     """One clip's row of the index. `row` and `crc32c` are the writer's to fill in; a failed clip has neither.
 
-    frames: frames in the clip; distinct_frames: different ones among the sampled slots; start, end: seconds;
-    seconds: time spent on the clip.
+    frames: frames in the clip; distinct_frames: different ones among the sampled slots; filled: slots that show the
+    nearest frame instead of their own; order: what told the frames' order; start, end: seconds; seconds: time spent on
+    the clip.
     """
 
     id: str
@@ -70,6 +75,8 @@ class IndexRecord:
     fps: float | None = None
     frames: int | None = None
     distinct_frames: int | None = None
+    filled: int | None = None
+    order: str | None = None
     signals: str | None = None
     decoder: str | None = None
     start: float | None = None
@@ -178,6 +185,10 @@ def _from_parquet(data: bytes, schema: pa.Schema, name: str, advice: str) -> pa.
         raise CacheError(f"{name} is damaged ({reason}); {advice}") from error
     if table.num_rows != file.metadata.num_rows:
         raise CacheError(f"{name} is damaged ({table.num_rows} of {file.metadata.num_rows} rows); {advice}")
+    for field in schema:
+        if field.name in ADDED and field.name not in table.column_names:
+            at = schema.get_field_index(field.name)
+            table = table.add_column(at, field, pa.nulls(table.num_rows, field.type))
     if not table.schema.equals(schema):
         raise CacheError(f"{name} is damaged or of another version: its columns are not the index's; {advice}")
     return table

@@ -18,8 +18,6 @@ from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_fo
 from codecsieve.codec.plan import GopPlan, plan_gops
 from codecsieve.errors import VideoError
 
-DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)
-"""What FFmpeg's decoders raise of a packet that they cannot make a picture of."""
 LATE_MOTION = frozenset({"mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose FFmpeg decoders give a reference picture with its motion once the next one comes, but without it
 when they are emptied."""
@@ -144,8 +142,13 @@ def _repeat_last_reference(plan: GopPlan) -> av.Packet:
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
     try:
         frames = decoder.decode(packet)
-    except DAMAGED:
-        # The decoder goes on with the next packet, and the clip with the pictures it has.
+    except av.error.MemoryError:
+        raise
+    except av.FFmpegError:
+        if not decoder.is_open:
+            raise
+        # Whatever error it gives of a damaged packet (VP9 says EAGAIN, TSCC an unknown one), the decoder goes on with
+        # the next, and the clip with the pictures it has.
         return
     for frame in frames:
         if frame.pts is not None and frame.pts != REPEATED:

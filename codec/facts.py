@@ -29,6 +29,9 @@ VIDEO_SUFFIXES = frozenset({
 })  # fmt: skip
 """What counts as a video inside a folder; a file that is named itself is taken whatever its suffix."""
 
+ENCRYPTED_TAGS = frozenset({"drmi", "encv"})
+"""Sample entries of MP4 whose packets are encrypted, whatever codec is in them."""
+
 
 @dataclass(frozen=True)
 class VideoFacts:
@@ -109,6 +112,8 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
     context = stream.codec_context
     if context is None:
         raise VideoError(f"{name}: its video codec has no decoder in this FFmpeg; transcode it first")
+    if context.codec_tag in ENCRYPTED_TAGS:
+        raise VideoError(f"{name}: is encrypted ({context.codec_tag}); decrypt it first")
     if context.width <= 0 or context.height <= 0:
         raise VideoError(f"{name}: its header gives no picture size; the file may be cut short")
     if context.width * context.height > MAX_PIXELS:

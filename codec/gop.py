@@ -20,6 +20,7 @@ from codecsieve.codec.nal import (
     mpeg4_is_droppable,
     nal_length_size,
 )
+from codecsieve.errors import VideoError
 
 REDRAWN_CODECS = frozenset({"apng", "gif"})
 """Codecs whose every picture is drawn over the one before, whatever its packet is marked as."""
@@ -71,7 +72,11 @@ def make_gop(
         packets: all of them, in decode order.
         start: presentation timestamp of the file's first frame.
         lost: decode indices of pictures that cannot be decoded, and so are never shown.
+
+    Raises VideoError where packets are encrypted: their pictures would be garbage.
     """
+    if any(packet.has_sidedata("encryption_info") for packet in packets):
+        raise VideoError(f"{facts.path}: is encrypted; decrypt it first")
     pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
     hidden = np.array([packet.is_discard or first + n in lost for n, packet in enumerate(packets)], bool)
     display = np.full(len(packets), -1, np.int64)

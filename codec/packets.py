@@ -87,6 +87,11 @@ class PacketSource:
         return int(self.shown[-1])
 
     @property
+    def order(self) -> str:
+        """What tells the order of presentation: `timestamps` or `decoder`."""
+        return "timestamps" if self.ordered else "decoder"
+
+    @property
     def gops(self) -> int:
         """Number of GOPs."""
         return len(self.starts) - 1

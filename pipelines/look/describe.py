@@ -47,8 +47,8 @@ class Description:
     """How many reference pictures the stream may use at once; H.264 only."""
     interlaced: bool | None
     """Whether the stream may be coded as fields; H.264 only."""
-    ordered: bool
-    """Whether timestamps give the order of display; where not, everything must be decoded."""
+    order: str
+    """What tells the order of display: `timestamps`, or the `decoder`, for which everything must be decoded."""
     signals: str
     """What `--signals auto` uses."""
     why: str
@@ -98,7 +98,7 @@ def _describe(path: str, num_frames: int, believe: bool) -> Description:
             droppable=droppable,
             reference_frames=facts.sequence.reference_frames if facts.sequence else None,
             interlaced=not facts.sequence.frame_macroblocks_only if facts.sequence else None,
-            ordered=source.ordered,
+            order=source.order,
             signals=signals,
             why=_why(source, signals),
             packets_for_clip=packets,

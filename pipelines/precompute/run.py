@@ -143,6 +143,8 @@ def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
         fps=clip.fps,
         frames=clip.frames,
         distinct_frames=clip.distinct_frames,
+        filled=clip.filled,
+        order=clip.order,
         signals=clip.signals,
         decoder=clip.decoder,
         **asked,

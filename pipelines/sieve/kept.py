@@ -40,6 +40,10 @@ class SievedClip:
     """Frames in the clip."""
     distinct_frames: int
     """Different frames among the slots."""
+    filled: int
+    """Slots that show the nearest frame, since their own could not be decoded."""
+    order: str
+    """`timestamps` or `decoder`: what told the order of the frames."""
     signals: str
     """`bitstream` or `search`: what was used."""
     decoder: str
@@ -72,6 +76,8 @@ def assemble_clip(
         fps=facts.fps,
         frames=clip.sample.frames,
         distinct_frames=len(np.unique(ids)),
+        filled=int((ids != clip.sample.frame_ids).sum()),
+        order=clip.source.order,
         signals=clip.signals,
         decoder=decoder,
         pictures_decoded=clip.pictures_decoded,

@@ -10,15 +10,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP, decode_wanted
+from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP, decode_wanted, run_ffmpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codecsieve.codec import decode
 from codecsieve.codec.clip import in_true_order
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.keyframes import begins_gop
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import sample_frames
+from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
@@ -31,7 +33,7 @@ CONTAINERS = ["mp4", "mkv", "mov", "ts"]
 def shown(path: Path, slots: int, start: float | None = None) -> list[np.ndarray]:
     """Luma of the frame that each slot claims, as the plan and the decoder give it."""
 
-    def decode(believe: bool) -> list[np.ndarray]:
+    def look(believe: bool) -> list[np.ndarray]:
         with open_source(str(path), believe) as source:
             ids = sample_frames(source, slots, start).frame_ids
             found = {
@@ -40,7 +42,7 @@ def shown(path: Path, slots: int, start: float | None = None) -> list[np.ndarray
             }
         return [found[index] for index in ids.tolist()]
 
-    return in_true_order(decode)
+    return in_true_order(look)
 
 
 def luma_of(frame: av.VideoFrame) -> np.ndarray:
@@ -204,6 +206,95 @@ def test_random_access_is_a_full_decode(
     ids = first + np.linspace(0, len(truth) - first - 1, slots, dtype=np.int64)
     for index, luma in zip(ids.tolist(), shown(path, slots, start), strict=True):
         np.testing.assert_array_equal(luma, truth[index], err_msg=f"{path.name}: frame {index}")
+
+
+def test_encrypted_video_is_refused_with_the_reason(tmp_path: Path, make_video) -> None:
+    plain = make_video(tmp_path / "plain.mp4", frames=12)
+    key = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", 32 * "7", "-encryption_kid", 32 * "a"]
+    path = run_ffmpeg(tmp_path / "encrypted.mp4", "-i", plain, "-c", "copy", *key)
+    with pytest.raises(VideoError, match=r"encrypted\.mp4: is encrypted; decrypt it first"):
+        sieve_clip(path, SieveConfig(num_frames=4, k_keep=64))
+
+
+DAMAGED = [
+    "libx264",
+    "libx265",
+    "mpeg4",
+    "mpeg2video",
+    "libvpx",
+    "libvpx-vp9",
+    "msmpeg4",
+    "mjpeg",
+    "ffv1",
+    "png",
+    "qtrle",
+]
+
+
+@pytest.mark.parametrize("codec", DAMAGED)
+@pytest.mark.parametrize("damage", ["noise", "cut", "zeros"])
+def test_a_damaged_packet_costs_no_more_than_its_pictures(tmp_path: Path, make_video, codec: str, damage: str) -> None:
+    pixel_format = {"mjpeg": "yuvj420p", "png": "rgb24", "qtrle": "rgb24"}.get(codec, "yuv420p")
+    options = {"g": "8"} if codec in ("libvpx", "libvpx-vp9") else {}
+    suffix = "mov" if codec in ("png", "qtrle") else "mkv"
+    source = make_video(tmp_path / f"s.{suffix}", codec, frames=24, options=options, pixel_format=pixel_format)
+    path = tmp_path / f"damaged.{suffix}"
+    noise = np.random.default_rng(0)
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0], opaque=True)
+        for number, packet in enumerate(packet for packet in read.demux(video=0) if packet.size):
+            data = bytes(packet)
+            if number in (10, 11, 17):
+                half = len(data) // 2
+                ends = {"noise": noise.bytes(len(data) - half), "cut": b"", "zeros": bytes(len(data) - half)}
+                data = data[:half] + ends[damage]
+            bad = av.Packet(data)
+            for name in ("pts", "dts", "duration", "time_base", "is_keyframe"):
+                setattr(bad, name, getattr(packet, name))
+            bad.stream = stream
+            written.mux(bad)
+    clip = sieve_clip(path, SieveConfig(num_frames=24, k_keep=64))
+    assert clip.frames == 24
+    assert clip.distinct_frames >= 8
+    assert clip.filled == (clip.frame_ids != np.arange(24)).sum()
+
+
+@pytest.mark.parametrize("error", [av.error.BlockingIOError, av.error.UnknownError, av.error.EOFError])
+def test_whatever_error_a_decoder_gives_of_a_packet(tmp_path: Path, make_video, monkeypatch, error: type) -> None:
+    """VP9 says EAGAIN of some, TSCC an unknown error of others."""
+    path = make_video(tmp_path / "clip.mkv", "ffv1", frames=12)
+
+    class Fails:
+        """A decoder that fails at one packet."""
+
+        def __init__(self, decoder: av.VideoCodecContext) -> None:
+            self.decoder, self.sent = decoder, 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.decoder, name)
+
+        def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+            self.sent += 1
+            if self.sent == 5:
+                raise error(1, "of this packet")
+            return self.decoder.decode(packet)
+
+    opened = decode.open_decoder
+    monkeypatch.setattr(decode, "open_decoder", lambda source, motion: Fails(opened(source, motion)))
+    clip = sieve_clip(path, SieveConfig(num_frames=12, k_keep=64))
+    assert (clip.frames, clip.distinct_frames, clip.filled) == (12, 11, 1)
+
+
+def test_slots_filled_by_the_nearest_frame_are_counted(tmp_path: Path, make_video) -> None:
+    """A file that is cut short lists more than it holds."""
+    path = make_video(tmp_path / "clip.ts", "mpeg2video", frames=24, options={"bf": "0", "g": "6"}, moving="noise")
+    whole = sieve_clip(path, SieveConfig(num_frames=24, k_keep=64))
+    assert (whole.filled, whole.order) == (0, "timestamps")
+    content = path.read_bytes()
+    path.write_bytes(content[: -len(content) // 60])
+    cut = sieve_clip(path, SieveConfig(num_frames=24, k_keep=64))
+    assert cut.frames >= 22
+    assert cut.filled == (cut.frame_ids != np.linspace(0, cut.frames - 1, 24).astype(int)).sum()
 
 
 def test_clips_whose_frames_carry_their_number(shared: Path) -> None:

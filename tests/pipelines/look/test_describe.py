@@ -27,7 +27,7 @@ def test_description_of_an_h264_file(tmp_path: Path, make_video) -> None:
     assert 10 <= found.droppable <= 40
     assert found.reference_frames == 2
     assert found.interlaced is False
-    assert found.ordered
+    assert found.order == "timestamps"
     assert found.signals == "bitstream"
     assert found.why == "H.264's own motion and exact residual"
     assert found.num_frames == 5
@@ -51,7 +51,7 @@ def test_signals_and_their_reason(
     assert found.signals == signals
     assert why in found.why
     assert found.frames == 12
-    assert found.ordered == (not name.endswith((".avi", ".264")))
+    assert found.order == ("decoder" if name.endswith((".avi", ".264")) else "timestamps")
     assert found.interlaced == (None if codec != "libx264" else "x264-params" in options)
 
 

@@ -354,7 +354,7 @@ def test_progress_begins_once_everything_is_compiled(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[object] = []
-    monkeypatch.setattr("codecsieve.pipelines.precompute.run.warm_up", lambda: said.append("compiled"))
+    monkeypatch.setattr("codecsieve.pipelines.precompute.crew.warm_up", lambda: said.append("compiled"))
     for _ in range(2):
         precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0, progress=lambda at: said.append(at.done))
     assert said == ["compiled", 0, 1, 0]
