@@ -9,13 +9,14 @@ Fewer patches are a part of more, since the highest scores are kept. Other signa
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
 import codecsieve as cs
 from codecsieve.pipelines.demo import carried_videos
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "as published": {},
     "half as many": {"k_keep": 256},
     "block matching": {"signals": "search"},
