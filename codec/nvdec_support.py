@@ -114,6 +114,8 @@ def check_supported(source: PacketSource, layout: PictureFormat, interlaced: boo
         raise NvdecError(f"NVDEC is not used for {facts.codec}: its pictures could differ from FFmpeg's")
     if layout.pixel_format not in LAYOUTS:
         raise NvdecError(f"NVDEC is not used for {layout.pixel_format}, only for 4:2:0 of 8 or 10 bits")
+    if source.doubtful:
+        raise NvdecError("NVDEC is not used where timestamps may be decode times: it would not show it")
     if facts.codec == "h264" and h264_is_grey(source.stream.codec_context.extradata):
         raise NvdecError("NVDEC is not used for video without chroma")
     if interlaced or (facts.sequence is not None and not facts.sequence.frame_macroblocks_only):

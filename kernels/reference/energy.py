@@ -99,7 +99,7 @@ def score_clip(
         keyframe: bool [T].
         geometry: of a picture of H x W.
         table: int32 [Hc, Wc], from `codecsieve.kernels.geometry.center_table`.
-        mode: camera mode, one of `codecsieve.kernels.camera.CAMERA_MODES`.
+        mode: camera mode, one of `codecsieve.kernels.rules.CAMERA_MODES`.
         fuse: one of `FUSE_MODES`.
         weights: from `fuse_weights`.
 

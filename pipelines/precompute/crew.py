@@ -36,6 +36,7 @@ class Crew:
 
 
 def gather_crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None, clips: int) -> Crew:
+    """Who makes so many clips on a device; see `run.precompute` for the arguments."""
     sieve = functools.partial(sieve_request, config=config, pixels=pixels)
     if not clips:
         return Crew((), 1, sieve)

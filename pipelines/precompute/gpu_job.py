@@ -1,9 +1,9 @@
 """Clips side by side on one GPU, as a worker process is given them: what a job is there.
 
 Each thread has a decoder and a CUDA stream of its own; as many decode at once as the GPU has engines, while the others
-open clips, or finish them. A clip that NVDEC cannot decode bit for bit goes down the
-CPU's road instead, with the same signals, and its row says so; one that does not fit the GPU's memory fails alone.
-An error that leaves the GPU unusable ends the process.
+open clips, or finish them. A clip that NVDEC cannot decode bit for bit, or whose packet table is not to be believed,
+goes down the CPU's road instead, searched where the bitstream is not asked for, and its row says so; one that does not
+fit the GPU's memory fails alone. An error that leaves the GPU unusable ends the process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.nvdec_trial import statistics_agree
+from codecsieve.codec.packets import PacketTableError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
@@ -94,6 +95,8 @@ class GpuSieve:
                 return sieve_clip_on_gpu(session, *wanted, self._turn), "", ""
         except NvdecError as error:
             refusal, message, unsure = str(error), "", error.__cause__ is not None
+        except PacketTableError as error:
+            refusal, message, unsure = str(error), "", False
         except torch.OutOfMemoryError:
             message = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
             refusal, unsure = "", True

@@ -45,7 +45,7 @@ class SievedClip:
     order: str
     """`timestamps` or `decoder`: what told the order of the frames."""
     signals: str
-    """`bitstream` or `search`: what was used."""
+    """`bitstream`, `search` or `difference`: what was used."""
     decoder: str
     """`ffmpeg` or `nvdec`: what decoded it."""
     pictures_decoded: int

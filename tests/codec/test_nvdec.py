@@ -410,6 +410,14 @@ def test_a_file_read_twice_is_decoded_alike(
         assert_same(session, path, wanted)
 
 
+def test_timestamps_that_are_in_doubt_are_left_to_the_cpu(tmp_path: Path, make_video, nvc: FakeNvdec) -> None:
+    with open_source(str(make_video(tmp_path / "clip.mp4", frames=12))) as source:
+        layout, interlaced = first_layout(source, np.array([0]))
+        source.doubtful = True
+        with pytest.raises(NvdecError, match="timestamps may be decode times"):
+            check_supported(source, layout, interlaced, gpu=0)
+
+
 # Decode statistics
 
 

@@ -2,8 +2,8 @@
 
     cli -> commands -> pipelines -> codec, cache, encoder -> kernels
 
-`errors`, `files` and `machine` lie at the bottom, where anyone may use them. The rooms of `pipelines` have an order of
-their own.
+`errors`, `files`, `machine` and `options` lie at the bottom, where anyone may use them. The rooms of `pipelines` have
+an order of their own.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def test_an_arrow_that_points_up_is_found_wherever_it_is(tree: Path, line: str) 
     assert wrong_arrows(tree, LAYERS) == ["codecsieve.low.z imports codecsieve.high.a: low must not know high"]
 
 
-def test_the_bottom_knows_nobody(tree: Path) -> None:
+def test_the_bottom_knows_nobody_above_it(tree: Path) -> None:
     (tree / "codecsieve" / "errors.py").write_text("from codecsieve.low.b import f\n")
     assert "codecsieve.errors imports codecsieve.low.b: errors must not know low" in wrong_arrows(tree, LAYERS)
 

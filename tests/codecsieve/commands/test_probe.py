@@ -177,7 +177,7 @@ def test_damaged_pixels_do_not_become_tokens(home: Path, tmp_path: Path) -> None
     [
         (1, "nowhere: no such folder", {"model": "nowhere"}, []),
         (1, "misfit: the weights are not those of its config.json", {"model": "misfit"}, []),
-        (2, r"\(store 'indices'\) must hold pixels", {"cache": "indices"}, []),
+        (2, r"holds no pixels \(store 'indices'\); make one", {"cache": "indices"}, []),
         (2, "was made with k_keep=5, you asked 1024", {}, ["--k-keep", 1024]),
         (2, r"frames_token_num \(196\) must be 256, the patches of a whole frame", {}, ["--frames-token-num", 196]),
         (2, r"embedding_size \(768\) must be 64", {}, ["--embedding-size", 768]),

@@ -247,7 +247,7 @@ def test_a_missing_label_among_others_is_refused(tmp_path: Path) -> None:
 
 def test_a_cache_without_pixels_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, names(2), layout=replace(LAYOUT, store="indices"))
-    with pytest.raises(ConfigError, match=r"holds no pixels .*; run precompute again with --store patches$"):
+    with pytest.raises(ConfigError, match=r"holds no pixels .*; make one with precompute --store patches$"):
         make_loader(open_cache(tmp_path), 2)
 
 

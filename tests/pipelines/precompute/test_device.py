@@ -26,6 +26,7 @@ from fake_nvdec import FakeNvdec
 from codecsieve.cache import open_cache
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
+from codecsieve.codec.packets import PacketTableError
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.cupy.gather import LARGEST_PATCH
@@ -299,3 +300,16 @@ def test_an_unusable_gpu_ends_its_worker(
 )
 def test_a_gpus_sessions_are_dealt_out_to_its_processes(sessions: int, processes: int, expected: list[int]) -> None:
     assert crew._shared(sessions, processes) == expected
+
+
+def test_a_clip_whose_packet_table_lies_goes_to_the_processor(
+    tmp_path: Path, make_video: Callable[..., Path], sieve: OnThisMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contradicted(*_: object) -> None:
+        raise PacketTableError("a.mp4: its list of keyframes names other packets; remux it")
+
+    request = ClipRequest(str(make_video(tmp_path / "a.mp4", frames=6)), "a")
+    monkeypatch.setattr(gpu_job, "sieve_clip_on_gpu", contradicted)
+    clip = sieve(request).clip
+    assert clip is not None
+    assert clip.decoder == "ffmpeg"
