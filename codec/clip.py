@@ -1,6 +1,6 @@
 """One clip from file to signals: sample, plan, decode, motion and residual, for each of its slots.
 
-This is where `packets`, `plan`, `decode` and the two kinds of signals meet. Scores and patches are made of the
+This is where `packets`, `plan`, `decode` and the kinds of signals meet. Scores and patches are made of the
 result elsewhere.
 """
 
@@ -131,7 +131,8 @@ def read_clip(
         path: a video file.
         num_frames: T, slots spread evenly over the clip's frames; repeats where it has fewer.
         signals: `bitstream` (the codec's own motion, exact residual: H.264, MPEG-4, MPEG-1/2), `search` (block
-            matching at the model's resolution, any codec), or `auto`.
+            matching at the model's resolution, any codec), `difference` (what changed since the frame before), or
+            `auto`.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         size: side of the model's crop, for `search`.

@@ -1,7 +1,7 @@
-"""Open one video file and state what it is: its stream, its size, which signals it can give.
+"""Open one video file and state what it is: its container, its stream, its codec, its size.
 
 Nothing is decoded here beyond what FFmpeg itself reads to identify the stream. The packets are left to
-`packets`, the pixels and their rotation (known only from a decoded picture) to `decode`.
+`packets`, the signals to `signals`, and how pictures are turned (known only from a decoded one) to `picture`.
 """
 
 from __future__ import annotations

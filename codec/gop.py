@@ -1,6 +1,6 @@
 """One GOP of packets: the order in which its pictures are shown, and which of them nothing refers to.
 
-Which packets make a GOP is found by `packets`.
+`starts_gop` tells of one packet whether a GOP can begin there; `packets` asks it, and finds which packets make a GOP.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a packet's first bytes tell before any decoding: which pictures nothing refers to, and an H.264 SPS.
+"""What a packet's first bytes tell before any decoding, of H.264, HEVC and MPEG: which pictures nothing refers to, and
+an H.264 SPS.
 
 Works on raw packet bytes only. Everything that needs a decoder (motion, pixels) is left to `decode`; everything
-that needs more than one packet (GOPs, display order) to `packets`.
+that needs more than one packet (GOPs, display order) to `gop` and `packets`.
 """
 
 from __future__ import annotations

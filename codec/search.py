@@ -1,7 +1,8 @@
-"""`search` and `difference` signals: consecutive pictures compared, for any codec and on any device.
+"""`search` and `difference` signals: consecutive pictures compared, for any codec.
 
 Luma is brought to the model's resolution and crop, and each wanted picture is compared with the one shown just
-before it, whatever the codec did: by block matching, or pixel by pixel. The arithmetic is in `kernels`.
+before it, whatever the codec did: by block matching, or pixel by pixel. The arithmetic is in `kernels`; on a GPU
+`pipelines/sieve/gpu_clip` does the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The signals of one decoded picture, as both `bitstream` and `search` give them."""
+"""The signals of one decoded picture, as `bitstream`, `search` and `difference` give them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The options of the sieve: one validated dataclass that the CLI, the cache's attributes and the API share.
+"""The options of the sieve and of a run: validated dataclasses that command line, cache and API share.
 
 Names and defaults are those of OneVision-Encoder's evaluation, as far as it has them. How an option acts is said
-where it acts, in `codec` and `kernels`.
+where it acts: in `codec` and `kernels`, in `sieve`, in `precompute`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR,
 from codecsieve.options import check_options, option
 
 METHOD = 1
-"""Part of a cache's config: raised whenever the same options would keep other patches."""
+"""Part of a cache's config: raised whenever the same options would keep other patches.
+
+Not raised when timestamps and keyframe flags were no longer believed unseen: of all other files the patches are the
+same, and a cache is weeks of work. Rows made before that have no `order` in the index.
+"""
 
 POLICIES = ("saliency", "sampling", "random")
 STORES = ("patches", "indices")

@@ -1,7 +1,6 @@
-"""The ffmpeg program: finding one that can encode, telling it what to encode, and running it within bounds.
+"""The ffmpeg program: finding one that can encode, its command line, and running it within bounds.
 
-What to encode, and whether the
-outcome is good, is left to `run`.
+Which files to encode is left to `run`, whether the outcome is good to `verify`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Who knows whom: the imports of every module, those in functions and for type checkers too, against the arrows.
 
-    cli -> commands -> pipelines -> codec, cache, encoder -> kernels
+    cli -> commands -> pipelines -> codec -> kernels
+                       pipelines -> cache, encoder
 
 `errors`, `files`, `machine` and `options` lie at the bottom, where anyone may use them. The rooms of `pipelines` have
 an order of their own.
