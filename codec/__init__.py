@@ -1,1 +1,1 @@
-"""What comes out of a bitstream: facts, packets, a plan, pictures, motion and residual; on the processor or by NVDEC."""
+"""What comes out of a bitstream: facts, packets, a plan, pictures, motion, residual; on the processor or by NVDEC."""
