@@ -43,6 +43,10 @@ def bitstream_signals(
     recent: list[Picture] = []
     waiting: list[Picture] = []
     for picture in pictures:
+        if recent and recent[-1].layout != picture.layout:
+            # Nothing is predicted across a change of the stream's parameters.
+            yield from (_signals(held, recent, None, taps, count) for held in waiting)
+            recent, waiting = [], []
         reference = picture.reference if codec == "h264" else not picture.bidirectional
         if reference:
             for held in [p for p in waiting if p.decode_index > picture.decode_index]:

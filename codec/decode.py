@@ -13,8 +13,9 @@ import av
 import numpy as np
 
 from codecsieve.codec.facts import MAX_PIXELS
+from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.packets import PacketSource, PacketTableError
-from codecsieve.codec.picture import Picture, PictureFormat, fit_format, read_format
+from codecsieve.codec.picture import Picture, fit_format
 from codecsieve.codec.plan import GopPlan, plan_gops
 from codecsieve.errors import VideoError
 
@@ -74,20 +75,17 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
         VideoError: FFmpeg cannot go on.
     """
     decoder = open_decoder(source, motion)
-    layout: PictureFormat | None = None
-    coded = (0, 0)
+    layouts = Layouts(source)
     numbers = PictureNumbers(source, wanted)
     repeat_last = motion and source.facts.codec in LATE_MOTION
     try:
-        for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, repeat_last):
-            if layout is None:
-                layout = stream_format(source, frame)
-                coded = frame.height, frame.width
+        for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, layouts, repeat_last):
             display, reference = numbers.number(index)
             if 0 <= display <= numbers.latest:
                 raise PacketTableError(f"{source.facts.path}: its timestamps are not in its decoder's order; remux it")
             numbers.latest = max(numbers.latest, display)
-            yield Picture(fit_format(frame, layout, coded), layout, index, display, reference)
+            layout = layouts.of(frame, index)
+            yield Picture(fit_format(frame, layout), layout, index, display, reference)
             if numbers.ends(display, reference):
                 return
     except av.FFmpegError as error:
@@ -108,20 +106,17 @@ def open_decoder(source: PacketSource, motion: bool) -> av.VideoCodecContext:
     return context
 
 
-def stream_format(source: PacketSource, frame: av.VideoFrame) -> PictureFormat:
-    """How the pictures of a source are laid out, by the first frame that its decoder put out."""
-    return read_format(frame, source.facts.width, source.facts.height, source.facts.sequence)
-
-
 def _decode(
     decoder: av.VideoCodecContext,
     plans: Iterator[GopPlan],
     numbers: PictureNumbers,
+    layouts: Layouts,
     repeat_last: bool,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames with their decode index."""
     for plan in plans:
         for packet in numbers.packets(plan):
+            layouts.sent(packet)
             yield from _send(decoder, packet)
         if plan.closes and decoder.is_open:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.

@@ -7,8 +7,10 @@ that needs more than one packet (GOPs, display order) to `gop` and `packets`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,12 @@ class SequenceParameters:
     """max_num_ref_frames: how many reference pictures the decoder may keep."""
     frame_macroblocks_only: bool
     """False where the stream may hold fields (interlaced coding)."""
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height inside the cropping rectangle."""
+        width = self.coded_width - self.crop_left - self.crop_right
+        return width, self.coded_height - self.crop_top - self.crop_bottom
 
 
 def nal_length_size(codec: str, extradata: bytes | None) -> int:
@@ -145,23 +153,32 @@ def _positions(raw: bytes, code: bytes) -> Iterator[int]:
 
 def find_sequence_parameters(extradata: bytes | None, packet: memoryview | None) -> SequenceParameters | None:
     """The first H.264 SPS of the stream's header (avcC or Annex-B) or, failing that, of its first packet."""
-    units: list[memoryview] = []
+    units: Iterable[memoryview] = ()
     if extradata and extradata[0] == 1 and len(extradata) > 8 and extradata[5] & 31:
         size = int.from_bytes(extradata[6:8], "big")
-        units.append(memoryview(extradata)[8 : 8 + size])
+        units = [memoryview(extradata)[8 : 8 + size]]
     elif extradata:
-        units.extend(nal_units(memoryview(extradata), 0))
+        units = nal_units(memoryview(extradata), 0)
     if packet is not None:
-        units.extend(nal_units(packet, nal_length_size("h264", extradata)))
+        units = itertools.chain(units, nal_units(packet, nal_length_size("h264", extradata)))
+    return first_sequence_parameters(units)
+
+
+def first_sequence_parameters(units: Iterable[memoryview]) -> SequenceParameters | None:
+    """The first H.264 SPS among NAL units, as far as their first slice; None where there is none that is whole."""
     for unit in units:
-        if len(unit) > 4 and unit[0] & 31 == 7:
+        kind = unit[0] & 31
+        if kind == 7 and len(unit) > 4:
             try:
                 return parse_sequence_parameters(bytes(unit))
             except IndexError:  # the SPS is cut short: signals then do without what it tells
                 return None
+        if kind in (1, 2, 5):
+            return None
     return None
 
 
+@lru_cache(maxsize=64)
 def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
     """Read an H.264 SPS NAL unit (ITU-T H.264 7.3.2.1.1) up to its cropping rectangle.
 

@@ -14,7 +14,8 @@ from types import ModuleType
 import av
 import numpy as np
 
-from codecsieve.codec.decode import open_decoder, stream_format
+from codecsieve.codec.decode import open_decoder
+from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.nvdec_packets import NvdecError, h264_is_grey, hevc_origin
 from codecsieve.codec.packets import PacketSource
@@ -83,7 +84,7 @@ def first_layout(source: PacketSource, wanted: np.ndarray) -> tuple[PictureForma
         frame = _first_frame(decoder, packets)
         if frame is not None:
             fields = bool(frame.interlaced_frame) or int(decoder.field_order) not in PROGRESSIVE
-            return stream_format(source, frame), fields
+            return Layouts(source).of(frame, 0), fields
     raise NvdecError("FFmpeg decodes nothing of the first GOP; whether NVDEC would give the same is not known")
 
 

@@ -64,7 +64,7 @@ class Orientation:
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """How a stream's samples are laid out and what they mean."""
+    """How a picture's samples are laid out and what they mean: the same in most streams from their first to their last."""
 
     pixel_format: str
     """FFmpeg's name of the layout that the planes have: planar YUV or grey."""
@@ -135,10 +135,10 @@ class Picture:
 
 
 def read_format(frame: av.VideoFrame, width: int, height: int, sequence: SequenceParameters | None) -> PictureFormat:
-    """The layout of a stream's pictures, from its first.
+    """The layout of a picture.
 
     Args:
-        frame: the first decoded frame, uncropped where `sequence` is given.
+        frame: as decoded, uncropped where `sequence` is given.
         width: luma samples a row as shown, by the header.
         height: luma rows as shown.
         sequence: H.264 sequence parameters, for the cropping rectangle.
@@ -192,13 +192,11 @@ def readable_format(frame: av.VideoFrame) -> str:
     return "yuv444p"
 
 
-def fit_format(frame: av.VideoFrame, layout: PictureFormat, coded: tuple[int, int]) -> av.VideoFrame:
-    """Convert a frame whose size or format is not the stream's first (height, width); others pass untouched."""
-    if frame.format.name == layout.pixel_format and (frame.height, frame.width) == coded:
+def fit_format(frame: av.VideoFrame, layout: PictureFormat) -> av.VideoFrame:
+    """Convert a frame whose format the kernels do not read; others pass untouched."""
+    if frame.format.name == layout.pixel_format:
         return frame
     return frame.reformat(
-        width=coded[1],
-        height=coded[0],
         format=layout.pixel_format,
         dst_colorspace=COLOUR_SPACES[layout.matrix],
         dst_color_range=FULL_RANGE if layout.full_range else LIMITED_RANGE,

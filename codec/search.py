@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from codecsieve.codec.picture import Picture
+from codecsieve.codec.picture import Picture, PictureFormat
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import UprightLayout, upright_layout, upright_planes
 from codecsieve.kernels.cpu.search import area_resize, pyramid, search_signals
@@ -72,18 +72,19 @@ def _compare(
 
     Yields:
         One SlotSignals a wanted picture, in order; motion and residual are those of the model's crop. The first
-        picture of the file has nothing before it and is unpredicted.
+        picture of the file has nothing before it and is unpredicted, and so is one that is laid out otherwise than
+        the one before.
     """
-    before: tuple[int, Look] | None = None
+    before: tuple[int, PictureFormat, Look] | None = None
     for picture in pictures:
         display = picture.display_index
         if display not in wanted and display + 1 not in wanted:
             continue
         seen = look(picture)
         if display in wanted:
-            if before is not None and before[0] == display - 1:
-                motion, residual = compare(seen, before[1])
+            if before is not None and before[:2] == (display - 1, picture.layout):
+                motion, residual = compare(seen, before[2])
                 yield SlotSignals(picture, motion, residual, predicted=True)
             else:
                 yield SlotSignals.unpredicted(picture, size, size)
-        before = display, seen
+        before = display, picture.layout, seen

@@ -60,10 +60,10 @@ def _sieve(
     with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
         scores: dict[int, np.ndarray] = {}
         held: dict[int, Crop | np.ndarray] = {}
-        size = 0, 0
+        sizes: dict[int, tuple[int, int]] = {}
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
-            size = upright_size(slot.picture)
+            sizes[index] = upright_size(slot.picture)
             scores[index] = score_slot(slot, config)
             if pixels:
                 crop = hold_crop(slot.picture, config.input_size, config.patch_size)
@@ -74,7 +74,7 @@ def _sieve(
         indices = select_from(slot_scores, config)
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
         patches = _cut(ids, positions, held, config)
-        return assemble_clip(clip, ids, slot_scores, indices, patches, size, "ffmpeg")
+        return assemble_clip(clip, ids, slot_scores, indices, patches, sizes[int(ids[0])], "ffmpeg")
 
 
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:

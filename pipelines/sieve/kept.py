@@ -33,7 +33,7 @@ class SievedClip:
     """int64 [T, gh, gw]: scores of all patches, kept or not."""
     codec: str
     width: int
-    """Of the upright picture, in luma samples."""
+    """Of the clip's first picture, upright, in luma samples."""
     height: int
     fps: float
     frames: int
@@ -60,7 +60,7 @@ def assemble_clip(
     size: tuple[int, int],
     decoder: str,
 ) -> SievedClip:
-    """What is known of a clip once it is sieved; size: height and width of the upright picture."""
+    """What is known of a clip once it is sieved; size: height and width of its first picture, upright."""
     facts = clip.source.facts
     positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
     return SievedClip(
