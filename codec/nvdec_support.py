@@ -15,8 +15,8 @@ import av
 import numpy as np
 
 from codecsieve.codec.decode import open_decoder
-from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.facts import VideoFacts
+from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.nvdec_packets import NvdecError, h264_is_grey, hevc_origin
 from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import PictureFormat

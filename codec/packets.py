@@ -19,6 +19,14 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
+from codecsieve.codec.changes import (
+    HEADER_BYTES,
+    CarriedHeaders,
+    SizeChange,
+    has_size_header,
+    size_changes,
+    size_header,
+)
 from codecsieve.codec.facts import VideoFacts, open_container, read_facts, video_stream
 from codecsieve.codec.gop import Gop, make_gop, starts_gop
 from codecsieve.codec.keyframes import has_rule
@@ -64,12 +72,16 @@ class PacketSource:
     """Presentation timestamp of the first picture shown."""
     lost: frozenset[int] = frozenset()
     """Decode indices of pictures that are never shown, because they cannot be decoded."""
+    changes: list[SizeChange]
+    """Where the size changes, of codecs whose decoders lose a picture there."""
     doubtful = False
     """True where the timestamps may yet be decode times: then the decoder is sent every picture, to tell by."""
 
     def __init__(self, container: av.container.InputContainer, facts: VideoFacts) -> None:
         self.container = container
         self.facts = facts
+        self.changes = []
+        self.headers = CarriedHeaders()
 
     def __enter__(self) -> PacketSource:
         return self
@@ -117,10 +129,20 @@ class PacketSource:
         """
         return None
 
+    def _find_changes(self, headers: list[tuple[bytes, ...]]) -> None:
+        """Take note of where the size changes, by what each GOP states of it. GOPs behind that which state nothing can
+        only be decoded from the start.
+        """
+        if headers:
+            headers[0] = headers[0] or size_header(self.facts.codec, bytes(self.stream.codec_context.extradata or b""))
+        self.changes = size_changes(headers)
+        self.ordered &= not self.changes or all(headers[self.changes[0].after :])
+
     def leave_out(self, lost: frozenset[int]) -> None:
-        """Take pictures of the first two GOPs for such that are never shown."""
+        """Take pictures, by their decode indices, for such that are never shown."""
         hidden, times = np.zeros(self.gops + 1, np.int64), []
-        for number in range(min(2, self.gops)):
+        holding = np.searchsorted(self.starts, sorted(lost), side="right") - 1
+        for number in sorted({*range(min(2, self.gops)), *holding.tolist()}):
             gop = self.read(number)
             shown = [offset for offset in np.flatnonzero(gop.display >= 0).tolist() if gop.first + offset not in lost]
             hidden[number + 1] = (gop.display >= 0).sum() - len(shown)
@@ -152,6 +174,7 @@ def open_source(path: str, believe: bool = True) -> PacketSource:
                 first = source.read(0)
         doubtful = _doubtful_packets(source, first)
         lost = undecodable(path, doubtful) if doubtful else frozenset()
+        lost |= _lost_at_changes(path, source)
         if lost:
             source.leave_out(lost)
         return source
@@ -185,6 +208,16 @@ def _doubtful_packets(source: PacketSource, first: Gop) -> list[av.Packet]:
         first = source.read(1)
     leading = leading_pictures(first, source.ordered)
     return [*whole, *first.packets[: leading + 1]] if whole or leading else []
+
+
+def _lost_at_changes(path: str, source: PacketSource) -> frozenset[int]:
+    """Decode indices of the pictures that a decoder has not shown yet when the size changes, and never will."""
+    lost: list[int] = []
+    for before, after in source.changes:
+        packets = [packet for number in range(before, after) for packet in source.read(number).packets]
+        missing = undecodable(path, [*packets, source.read(after).packets[0]]) - undecodable(path, packets)
+        lost += [int(source.starts[before]) + offset for offset in missing if offset < len(packets)]
+    return frozenset(lost)
 
 
 def _number_packets(path: str, believe: bool) -> PacketSource:
@@ -233,6 +266,10 @@ class IndexedSource(PacketSource):
         _check_gops(facts, np.add.reduceat(table[:, 2], self.starts[:-1]))
         shown = np.append(0, np.cumsum(table[:, 4] == 0))
         self.shown = shown[self.starts]
+        if has_size_header(facts.codec):
+            self._find_changes(self._size_headers())
+            if not self.ordered:
+                raise _NotIndexedError
         self.demuxer: Iterator[av.Packet] = iter(())
         self.next_index = -1
         try:
@@ -263,6 +300,15 @@ class IndexedSource(PacketSource):
         super().leave_out(lost)
         self.cached = 0, self._number(0, self._read_timed(0))
 
+    def _size_headers(self) -> list[tuple[bytes, ...]]:
+        """Those of the GOPs, read past the demuxer: a few bytes of each."""
+        headers = []
+        with open(self.facts.path, "rb") as file:
+            for at in self.positions[self.starts[:-1]].tolist():
+                file.seek(at)
+                headers.append(size_header(self.facts.codec, file.read(HEADER_BYTES)))
+        return headers
+
     def _number(self, gop: int, packets: list[av.Packet]) -> Gop:
         first, shown = int(self.starts[gop]), int(self.shown[gop])
         return make_gop(self.facts, self.stream, first, shown, packets, self.start_time, self.lost)
@@ -279,7 +325,7 @@ class IndexedSource(PacketSource):
     def _packets(self, first: int, last: int) -> Iterator[av.Packet]:
         if self.next_index != first:
             self.container.seek(int(self.timestamps[first]), stream=self.stream)
-            self.demuxer = self.container.demux(self.stream)
+            self.demuxer = self.headers.carry(self.container.demux(self.stream))
         index = first
         for packet in self.demuxer:
             if packet.size == 0:
@@ -303,6 +349,7 @@ class ScannedSource(PacketSource):
         self.kept: list[av.Packet] | None = []
         held, pts, keyframe, discard, sizes, positions = 0, [], [], [], [], []
         first: list[av.Packet] = []
+        headers: list[tuple[bytes, ...]] = []
         for packet in _read_packets(container):
             held += packet.size
             pts.append(packet.pts)
@@ -312,6 +359,8 @@ class ScannedSource(PacketSource):
             positions.append(packet.pos)
             if len(first) < TRIED_KEYFRAMES:
                 first.append(packet)
+            if has_size_header(facts.codec) and (keyframe[-1] or len(keyframe) == 1):
+                headers.append(size_header(facts.codec, bytes(memoryview(packet)[:HEADER_BYTES])))
             if self.kept is not None:
                 self.kept.append(packet)
                 if held > KEEP_BYTES:
@@ -323,6 +372,7 @@ class ScannedSource(PacketSource):
         if marked and not keyframes_agree(facts.path, first):
             keyframe = [False] * len(keyframe)
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
+        self._find_changes(headers)
         _check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]))
         self.positions = positions
         self.second = container
@@ -400,10 +450,10 @@ def _check_gops(facts: VideoFacts, sizes: np.ndarray) -> None:
 
 def _read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
     """Every non-empty packet up to the end or to the first that cannot be read: a cut file gives what it has."""
-    stream = video_stream(container)
+    stream, headers = video_stream(container), CarriedHeaders()
     while True:
         try:
-            for packet in container.demux(stream):
+            for packet in headers.carry(container.demux(stream)):
                 if packet.size:
                     yield packet
             return

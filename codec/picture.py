@@ -64,7 +64,7 @@ class Orientation:
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """How a picture's samples are laid out and what they mean: the same in most streams from their first to their last."""
+    """How a picture's samples are laid out and what they mean: the same all through most streams."""
 
     pixel_format: str
     """FFmpeg's name of the layout that the planes have: planar YUV or grey."""
