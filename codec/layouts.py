@@ -65,18 +65,17 @@ class Layouts:
 def shown_size(facts: VideoFacts, frame: av.VideoFrame, sequence: SequenceParameters | None) -> tuple[int, int]:
     """Width and height, in luma samples, that a player shows of a frame.
 
-    Those of H.264, which is not cropped yet, are as FFmpeg's decoder would crop it: as the container says where its
-    size is no smaller than the sequence's and has as many macroblocks (h264_slice.c, "handle container cropping").
+    H.264, which is not cropped yet, is shown as FFmpeg's decoder would crop it: by the sequence, or closer where the
+    container states a smaller size of as many macroblocks (h264_slice.c, "handle container cropping").
     """
+    coded, stated = (frame.width, frame.height), (facts.width, facts.height)
     if facts.codec != "h264":
-        return frame.width, frame.height
-    width, height = frame.width, frame.height
-    stated = facts.width, facts.height
-    blocks = [-(-side // MACROBLOCK) for side in (width, height)]
-    if [-(-side // MACROBLOCK) for side in stated] != blocks:
-        return (width, height) if sequence is None else sequence.shown_size
-    if sequence is None:
-        return stated
-    shown = sequence.shown_size
-    moved = sequence.crop_left or sequence.crop_top
-    return shown if moved or shown[0] > stated[0] or shown[1] > stated[1] else stated
+        return coded
+    shown = sequence.shown_size if sequence else coded
+    closer = stated[0] <= shown[0] and stated[1] <= shown[1] and _macroblocks(stated) == _macroblocks(shown)
+    moved = sequence is not None and bool(sequence.crop_left or sequence.crop_top)
+    return stated if closer and not moved else shown
+
+
+def _macroblocks(size: tuple[int, int]) -> tuple[int, int]:
+    return -(-size[0] // MACROBLOCK), -(-size[1] // MACROBLOCK)
