@@ -172,6 +172,8 @@ def _read_clip(
         signals_of = {s.picture.display_index: (s.motion, s.residual, s.predicted) for s in clip.slots(size)}
         ids = clip.nearest_decoded(list(signals_of))
         motion, residual, predicted = zip(*(signals_of[index] for index in ids.tolist()), strict=True)
+        if len({part.shape for part in residual}) > 1:
+            raise VideoError(f"{clip.path}: its pictures change size; ask for search signals, which have the model's")
         return ClipSignals(
             frame_ids=ids,
             keyframe=~np.array(predicted, bool),

@@ -7,11 +7,10 @@ and what a decoder loses by them, is in `changes`.
 
 from __future__ import annotations
 
-import bisect
+from typing import NamedTuple
 
 import av
 
-from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.nal import (
     SequenceParameters,
     find_sequence_parameters,
@@ -25,57 +24,70 @@ from codecsieve.codec.picture import PictureFormat, read_format
 MACROBLOCK = 16
 
 
+class _Shown(NamedTuple):
+    """What is shown of H.264's pictures, from one decode index on."""
+
+    since: int
+    sequence: SequenceParameters | None
+    stated: tuple[int, int] | None
+    """Width and height that the container states, as long as they are believed."""
+
+
 class Layouts:
     """The layout of each picture of one pass over a source."""
 
     def __init__(self, source: PacketSource) -> None:
-        self._facts = source.facts
-        self._length_size = nal_length_size(source.facts.codec, source.stream.codec_context.extradata)
-        self._since = [-1]
-        """Decode indices from which on `_sequences` are in force."""
-        self._sequences = [source.facts.sequence]
+        facts = source.facts
+        self._uncropped = facts.codec == "h264"
+        self._length_size = nal_length_size(facts.codec, source.stream.codec_context.extradata)
+        self._shown = [_Shown(-1, facts.sequence, (facts.width, facts.height))]
         self._signs: tuple[object, ...] = ()
         self._layout: PictureFormat | None = None
 
     def sent(self, packet: av.Packet) -> None:
         """Look at a packet on its way to the decoder; its timestamp is its decode index."""
-        if self._facts.codec != "h264" or not packet.is_keyframe:
+        if not self._uncropped or not packet.is_keyframe:
             return
         sequence = first_sequence_parameters(nal_units(memoryview(packet), self._length_size))
         if sequence is None and packet.has_sidedata("new_extradata"):
             sequence = find_sequence_parameters(bytes(packet.get_sidedata("new_extradata")), None)
-        if sequence is not None and sequence != self._sequences[-1]:
-            self._since.append(int(packet.pts or 0))
-            self._sequences.append(sequence)
+        latest = self._shown[-1]
+        if sequence is not None and sequence != latest.sequence:
+            stated = latest.stated if latest.stated and crops_closer(latest.stated, sequence) else None
+            self._shown.append(_Shown(int(packet.pts or 0), sequence, stated))
 
     def of(self, frame: av.VideoFrame, index: int) -> PictureFormat:
         """The layout of a frame by its decode index: the very object of the frame before where nothing changed."""
-        sequence = self._sequences[bisect.bisect_right(self._since, index) - 1]
-        colours = frame.colorspace, frame.color_range
-        signs = frame.format.name, frame.width, frame.height, colours, sequence
+        shown = next(shown for shown in reversed(self._shown) if shown.since <= index)
+        signs = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range, shown
         if self._layout is None or signs != self._signs:
             self._signs = signs
-            if sequence and (sequence.coded_width, sequence.coded_height) != (frame.width, frame.height):
-                sequence = None
-            layout = read_format(frame, *shown_size(self._facts, frame, sequence), sequence)
+            layout = self._read(frame, shown)
             self._layout = self._layout if layout == self._layout else layout
         return self._layout
 
+    def _read(self, frame: av.VideoFrame, shown: _Shown) -> PictureFormat:
+        coded, sequence, stated = (frame.width, frame.height), shown.sequence, shown.stated
+        if not self._uncropped:
+            return read_format(frame, *coded, None)
+        if sequence is None or (sequence.coded_width, sequence.coded_height) != coded:
+            size = stated if stated and macroblocks(stated) == macroblocks(coded) else coded
+            return read_format(frame, *size, None)
+        size = stated if stated and crops_closer(stated, sequence) else sequence.shown_size
+        return read_format(frame, *size, sequence)
 
-def shown_size(facts: VideoFacts, frame: av.VideoFrame, sequence: SequenceParameters | None) -> tuple[int, int]:
-    """Width and height, in luma samples, that a player shows of a frame.
 
-    H.264, which is not cropped yet, is shown as FFmpeg's decoder would crop it: by the sequence, or closer where the
-    container states a smaller size of as many macroblocks (h264_slice.c, "handle container cropping").
+def crops_closer(stated: tuple[int, int], sequence: SequenceParameters) -> bool:
+    """Whether FFmpeg's decoder crops to the size (width, height) that the container states: it is no larger than the
+    sequence's and has as many macroblocks. Where once it is not, it is not asked again (h264_slice.c,
+    "handle container cropping").
     """
-    coded, stated = (frame.width, frame.height), (facts.width, facts.height)
-    if facts.codec != "h264":
-        return coded
-    shown = sequence.shown_size if sequence else coded
-    closer = stated[0] <= shown[0] and stated[1] <= shown[1] and _macroblocks(stated) == _macroblocks(shown)
-    moved = sequence is not None and bool(sequence.crop_left or sequence.crop_top)
-    return stated if closer and not moved else shown
+    shown = sequence.shown_size
+    if sequence.crop_left or sequence.crop_top or macroblocks(stated) != macroblocks(shown):
+        return False
+    return stated[0] <= shown[0] and stated[1] <= shown[1]
 
 
-def _macroblocks(size: tuple[int, int]) -> tuple[int, int]:
+def macroblocks(size: tuple[int, int]) -> tuple[int, int]:
+    """Columns and rows of macroblocks in luma samples of width and height."""
     return -(-size[0] // MACROBLOCK), -(-size[1] // MACROBLOCK)

@@ -7,7 +7,7 @@ keyframes of open GOPs, with a decoder that may remember another file. Which pac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import av
@@ -25,6 +25,7 @@ AV1_CONFIGURATION = 0x81
 TEMPORAL_DELIMITER = b"\x12\x00"
 """The OBU that may come before a sequence header."""
 AV1_SEQUENCE_HEADER = 1
+CHANGED = "NVDEC is not used for a file whose headers change on the way"
 DAMAGED = "NVDEC is not used for a damaged file: it mends pictures in its own way"
 
 
@@ -41,6 +42,7 @@ class ElementaryStream:
         self.extradata = extradata or b""
         self.length_size = nal_length_size(codec, extradata) if codec in SEQUENCE_TYPES else 0
         self.headers = stream_headers(codec, self.extradata)
+        self._sequences = self._sequences_of(nal_units(memoryview(self.headers), 0))
 
     def packet(self, packet: av.Packet, first: bool) -> bytes | memoryview:
         """The bytes to send; `first`: the decoder is empty, so that headers must come before the picture.
@@ -48,10 +50,12 @@ class ElementaryStream:
         Raises NvdecError where the packet is damaged, as far as it shows, or the headers change within the file.
         """
         if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != self.extradata:
-            raise NvdecError("NVDEC is not used for a file whose headers change on the way")
+            raise NvdecError(CHANGED)
         if packet.is_corrupt:
             raise NvdecError(DAMAGED)
         data = memoryview(packet)
+        if packet.is_keyframe:
+            self._check_sequences(data)
         if self.length_size:
             units = list(nal_units(data, self.length_size))
             if sum(self.length_size + len(unit) for unit in units) != len(data):
@@ -63,6 +67,19 @@ class ElementaryStream:
         if first and self.headers and not self._has_header(data):
             return self.headers + bytes(data)
         return data
+
+    def _check_sequences(self, data: memoryview) -> None:
+        """Refuse a picture by other parameters than the first: NVDEC would crop it as those before."""
+        sequences = self._sequences_of(nal_units(data, self.length_size)) if self.codec in SEQUENCE_TYPES else None
+        if sequences:
+            self._sequences = self._sequences or sequences
+            if not sequences <= self._sequences:
+                raise NvdecError(CHANGED)
+
+    def _sequences_of(self, units: Iterable[memoryview]) -> set[bytes]:
+        """Sequence parameter sets, without the zeros that may come before the next start code."""
+        kind = SEQUENCE_TYPES.get(self.codec)
+        return {bytes(unit).rstrip(b"\0") for unit in units if _nal_type(self.codec, unit) == kind}
 
     def _has_header(self, data: memoryview) -> bool:
         if self.codec == "av1":

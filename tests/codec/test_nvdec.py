@@ -358,6 +358,7 @@ class StoredPacket(bytes):
 
     headers: bytes | None = None
     is_corrupt = False
+    is_keyframe = True
 
     def has_sidedata(self, kind: str) -> bool:
         return kind == "new_extradata" and self.headers is not None
@@ -383,6 +384,24 @@ def test_headers_that_change_or_are_cut_short_are_refused(tmp_path: Path, make_v
         hevc_origin(None)
     with pytest.raises(NvdecError, match="cut short"):
         hevc_origin(b"\x00\x00\x01\x42\x01\x01\x01\x60")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_parameters_that_change_in_band_are_refused(tmp_path: Path, make_video, codec: str) -> None:
+    """Also where the coded size stays: NVDEC would crop as before."""
+    name = "h264" if codec == "libx264" else "hevc"
+    packets = []
+    for height in (56, 64):
+        path = make_video(tmp_path / f"{height}.ts", codec, frames=6, size=(96, height))
+        with open_source(str(path)) as source:
+            packets.append(source.read(0).packets[0])
+            extradata = source.stream.codec_context.extradata if height == 56 else extradata
+    for headers in (extradata, None):
+        stream = ElementaryStream(name, headers)
+        stream.packet(packets[0], first=True)
+        stream.packet(packets[0], first=False)
+        with pytest.raises(NvdecError, match="headers change"):
+            stream.packet(packets[1], first=False)
 
 
 def test_damage_that_shows_is_refused(tmp_path: Path, make_video) -> None:
