@@ -40,7 +40,8 @@ class ClipSignals:
     (`bitstream`) or to the frame before (`search`). 0 in intra blocks."""
     residual: np.ndarray
     """uint8 [T, H, W]: abs(decoded luma - motion-compensated prediction). `bitstream`: the upright picture in full
-    size; `search`: the model's crop, H = W = size."""
+    size; `search`: the model's crop, H = W = size. Where pictures change size, those of another than the first slot's
+    are sampled at as many places, motion likewise; vectors stay those of their own picture."""
     signals: str
     """`bitstream`, `search` or `difference`: what was used."""
     pictures_decoded: int
@@ -172,14 +173,20 @@ def _read_clip(
         signals_of = {s.picture.display_index: (s.motion, s.residual, s.predicted) for s in clip.slots(size)}
         ids = clip.nearest_decoded(list(signals_of))
         motion, residual, predicted = zip(*(signals_of[index] for index in ids.tolist()), strict=True)
-        if len({part.shape for part in residual}) > 1:
-            raise VideoError(f"{clip.path}: its pictures change size; ask for search signals, which have the model's")
         return ClipSignals(
             frame_ids=ids,
             keyframe=~np.array(predicted, bool),
-            motion=np.stack(motion),
-            residual=np.stack(residual),
+            motion=np.stack([_sampled(part, *motion[0].shape[:2]) for part in motion]),
+            residual=np.stack([_sampled(part, *residual[0].shape) for part in residual]),
             signals=clip.signals,
             pictures_decoded=clip.pictures_decoded,
             frames_in_clip=clip.sample.frames,
         )
+
+
+def _sampled(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Values [H, W, ...] at rows x columns places spread over them: as they are where they are as many."""
+    if values.shape[:2] == (rows, columns):
+        return values
+    y, x = np.arange(rows) * values.shape[0] // rows, np.arange(columns) * values.shape[1] // columns
+    return values[y[:, None], x]

@@ -49,8 +49,7 @@ class Gop:
     @cached_property
     def leading(self) -> bool:
         """True where some picture is shown before the keyframe: it may refer to the GOP before (open GOP)."""
-        shown = self.display[self.display >= 0]
-        return bool(shown.size and self.display[0] > shown.min())
+        return bool((self.order[self.display >= 0] < self.order[0]).any())
 
 
 def make_gop(

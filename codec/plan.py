@@ -113,7 +113,7 @@ def plan_gops(source: PacketSource, wanted: np.ndarray) -> Iterator[GopPlan]:
 
 def _needs_gop_before(gop: Gop, wanted: set[int]) -> bool:
     """True where a leading picture is wanted: it may refer to pictures of the GOP before."""
-    return gop.leading and min(wanted) < gop.display[0]
+    return gop.leading and not wanted.isdisjoint(gop.display[gop.order < gop.order[0]].tolist())
 
 
 def _feed(gop: Gop, wanted: set[int], whole: bool, goes_on: bool, doubtful: bool) -> list[tuple[int, av.Packet]]:

@@ -390,14 +390,14 @@ def test_headers_that_change_or_are_cut_short_are_refused(tmp_path: Path, make_v
 def test_parameters_that_change_in_band_are_refused(tmp_path: Path, make_video, codec: str) -> None:
     """Also where the coded size stays: NVDEC would crop as before."""
     name = "h264" if codec == "libx264" else "hevc"
-    packets = []
+    packets, headers = [], []
     for height in (56, 64):
         path = make_video(tmp_path / f"{height}.ts", codec, frames=6, size=(96, height))
         with open_source(str(path)) as source:
             packets.append(source.read(0).packets[0])
-            extradata = source.stream.codec_context.extradata if height == 56 else extradata
-    for headers in (extradata, None):
-        stream = ElementaryStream(name, headers)
+            headers.append(source.stream.codec_context.extradata)
+    for first in (headers[0], None):
+        stream = ElementaryStream(name, first)
         stream.packet(packets[0], first=True)
         stream.packet(packets[0], first=False)
         with pytest.raises(NvdecError, match="headers change"):
