@@ -199,6 +199,14 @@ def test_h264_that_changes_its_cropping_alone(tmp_path: Path, make_video, sizes,
     assert_slots_are_their_frames(join(tmp_path, make_video, "libx264", H264, suffix, sizes), changes)
 
 
+def test_av1_that_scales_its_reference_pictures(tmp_path: Path, make_video) -> None:
+    """Sizes change between keyframes: what follows cannot be decoded by itself."""
+    resized = "resize-mode=4:frame-resz-events=7,14:frame-resz-denoms=12,16:pred-struct=1"
+    options = {"g": "24", "preset": "8", "svtav1-params": resized}
+    pictures = numbered(0, (256, 160)) + numbered(FRAMES, (256, 160))
+    assert_slots_are_their_frames(make_video(tmp_path / "a.mkv", "libsvtav1", pictures=pictures, options=options), 2)
+
+
 def test_two_files_joined_by_ffmpeg(tmp_path: Path, make_video) -> None:
     for part, size in enumerate(SIZES[:2]):
         make_video(tmp_path / f"{part}.mp4", pictures=numbered(part * FRAMES, size), options=H264)
