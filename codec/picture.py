@@ -1,7 +1,7 @@
 """Decoded pictures as arrays: planes without copies, and what is needed to read their samples rightly.
 
 A `Picture` views FFmpeg's own buffers and keeps them alive. Formats that the kernels do not read (RGB, packed,
-big-endian) are converted by FFmpeg on the way in. Which pictures there are is left to `decode`.
+big-endian) are converted by FFmpeg on the way in, see `readable`. Which pictures there are is left to `decode`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 
 from codecsieve.codec.nal import SequenceParameters
+from codecsieve.codec.readable import convert, is_rgb, readable_format
 
 MOTION_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 INTRA_TYPES = frozenset({1, 5, 7})
@@ -143,7 +144,7 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
         height: luma rows as shown.
         sequence: H.264 sequence parameters, for the cropping rectangle.
     """
-    name = readable_format(frame)
+    name = readable_format(frame.format)
     layout = av.VideoFormat(name)
     grey = len(layout.components) < 3
     top = left = 0
@@ -151,7 +152,7 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
         if sequence and (sequence.coded_width, sequence.coded_height) == (frame.width, frame.height):
             top, left = sequence.crop_top, sequence.crop_left
         width, height = min(width, frame.width - left), min(height, frame.height - top)
-    converted = name != frame.format.name
+    rgb = is_rgb(frame.format)
     return PictureFormat(
         pixel_format=name,
         height=height,
@@ -161,8 +162,8 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
         bit_depth=layout.components[0].bits,
         chroma_shift_x=-1 if grey else (8 // layout.chroma_width(8)).bit_length() - 1,
         chroma_shift_y=-1 if grey else (8 // layout.chroma_height(8)).bit_length() - 1,
-        matrix="bt601" if converted else MATRICES.get(int(frame.colorspace), "bt601"),
-        full_range=not converted and _is_full_range(frame),
+        matrix="bt601" if rgb else MATRICES.get(int(frame.colorspace), "bt601"),
+        full_range=not rgb and _is_full_range(frame, grey),
         orientation=_orientation(frame),
     )
 
@@ -172,32 +173,16 @@ def _orientation(frame: av.VideoFrame) -> Orientation:
     return Orientation() if matrix is None else Orientation.of_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
 
-def _is_full_range(frame: av.VideoFrame) -> bool:
+def _is_full_range(frame: av.VideoFrame, grey: bool) -> bool:
     """By the stream's metadata; where it says nothing, as FFmpeg takes it: grey is full, YUV is not."""
-    name, stated = frame.format.name, int(frame.color_range)
-    return stated == FULL_RANGE or "yuvj" in name or (stated != LIMITED_RANGE and name.startswith("gray"))
-
-
-def readable_format(frame: av.VideoFrame) -> str:
-    """The format that the kernels read this frame in: its own where it is planar YUV or grey, else a near one."""
-    layout = frame.format
-    name = layout.name
-    planar = layout.is_planar or len(layout.components) == 1
-    if (name.startswith("yuv") or name.startswith("gray")) and planar and not name.endswith("be"):
-        return name if layout.components[0].bits <= 16 and "f" not in name else "yuv444p"
-    if name in ("nv12", "nv21"):
-        return "yuv420p"
-    if name.startswith(("p010", "p012", "p016")):
-        return "yuv420p10le"
-    return "yuv444p"
+    stated = int(frame.color_range)
+    return stated == FULL_RANGE or "yuvj" in frame.format.name or (stated != LIMITED_RANGE and grey)
 
 
 def fit_format(frame: av.VideoFrame, layout: PictureFormat) -> av.VideoFrame:
     """Convert a frame whose format the kernels do not read; others pass untouched."""
     if frame.format.name == layout.pixel_format:
         return frame
-    return frame.reformat(
-        format=layout.pixel_format,
-        dst_colorspace=COLOUR_SPACES[layout.matrix],
-        dst_color_range=FULL_RANGE if layout.full_range else LIMITED_RANGE,
-    )
+    color_range = FULL_RANGE if layout.full_range else LIMITED_RANGE
+    coded = frame.height, frame.width
+    return convert(frame, *coded, layout.pixel_format, COLOUR_SPACES[layout.matrix], color_range)

@@ -112,13 +112,37 @@ def cubic_taps(source: int, scaled: int, offset: int, size: int, length: float, 
     stretch = max(step, 1.0)
     centre = (np.arange(offset, offset + size) + 0.5) * step + shift
 
-    def weigh(positions: np.ndarray, middle: np.ndarray) -> np.ndarray:
-        x = np.abs((positions + 0.5 - middle) / stretch)
-        near = ((1.5 * x - 2.5) * x) * x + 1
-        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-        return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    return _taps(source, centre, 2 * stretch, lambda positions, middle: _cubic((positions + 0.5 - middle) / stretch))
 
-    return _taps(source, centre, 2 * stretch, weigh)
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """The bicubic kernel (a = -0.5) at x samples from its middle."""
+    x = np.abs(x)
+    near = ((1.5 * x - 2.5) * x) * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+@lru_cache(maxsize=256)
+def few_taps(source: int, luma: int, scaled: int, offset: int, size: int, length: float, shift: float) -> Taps:
+    """Bicubic of an axis of few chroma samples: as a player does it, by way of the picture's own resolution.
+
+    `cubic_taps` leaves out what would lie beyond the first and last sample, which of few samples shows. Here each is
+    repeated there while chroma is brought to luma's samples, and then resized as those are.
+
+    Args:
+        source: samples of the plane along the axis.
+        luma: those of the luma plane.
+        scaled: and the others: see `cubic_taps`.
+    """
+    middle = (np.arange(luma) + 0.5)[:, None] * length / luma + shift
+    positions = np.arange(-4, source + 4)
+    weights = _cubic(positions + 0.5 - middle)
+    raised = np.zeros((luma, source))
+    np.add.at(raised.T, np.clip(positions, 0, source - 1), weights.T)
+    resize = cubic_taps(luma, scaled, offset, size, float(luma), 0.0)
+    samples = resize.first[:, None] + np.arange(resize.weights.shape[1])
+    return Taps(np.zeros(size, np.int64), _quantise((resize.weights[:, :, None] * raised[samples]).sum(axis=1)))
 
 
 @lru_cache(maxsize=32)

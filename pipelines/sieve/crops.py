@@ -16,7 +16,10 @@ from codecsieve.codec.picture import Picture
 from codecsieve.codec.upright import UprightLayout, upright_layout, upright_planes
 from codecsieve.kernels.cpu.gather import gather_patches
 from codecsieve.kernels.geometry import geometry
-from codecsieve.kernels.resample import ColourMatrix, Taps, colour_matrix, cubic_taps
+from codecsieve.kernels.resample import ColourMatrix, Taps, colour_matrix, cubic_taps, few_taps
+
+FEW = 16
+"""Chroma samples of an axis below which it matters what is taken to lie beyond them."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,16 @@ def crop_taps(shown: UprightLayout, size: int, patch: int) -> tuple[PlaneTaps, P
         cubic_taps(width, *x_axis, size, float(width), 0.0),
     )
     chroma = (
-        cubic_taps(rows, *y_axis, size, height / down_y, shown.chroma_shift[0]),
-        cubic_taps(columns, *x_axis, size, width / down_x, shown.chroma_shift[1]),
+        _chroma_taps(rows, height, *y_axis, size, height / down_y, shown.chroma_shift[0]),
+        _chroma_taps(columns, width, *x_axis, size, width / down_x, shown.chroma_shift[1]),
     )
     return PlaneTaps(luma, *_span(luma[0]), *_span(luma[1])), PlaneTaps(chroma, *_span(chroma[0]), *_span(chroma[1]))
+
+
+def _chroma_taps(source: int, luma: int, scaled: int, offset: int, size: int, length: float, shift: float) -> Taps:
+    if source < min(luma, FEW):
+        return few_taps(source, luma, scaled, offset, size, length, shift)
+    return cubic_taps(source, scaled, offset, size, length, shift)
 
 
 def _span(axis: Taps) -> tuple[int, int]:
