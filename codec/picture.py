@@ -12,10 +12,10 @@ from functools import cached_property
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
 
 from codecsieve.codec.nal import SequenceParameters
 from codecsieve.codec.readable import convert, is_rgb, readable_format
+from codecsieve.codec.side_data import side_data
 
 MOTION_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 INTRA_TYPES = frozenset({1, 5, 7})
@@ -127,8 +127,7 @@ class Picture:
 
     def motion_records(self) -> tuple[np.ndarray, ...] | None:
         """FFmpeg's motion vectors, one array a field of MOTION_FIELDS; None where all blocks are intra."""
-        # `frame.side_data` would make a reference cycle and keep the frame until the garbage collector runs.
-        data = SideDataContainer(self.frame).get("MOTION_VECTORS")  # type: ignore[call-arg]
+        data = side_data(self.frame, "MOTION_VECTORS")
         if data is None:
             return None
         records = data.to_ndarray()
@@ -169,7 +168,7 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+    matrix = side_data(frame, "DISPLAYMATRIX")
     return Orientation() if matrix is None else Orientation.of_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
 

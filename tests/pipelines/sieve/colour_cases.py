@@ -18,6 +18,8 @@ from PIL import Image
 from codecsieve.kernels.geometry import geometry
 
 Floats = NDArray[np.float64]
+LIMITED, FULL = 1, 2
+"""AVColorRange."""
 KR, KB = 0.299, 0.114
 """BT.601, which FFmpeg takes where a file says nothing."""
 SUBSAMPLED = {"410": (2, 2), "411": (0, 2), "420": (1, 1), "422": (0, 1), "440": (1, 0), "444": (0, 0)}
@@ -72,7 +74,7 @@ def to_rgb(y: Floats, u: Floats, v: Floats) -> Floats:
 class Samples:
     """The samples of one picture in one layout: as they are stored, and what they mean."""
 
-    def __init__(self, name: str, height: int, width: int) -> None:
+    def __init__(self, name: str, height: int, width: int, full: bool | None = None) -> None:
         self.name, self.size = name, (height, width)
         self.order = ">" if name.endswith("be") else "<"
         self.base = re.sub(r"(le|be)$", "", name)
@@ -80,7 +82,8 @@ class Samples:
         self.floats = bool(re.search(r"f(16|32)", name))
         self.grey = len([c for c in self.format.components if not c.is_alpha]) == 1 and self.base != "pal8"
         self.yuv = not self.grey and not self.format.is_rgb and self.base not in ("xyz12", "pal8")
-        self.full = "yuvj" in name or self.grey
+        self.stated = True if "yuvj" in name else full
+        self.full = self.grey if self.stated is None else self.stated
         self.down = self._subsampled()
         self.stored = self._stored()
 
@@ -120,7 +123,7 @@ class Samples:
         if self.floats:
             return 0, 1
         bits = self.bits(letter)
-        if not self.yuv or self.full:
+        if self.full or not (self.yuv or self.grey):
             return (1 << bits - 1 if letter in "UV" else 0), (1 << bits) - 1
         unit = 1 << bits - 8
         return (128 * unit, 224 * unit) if letter in "UV" else (16 * unit, 219 * unit)
@@ -146,15 +149,16 @@ class Samples:
 
     def frame(self) -> av.VideoFrame:
         """The stored samples as a frame of FFmpeg's."""
-        height, width = self.size
         if self.base == "pal8":
             return self._with_palette()
-        frame = av.VideoFrame(width, height, self.name)
+        frame = av.VideoFrame(self.size[1], self.size[0], self.name)
         for plane, rows in zip(frame.planes, self._planes(), strict=True):
             data = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
             packed = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
             data[: len(packed), : packed.shape[1]] = packed
             plane.update(data.tobytes())
+        if self.stated is not None:
+            frame.color_range = FULL if self.stated else LIMITED
         return frame
 
     def _with_palette(self) -> av.VideoFrame:
@@ -274,10 +278,12 @@ def expected(colours: Floats, size: int = 112, patch: int = 14) -> Floats:
 def write(path: Path, samples: Samples, codec: str, options: dict[str, str] | None = None, frames: int = 4) -> Path:
     """A file of one picture, over and over."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = samples.size
         stream.pix_fmt = samples.name
         stream.codec_context.thread_count = 1
+        if samples.full:
+            stream.codec_context.color_range = FULL
         for number in range(frames):
             frame = samples.frame()
             frame.pts, frame.time_base = number, Fraction(1, 25)
