@@ -35,6 +35,7 @@ class PictureNumbers:
         self.shown = 0
         self.latest = -1
         self.sent: dict[int, tuple[int, bool]] = {}
+        self.palette = source.palette
 
     def packets(self, plan: GopPlan) -> Iterator[av.Packet]:
         """The packets of a plan in decode order, each with its decode index for a timestamp."""
@@ -42,6 +43,9 @@ class PictureNumbers:
             offset = index - plan.gop.first
             self.sent[index] = int(plan.gop.display[offset]), bool(plan.gop.droppable[offset])
             packet.pts = packet.dts = index
+            if self.palette is not None and not packet.has_sidedata("palette"):
+                packet.set_sidedata(self.palette)
+            self.palette = None  # the decoder keeps it
             yield packet
 
     def number(self, index: int) -> tuple[int, bool]:

@@ -17,6 +17,7 @@ import itertools
 from collections.abc import Iterator
 
 import av
+import av.packet
 import numpy as np
 
 from codecsieve.codec.changes import (
@@ -74,6 +75,8 @@ class PacketSource:
     """Decode indices of pictures that are never shown, because they cannot be decoded."""
     changes: list[SizeChange]
     """Where the size changes, of codecs whose decoders lose a picture there."""
+    palette: av.packet.PacketSideData | None = None
+    """Of a file whose container holds the colours of its pictures' numbers: what its first packet brings along."""
     doubtful = False
     """True where the timestamps may yet be decode times: then the decoder is sent every picture, to tell by."""
 
@@ -177,10 +180,19 @@ def open_source(path: str, believe: bool = True) -> PacketSource:
         lost |= _lost_at_changes(path, source)
         if lost:
             source.leave_out(lost)
+        if source.facts.pixel_format == "pal8":
+            source.palette = _first_palette(path)
         return source
     except BaseException:
         source.close()
         raise
+
+
+def _first_palette(path: str) -> av.packet.PacketSideData | None:
+    """What comes with the first packet that is read of a file, and never again once it was sought in."""
+    with open_container(path) as container:
+        first = next(_read_packets(container))
+        return first.get_sidedata("palette") if first.has_sidedata("palette") else None
 
 
 def _telling_packets(source: PacketSource) -> tuple[list[av.Packet], np.ndarray]:
