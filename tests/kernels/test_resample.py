@@ -18,6 +18,7 @@ from codecsieve.kernels.resample import (
     area_taps,
     colour_matrix,
     cubic_taps,
+    few_taps,
 )
 
 sizes = st.integers(1, 400)
@@ -85,6 +86,17 @@ def test_left_sited_chroma_lies_on_the_luma_that_it_belongs_to(luma: int, scaled
     luma_ramp = apply(cubic_taps(luma, scaled, 0, scaled, float(luma), 0.0), np.arange(luma) * 1.0)
     chroma_ramp = apply(cubic_taps(chroma, scaled, 0, scaled, luma / 2, 0.25), np.arange(chroma) * 2.0)
     assert np.abs(luma_ramp - chroma_ramp)[8:-8].max() < 0.1
+
+
+@pytest.mark.parametrize(("luma", "chroma"), [(8, 4), (9, 5), (16, 4), (17, 5), (1, 1), (30, 15)])
+def test_few_samples_reach_no_further_than_they_go(luma: int, chroma: int) -> None:
+    """A step at the first or last sample stays within its levels by the kernel's overshoot, and an even plane even."""
+    taps = few_taps(chroma, luma, 112, 0, 112, luma / -(-luma // chroma), 0.25)
+    check_taps(taps, chroma, 112)
+    np.testing.assert_allclose(apply(taps, np.full(chroma, 200.0)), 200)
+    edge = apply(taps, np.eye(chroma)[-1] * 100)
+    assert edge.max() <= 115
+    assert edge[-1] >= 90
 
 
 def convert(matrix_name: str, full_range: bool, yuv: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -51,8 +51,10 @@ def whole(patches: np.ndarray) -> np.ndarray:
 
 def check(picture: np.ndarray, samples: Samples) -> None:
     difference = np.abs(picture - expected(samples.colours()))
-    assert difference.mean() < 0.6
-    assert np.percentile(difference, 99) <= 1.5
+    # RGB becomes YUV of 8 bits; what stays YUV or grey only has its rounding, and that of white at full range.
+    mean, most = (0.6, 1.5) if samples.yuv or samples.grey else (1, 2)
+    assert difference.mean() < mean
+    assert np.percentile(difference, 99) <= most
 
 
 def shown(frame: av.VideoFrame) -> np.ndarray:
@@ -101,7 +103,7 @@ def test_black_and_white_are_so_in_every_rgb() -> None:
         for level in (0, 1):
             samples = Samples(name, 32, 32)
             samples.stored = {c: np.full((32, 32), level * (2 ** samples.bits(c) - 1)) for c in "RGB"}
-            np.testing.assert_allclose(shown(samples.frame()), 255 * level, atol=1)
+            np.testing.assert_allclose(shown(samples.frame()), 255 * level, atol=2)
 
 
 @pytest.mark.parametrize("name", [n for n in SOFTWARE if n.startswith(BAYER)])
