@@ -41,7 +41,7 @@ TINY = [(143, 175), (145, 173), (16, 8), (34, 10), (9, 17), (31, 33), (24, 24), 
 
 def read(frame: av.VideoFrame) -> Picture:
     layout = read_format(frame, frame.width, frame.height, None)
-    return Picture(fit_format(frame, layout, (frame.height, frame.width)), layout, 0, 0, True)
+    return Picture(fit_format(frame, layout), layout, 0, 0, True)
 
 
 def whole(patches: np.ndarray) -> np.ndarray:
