@@ -15,12 +15,13 @@ import numpy as np
 
 from codecsieve.codec.bitstream import bitstream_signals
 from codecsieve.codec.decode import decode_pictures
-from codecsieve.codec.packets import PacketSource, PacketTableError, open_source
+from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.search import search_pictures, subtract_pictures, with_previous
 from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
+from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.errors import VideoError
 
 Result = TypeVar("Result")

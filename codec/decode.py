@@ -14,9 +14,9 @@ import numpy as np
 
 from codecsieve.codec.facts import MAX_PIXELS
 from codecsieve.codec.layouts import Layouts
-from codecsieve.codec.packets import PacketSource, PacketTableError
 from codecsieve.codec.picture import Picture, fit_format
 from codecsieve.codec.plan import GopPlan, plan_gops
+from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.errors import VideoError
 
 LATE_MOTION = frozenset({"mpeg4", "mpeg2video", "mpeg1video"})

@@ -18,8 +18,8 @@ from codecsieve.codec.nal import (
     nal_length_size,
     nal_units,
 )
-from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import PictureFormat, read_format
+from codecsieve.codec.source import PacketSource
 
 MACROBLOCK = 16
 

@@ -18,9 +18,9 @@ from codecsieve.codec.decode import PictureNumbers
 from codecsieve.codec.nvdec_packets import ElementaryStream, NvdecError
 from codecsieve.codec.nvdec_statistics import BlockStatistics, block_statistics
 from codecsieve.codec.nvdec_support import CODECS, load_nvdec
-from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import PictureFormat
 from codecsieve.codec.plan import GopPlan, plan_gops
+from codecsieve.codec.source import PacketSource
 
 ROOM = 1920
 """A decoder has room for pictures of this many samples in width and height at least, so that it serves most clips."""

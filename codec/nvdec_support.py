@@ -18,8 +18,8 @@ from codecsieve.codec.decode import open_decoder
 from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.nvdec_packets import NvdecError, h264_is_grey, hevc_origin
-from codecsieve.codec.packets import PacketSource
 from codecsieve.codec.picture import PictureFormat
+from codecsieve.codec.source import PacketSource
 
 CODECS = {"h264": "H264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1"}
 """FFmpeg's name -> PyNvVideoCodec's, of the codecs whose decoding is defined to the bit (that of MPEG-1, 2 and 4 is

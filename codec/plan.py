@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from codecsieve.codec.gop import Gop
-from codecsieve.codec.packets import PacketSource
+from codecsieve.codec.source import PacketSource
 from codecsieve.errors import VideoError
 
 

@@ -22,7 +22,7 @@ import torch
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.nvdec_trial import statistics_agree
-from codecsieve.codec.packets import PacketTableError
+from codecsieve.codec.source import PacketTableError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request

@@ -15,7 +15,7 @@ from codec_cases import (
     run_ffmpeg,
 )
 
-from codecsieve.codec import packets
+from codecsieve.codec import scanned
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.packets import open_source
 
@@ -112,8 +112,8 @@ def test_a_file_too_large_to_keep_is_read_twice(
     tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch, worth_seeking: int
 ) -> None:
     path = make_video(tmp_path / "clip.mkv", frames=FRAMES, options=OPEN_GOP, moving="pan")
-    monkeypatch.setattr(packets, "KEEP_BYTES", 1000)
-    monkeypatch.setattr(packets, "WORTH_SEEKING", worth_seeking)
+    monkeypatch.setattr(scanned, "KEEP_BYTES", 1000)
+    monkeypatch.setattr(scanned, "WORTH_SEEKING", worth_seeking)
     with open_source(str(path)) as source:
         assert source.kept is None
     assert_same_pixels(path, SUBSETS)

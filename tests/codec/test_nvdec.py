@@ -20,7 +20,8 @@ from codecsieve.codec.nvdec_packets import ElementaryStream, NvdecError, hevc_or
 from codecsieve.codec.nvdec_statistics import block_statistics
 from codecsieve.codec.nvdec_support import check_supported, first_layout, load_nvdec, nvdec_engines
 from codecsieve.codec.nvdec_trial import statistics_agree
-from codecsieve.codec.packets import ScannedSource, open_source
+from codecsieve.codec.packets import open_source
+from codecsieve.codec.scanned import ScannedSource
 
 VP9 = {"g": "12", "lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8", "deadline": "realtime"}
 AV1 = {"g": "12", "preset": "12"}
@@ -420,7 +421,7 @@ def test_damage_that_shows_is_refused(tmp_path: Path, make_video) -> None:
 def test_a_file_read_twice_is_decoded_alike(
     tmp_path: Path, make_video, session: NvdecSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codecsieve.codec.packets.KEEP_BYTES", 1000)
+    monkeypatch.setattr("codecsieve.codec.scanned.KEEP_BYTES", 1000)
     path = make_video(tmp_path / "clip.mkv", frames=FRAMES, options=OPEN_GOP, moving="pan")
     with open_source(str(path)) as source:
         assert isinstance(source, ScannedSource)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, OPEN_GOP, decode_all, run_ffmpeg
 
-from codecsieve.codec import packets
+from codecsieve.codec import source as packet_source
 from codecsieve.codec.facts import open_container, read_facts
-from codecsieve.codec.packets import IndexedSource, ScannedSource, open_source
+from codecsieve.codec.indexed import IndexedSource
+from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import display_index_at
+from codecsieve.codec.scanned import ScannedSource
 from codecsieve.codec.signals import choose_signals
 from codecsieve.errors import VideoError
 
@@ -216,6 +218,6 @@ def test_a_gop_that_would_not_fit_memory_is_refused(
     tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "long.mp4", frames=30)
-    monkeypatch.setattr(packets, "MAX_GOP_BYTES", 100)
+    monkeypatch.setattr(packet_source, "MAX_GOP_BYTES", 100)
     with pytest.raises(VideoError, match=r"has a GOP of 0 MB, over the limit of 0 MB"):
         open_source(str(path))

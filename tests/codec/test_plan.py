@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP
 
-from codecsieve.codec.packets import PacketSource, open_source
+from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import display_index_at, plan_gops, sample_frames
+from codecsieve.codec.source import PacketSource
 from codecsieve.errors import VideoError
 
 

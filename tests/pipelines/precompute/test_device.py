@@ -26,7 +26,7 @@ from fake_nvdec import FakeNvdec
 from codecsieve.cache import open_cache
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
-from codecsieve.codec.packets import PacketTableError
+from codecsieve.codec.source import PacketTableError
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.cupy import launch
 from codecsieve.kernels.cupy.gather import LARGEST_PATCH
