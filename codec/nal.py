@@ -188,28 +188,9 @@ def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
     profile = bits.take(8)
     bits.take(16)  # constraint flags, level
     bits.golomb()  # seq_parameter_set_id
-    chroma_format, separate_planes = 1, 0
-    if profile in HIGH_PROFILES:
-        chroma_format = bits.golomb()
-        if chroma_format == 3:
-            separate_planes = bits.take(1)
-        bits.golomb()  # bit_depth_luma_minus8
-        bits.golomb()  # bit_depth_chroma_minus8
-        bits.take(1)  # qpprime_y_zero_transform_bypass_flag
-        if bits.take(1):
-            for index in range(12 if chroma_format == 3 else 8):
-                if bits.take(1):
-                    bits.skip_scaling_list(16 if index < 6 else 64)
+    subsampled = _chroma_planes(bits) if profile in HIGH_PROFILES else 1
     bits.golomb()  # log2_max_frame_num_minus4
-    order_type = bits.golomb()
-    if order_type == 0:
-        bits.golomb()
-    elif order_type == 1:
-        bits.take(1)
-        bits.golomb()
-        bits.golomb()
-        for _ in range(bits.golomb()):
-            bits.golomb()
+    _skip_picture_order(bits)
     reference_frames = bits.golomb()
     bits.take(1)  # gaps_in_frame_num_value_allowed_flag
     width = 16 * (bits.golomb() + 1)
@@ -219,7 +200,6 @@ def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
         bits.take(1)  # mb_adaptive_frame_field_flag
     bits.take(1)  # direct_8x8_inference_flag
     crop = [bits.golomb() for _ in range(4)] if bits.take(1) else [0, 0, 0, 0]
-    subsampled = 0 if separate_planes else chroma_format
     unit_x = 2 if subsampled in (1, 2) else 1
     unit_y = (2 if subsampled == 1 else 1) * (2 - frames_only)
     return SequenceParameters(
@@ -232,6 +212,32 @@ def parse_sequence_parameters(unit: bytes) -> SequenceParameters:
         reference_frames=reference_frames,
         frame_macroblocks_only=bool(frames_only),
     )
+
+
+def _chroma_planes(bits: BitReader) -> int:
+    """The part of a high profile: ChromaArrayType, 0 where planes are coded apart."""
+    chroma_format = bits.golomb()
+    separate_planes = bits.take(1) if chroma_format == 3 else 0
+    bits.golomb()  # bit_depth_luma_minus8
+    bits.golomb()  # bit_depth_chroma_minus8
+    bits.take(1)  # qpprime_y_zero_transform_bypass_flag
+    if bits.take(1):
+        for index in range(12 if chroma_format == 3 else 8):
+            if bits.take(1):
+                bits.skip_scaling_list(16 if index < 6 else 64)
+    return 0 if separate_planes else chroma_format
+
+
+def _skip_picture_order(bits: BitReader) -> None:
+    order_type = bits.golomb()
+    if order_type == 0:
+        bits.golomb()
+    elif order_type == 1:
+        bits.take(1)
+        bits.golomb()
+        bits.golomb()
+        for _ in range(bits.golomb()):
+            bits.golomb()
 
 
 class BitReader:

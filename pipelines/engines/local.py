@@ -52,42 +52,65 @@ def run_jobs(
     Raises WorkerError where no worker gets as far as its first job.
     """
     pending = _Pending(jobs)
-    crew: dict[Connection, _Worker[Job, Answer]] = {}
-    false_starts = 0
-
-    def hire(function: Callable[[Job], Answer], deaths: int = 0) -> None:
-        worker = _Worker(function, depth, deaths)
-        crew[worker.connection] = worker
-
+    crew: _Crew[Job, Answer] = _Crew(depth)
     try:
         for function in functions:
-            hire(function)
-        while pending or any(worker.jobs for worker in crew.values()):
-            for worker in _ready(crew, timeout):
+            crew.hire(function)
+        while pending or crew.busy:
+            for worker in _ready(crew.workers, timeout):
                 done: Sequence[tuple[Job, Answer | Lost]]
                 try:
                     done = worker.receive(timeout)
                 except _WorkerDiedError as death:
-                    crew.pop(worker.connection).kill()
-                    false_starts = 0 if worker.started else false_starts + 1
-                    if false_starts == _FALSE_STARTS:
-                        raise WorkerError(str(death)) from None
-                    pending.suspects.extend(death.suspects)
-                    done = death.lost
-                    retired = depth > 1 and worker.deaths + 1 >= _DEATHS and bool(crew)
-                    doubtful = depth > 1 and 0 < worker.deaths < _DEATHS - 1 and not death.late
-                    if retired or doubtful:
-                        # It may not be the job: what this worker works with may be no good, a GPU say.
-                        pending.suspects.extend(job for job, _ in done)
-                        done = ()
-                    if pending and not retired:
-                        hire(worker.function, worker.deaths + 1)
-                for able in crew.values():  # one may be idle for want of a job that another has just lost
+                    done = crew.bury(worker, death, pending)
+                for able in crew.workers.values():  # one may be idle for want of a job that another has just lost
                     pending.fill(able, depth)
                 yield from done
     finally:
-        for worker in crew.values():
+        for worker in crew.workers.values():
             worker.kill()
+
+
+class _Crew(Generic[Job, Answer]):
+    """The workers there are, by their pipes, and what is done when one dies."""
+
+    def __init__(self, depth: int) -> None:
+        self.workers: dict[Connection, _Worker[Job, Answer]] = {}
+        self._depth = depth
+        self._false_starts = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether any has a job."""
+        return any(worker.jobs for worker in self.workers.values())
+
+    def hire(self, function: Callable[[Job], Answer], deaths: int = 0) -> None:
+        """Start a worker; deaths: of those it comes after, see `_Worker`."""
+        worker = _Worker(function, self._depth, deaths)
+        self.workers[worker.connection] = worker
+
+    def bury(
+        self, worker: _Worker[Job, Answer], death: _WorkerDiedError, pending: _Pending[Job]
+    ) -> Sequence[tuple[Job, Lost]]:
+        """Replace a dead worker where there is work for another, and put jobs back that are not laid to it.
+
+        Returns the jobs that are. Raises WorkerError where no worker gets as far as its first job.
+        """
+        self.workers.pop(worker.connection).kill()
+        self._false_starts = 0 if worker.started else self._false_starts + 1
+        if self._false_starts == _FALSE_STARTS:
+            raise WorkerError(str(death)) from None
+        pending.suspects.extend(death.suspects)
+        lost: Sequence[tuple[Job, Lost]] = death.lost
+        retired = self._depth > 1 and worker.deaths + 1 >= _DEATHS and bool(self.workers)
+        doubtful = self._depth > 1 and 0 < worker.deaths < _DEATHS - 1 and not death.late
+        if retired or doubtful:
+            # It may not be the job: what this worker works with may be no good, a GPU say.
+            pending.suspects.extend(job for job, _ in lost)
+            lost = ()
+        if pending and not retired:
+            self.hire(worker.function, worker.deaths + 1)
+        return lost
 
 
 class _Pending(Generic[Job]):
