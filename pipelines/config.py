@@ -18,8 +18,9 @@ from codecsieve.options import check_options, option
 METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches.
 
-Not raised when timestamps and keyframe flags were no longer believed unseen: of all other files the patches are the
-same, and a cache is weeks of work. Rows made before that have no `order` in the index.
+Not raised when frames and colours of odd files were mended (timestamps that are decode times, sizes that change, rare
+pixel formats): of all other files the patches are the same, and a cache is weeks of work. Rows made before that have
+no `order` in the index.
 """
 
 POLICIES = ("saliency", "sampling", "random")

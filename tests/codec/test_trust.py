@@ -14,6 +14,7 @@ from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP, decode_wanted, run_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codecsieve.cache import open_cache
 from codecsieve.codec import decode
 from codecsieve.codec.clip import in_true_order
 from codecsieve.codec.decode import decode_pictures
@@ -22,6 +23,8 @@ from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import sample_frames
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.inputs.clips import read_inputs
+from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
 FRAMES = 40
@@ -311,6 +314,28 @@ def test_clips_whose_frames_carry_their_number(shared: Path) -> None:
             if truth["shown"] is not None:
                 expected = [truth["shown"][index] for index in clip.frame_ids]
                 assert [frame_number(picture) for picture in pictures] == expected, name
+
+
+def test_the_same_clips_through_precompute(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "cases" / "frames"
+    sys.path.insert(0, str(folder))
+    from read_index import frame_number, whole_slots
+
+    truth = json.loads((folder / "truth.json").read_text())
+    config = SieveConfig(num_frames=16, k_keep=256 * 16)
+    precompute(read_inputs([str(folder)]), tmp_path / "cache", config, device="cpu", workers=2)
+    cache = open_cache(tmp_path / "cache")
+    rows = cache.index.to_pylist()
+    assert {Path(row["uri"]).name for row in rows} == set(truth)
+    decoder = {"ptsdts.mp4", "fromavi_gen.mkv", "m4_fromavi.mp4"}
+    for row in rows:
+        name, clip = Path(row["uri"]).name, cache[row["id"]]
+        expected = truth[name]
+        assert (row["frames"], row["filled"]) == (expected["frames"], 0), name
+        assert row["order"] == ("decoder" if name in decoder else "timestamps"), name
+        if expected["shown"] is not None:
+            numbers = [frame_number(picture) for picture in whole_slots(clip, 16)]
+            assert numbers == [expected["shown"][index] for index in clip.frame_ids], name
 
 
 def test_decoded_pictures_are_those_asked_for_where_nothing_is_odd(tmp_path: Path, make_video) -> None:
