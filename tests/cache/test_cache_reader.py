@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names
@@ -19,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecsieve.cache import CacheWriter, ClipArrays, Layout, SparseCache, open_cache, sources
-from codecsieve.cache.index import parse_part
+from codecsieve.cache.index import IndexRecord, parse_part, write_part
 from codecsieve.errors import CacheError
 
 FORMS: list[Any] = ["shards", "zarr"]
@@ -315,3 +317,25 @@ def test_a_reader_goes_on_while_the_cache_grows_and_sees_new_clips_when_opened_a
     assert_same(cache["clip-68"], make_clip("clip-68"))
     assert len(cache) == 68
     assert open_cache(path).clip_ids == names(130)
+
+
+def test_a_part_of_an_older_cache_is_read_with_nulls(tmp_path: Path) -> None:
+    """Columns that were added since are missing there."""
+    table = write_part_of_one(tmp_path)
+    old = table.drop_columns(["filled", "order"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(old, sink)
+    read = parse_part(sink.getvalue().to_pybytes(), "part-000000.parquet")
+    assert read.schema.equals(table.schema)
+    assert read["order"].to_pylist() == [None]
+    assert read["id"].to_pylist() == ["a"]
+    other = table.drop_columns(["signals"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(other, sink)
+    with pytest.raises(CacheError, match="its columns are not the index's"):
+        parse_part(sink.getvalue().to_pybytes(), "part-000000.parquet")
+
+
+def write_part_of_one(tmp_path: Path) -> pa.Table:
+    (tmp_path / "index").mkdir()
+    return write_part(tmp_path, 0, [IndexRecord(id="a", uri="a.mp4", status="failed", error="a.mp4: is none")])
