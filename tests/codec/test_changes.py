@@ -152,6 +152,7 @@ def assert_slots_are_their_frames(path: Path, changes: int, start: float | None 
                         assert slot.predicted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "options", "suffix"), KINDS, ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -160,6 +161,7 @@ def test_sizes_that_change_in_the_stream(tmp_path: Path, make_video, codec: str,
     assert_slots_are_their_frames(path, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [None, 0.55, 1.1])
 @pytest.mark.parametrize(("codec", "options"), [("libx264", H264), ("libx265", HEVC)], ids=["h264", "hevc"])
 @pytest.mark.parametrize("sizes", [SIZES, [(160, 96), (96, 60), (160, 96)]], ids=["three", "and back"])
@@ -171,6 +173,7 @@ def test_headers_that_change_in_the_container(tmp_path: Path, make_video, codec:
     assert_slots_are_their_frames(path, 2, start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "options", "suffix", "second"),
     [
@@ -186,6 +189,7 @@ def test_samples_that_change(tmp_path: Path, make_video, codec: str, options, su
     assert_slots_are_their_frames(join(tmp_path, make_video, codec, options, suffix, sizes, ("yuv420p", second)), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["ts", "264", "mkv", "mp4"])
 @pytest.mark.parametrize(
     ("sizes", "changes"),

@@ -300,6 +300,7 @@ def test_slots_filled_by_the_nearest_frame_are_counted(tmp_path: Path, make_vide
     assert cut.filled == (cut.frame_ids != np.linspace(0, cut.frames - 1, 24).astype(int)).sum()
 
 
+@pytest.mark.slow
 def test_clips_whose_frames_carry_their_number(shared: Path) -> None:
     folder = shared / "cases" / "frames"
     sys.path.insert(0, str(folder))
@@ -316,6 +317,7 @@ def test_clips_whose_frames_carry_their_number(shared: Path) -> None:
                 assert [frame_number(picture) for picture in pictures] == expected, name
 
 
+@pytest.mark.slow
 def test_the_same_clips_through_precompute(shared: Path, tmp_path: Path) -> None:
     folder = shared / "cases" / "frames"
     sys.path.insert(0, str(folder))

@@ -258,6 +258,7 @@ def test_arguments_that_do_not_fit(encoder: OneVisionEncoder, arguments: dict[st
         encoder(**arguments)
 
 
+@pytest.mark.slow
 def test_transformers_is_not_imported() -> None:
     code = (
         "import sys, codecsieve.encoder; sys.exit(any(m in sys.modules for m in ('transformers', 'huggingface_hub')))"

@@ -179,6 +179,7 @@ def test_a_batch_may_be_empty() -> None:
     assert cupy_motion.residual_limits(histograms).shape == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["none", "mean", "median"])
 def test_still_cameras_are_made_without_waiting_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without contents: whatever asked for one would fail."""

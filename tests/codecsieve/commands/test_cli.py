@@ -205,6 +205,7 @@ def test_a_full_disk_is_one_line_and_a_second_run_finishes(videos: Path, tmp_pat
     assert len(open_cache(tmp_path / "cache")) == 2
 
 
+@pytest.mark.slow
 def test_bad_files_leave_no_traceback_on_any_stream(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.mp4").touch()

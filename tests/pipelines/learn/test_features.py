@@ -144,6 +144,7 @@ def test_features_grow_with_their_cache(tmp_path: Path) -> None:
     assert zarr.open_group(tmp_path / "features", mode="r")["tokens"].shape[0] == 100
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_run_that_is_killed_at_any_file_is_finished_by_the_next(cache: SparseCache, tmp_path: Path) -> None:
     make(cache, tmp_path / "whole")

@@ -94,6 +94,7 @@ def test_batches_stay_what_they_were_while_others_are_read(cache: SparseCache) -
     assert all(torch.equal(batch.patches, copy) for batch, copy in kept)
 
 
+@pytest.mark.slow
 @needs_dali
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_clip_is_told_in_one_line(tmp_path: Path, workers: int) -> None:

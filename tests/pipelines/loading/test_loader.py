@@ -329,6 +329,7 @@ def test_workers_change_neither_order_nor_pixels_and_may_be_fewer_after_a_stop(c
     assert_same(list(several), expected[2:6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_clip_is_told_in_one_line(tmp_path: Path, workers: int) -> None:
     fill(tmp_path, names(3))

@@ -443,6 +443,7 @@ def programs() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "multiprocessing" not in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_ended(job: TranscodeJob, tmp_path: Path) -> None:
     hanging = fake_ffmpeg(tmp_path, "import time; time.sleep(60)")
     start = time.monotonic()
@@ -452,6 +453,7 @@ def test_a_job_that_takes_too_long_is_ended(job: TranscodeJob, tmp_path: Path) -
     assert not programs()
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_programs_and_leaves_no_half_output(tmp_path: Path) -> None:
     quick = write_video(tmp_path / "quick.avi", frames=2)
     slow = write_video(tmp_path / "slow.avi", frames=150, size=(640, 480), noise=True)
