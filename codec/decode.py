@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from codecsieve.codec.facts import MAX_PIXELS
+from codecsieve.codec.facts import bounded_decoder
 from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.picture import Picture, fit_format
 from codecsieve.codec.plan import GopPlan, plan_gops
@@ -98,16 +98,13 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
 
 def open_decoder(source: PacketSource, motion: bool) -> av.VideoCodecContext:
     """FFmpeg's decoder of a source's packets, set up for one thread; `motion`: it exports motion vectors."""
-    context = source.stream.codec_context
-    context.thread_count = 1
-    options = {"max_pixels": str(MAX_PIXELS)}
+    options = {}
     if motion:
         options["flags2"] = "+export_mvs"
     if source.facts.codec == "h264":
         # Prediction reads beyond the shown picture, up to the coded one.
         options["apply_cropping"] = "0"
-    context.options = options
-    return context
+    return bounded_decoder(source.stream, **options)
 
 
 def _decode(

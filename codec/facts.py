@@ -101,6 +101,17 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
     return next(moving, None)
 
 
+def bounded_decoder(stream: av.VideoStream, **options: str) -> av.VideoCodecContext:
+    """A stream's decoder, not yet open: on one thread, and for no picture over MAX_PIXELS, whatever its packets say.
+
+    options: FFmpeg's, besides.
+    """
+    context = stream.codec_context
+    context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_PIXELS), **options}
+    return context
+
+
 def read_facts(container: av.container.InputContainer, path: str | os.PathLike[str]) -> VideoFacts:
     """State the facts of an open container's video stream.
 

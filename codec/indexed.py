@@ -47,7 +47,7 @@ class IndexedSource(PacketSource):
         if not len(table) or not flags[0] or (len(table) > 1 and flags.all() and not has_rule(facts.codec)):
             raise NotIndexedError
         self.timestamps, self.positions = table[:, 0], table[:, 1]
-        self.starts = np.append(np.flatnonzero(table[:, 3]), len(table))
+        self.starts = np.append(np.flatnonzero(flags), len(table))
         check_gops(facts, np.add.reduceat(table[:, 2], self.starts[:-1]))
         shown = np.append(0, np.cumsum(table[:, 4] == 0))
         self.shown = shown[self.starts]

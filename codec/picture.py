@@ -183,5 +183,4 @@ def fit_format(frame: av.VideoFrame, layout: PictureFormat) -> av.VideoFrame:
     if frame.format.name == layout.pixel_format:
         return frame
     color_range = FULL_RANGE if layout.full_range else LIMITED_RANGE
-    coded = frame.height, frame.width
-    return convert(frame, *coded, layout.pixel_format, COLOUR_SPACES[layout.matrix], color_range)
+    return convert(frame, layout.pixel_format, COLOUR_SPACES[layout.matrix], color_range)

@@ -42,13 +42,9 @@ def readable_format(layout: av.VideoFormat) -> str:
     return layout.name if own == near else f"yuv{near}"
 
 
-def convert(
-    frame: av.VideoFrame, height: int, width: int, name: str, colorspace: int, color_range: int
-) -> av.VideoFrame:
-    """A frame in another size, layout (FFmpeg's name), AVColorSpace and AVColorRange."""
-    return _plain(frame).reformat(
-        width, height, name, dst_colorspace=colorspace, dst_color_range=color_range, threads=1
-    )
+def convert(frame: av.VideoFrame, name: str, colorspace: int, color_range: int) -> av.VideoFrame:
+    """A frame in another layout (FFmpeg's name), AVColorSpace and AVColorRange."""
+    return _plain(frame).reformat(format=name, dst_colorspace=colorspace, dst_color_range=color_range, threads=1)
 
 
 def _plain(frame: av.VideoFrame) -> av.VideoFrame:

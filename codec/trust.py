@@ -12,7 +12,7 @@ import itertools
 import av
 import numpy as np
 
-from codecsieve.codec.facts import open_container, video_stream
+from codecsieve.codec.facts import bounded_decoder, open_container, video_stream
 from codecsieve.codec.gop import Gop
 
 TELLING_PICTURES = 16
@@ -65,21 +65,20 @@ def shown_offsets(path: str, packets: list[av.Packet]) -> list[int]:
     """Numbers of the packets whose pictures a decoder shows that begins with the first of them, as it shows them."""
     with open_container(path) as container:
         decoder = _decoder(container)
-        found: list[av.VideoFrame] = []
+        found: list[int | None] = []  # and not the pictures: a GOP of them may not fit the memory
         for number, packet in enumerate(packets):
             times = packet.pts, packet.dts
             packet.pts = packet.dts = number
-            found += _decode(decoder, packet)
+            found += [frame.pts for frame in _decode(decoder, packet)]
             packet.pts, packet.dts = times
-        found += _decode(decoder, None)
-        return [frame.pts for frame in found if frame.pts is not None]
+        found += [frame.pts for frame in _decode(decoder, None)]
+        return [number for number in found if number is not None]
 
 
 def _decoder(container: av.container.InputContainer) -> av.VideoCodecContext:
     stream = video_stream(container)
     assert stream is not None, "open_container opens nothing without a video stream"
-    stream.codec_context.thread_count = 1
-    return stream.codec_context
+    return bounded_decoder(stream)
 
 
 def _pictures(path: str, packets: list[av.Packet]) -> list[np.ndarray] | None:
