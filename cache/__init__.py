@@ -8,6 +8,8 @@ from codecsieve.errors import CacheError
 from .index import IndexRecord
 from .layout import ClipArrays, Layout, Store
 from .reader import SparseBatch, SparseCache, SparseClip, open_cache
+from .repair import repair_cache
+from .verify import Verified, verify_cache
 from .writer import CacheWriter, ShardWork
 
 __all__ = [
@@ -21,5 +23,8 @@ __all__ = [
     "SparseCache",
     "SparseClip",
     "Store",
+    "Verified",
     "open_cache",
+    "repair_cache",
+    "verify_cache",
 ]

@@ -11,7 +11,6 @@ Features belong to one selection and one model. How tokens are made is left to w
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +19,15 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from codecsieve.errors import CacheError
 from codecsieve.files import PARTIAL, make_folder, publish, remove_partial_files
 
-from .index import part_name, part_shard
-from .layout import GROUP, INDEX, LOCK, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
+from .index import part_name, part_shards
+from .layout import GROUP, INDEX, LOCK, MOST_CLIP_BYTES, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
+from .location import Location
+from .metadata import attributes_of
+from .parquet import from_parquet, to_parquet
 from .reader import SparseCache
 from .shard import write_shard
 from .sources import ShardSource
@@ -76,8 +77,9 @@ class FeatureCache:
         self._clips = clips_of(cache)
         self._by_row = {clip.row: clip for clip in self._clips}
         self.array = read_layout(folder, key)
-        self._parts = {shard: self._read_part(shard, path) for shard, path in _part_files(folder).items()}
+        self._parts = {shard: self._read_part(shard) for shard in part_shards(Location(folder))}
         self._source = ShardSource(folder, self.array)
+        self._seen = bytearray(len(self._clips))  # whose tokens were held against their checksum
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,13 +92,19 @@ class FeatureCache:
         return [number for number in numbers if self._clips[number].row not in self._part(self._clips[number])]
 
     def read(self, numbers: Sequence[int]) -> np.ndarray:
-        """Tokens of clips, float16 [B, N, D]. Raises CacheError where bytes are missing or cut short."""
+        """Tokens of clips, float16 [B, N, D].
+
+        Raises CacheError where bytes are missing or, as is seen when a clip is first read, damaged.
+        """
         out = np.empty((len(numbers), *self.array.shape), self.array.dtype)
         for place, number in enumerate(numbers):
             clip = self._clips[number]
             if clip.row not in self._part(clip):
                 raise CacheError(f"features {self.folder} have no clip {clip.id}; run probe again")
             self._read_row(clip.row, out[place])
+            if not self._seen[number]:
+                self._check_sum(self._part(clip)[clip.row], out[place])
+                self._seen[number] = True
         return out
 
     def verify(self) -> None:
@@ -132,9 +140,8 @@ class FeatureCache:
             checksum = google_crc32c.value(rows[clip.row].tobytes())
             listed[clip.row] = {"id": clip.id, "row": clip.row, "clip_crc32c": clip.crc32c, "crc32c": checksum}
         write_shard(self.folder / self.array.shard_key(shard), {row % SHARD_CLIPS: rows[row] for row in rows})
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist([listed[row] for row in sorted(listed)], schema=_PART), sink)
-        publish(self.folder / INDEX / part_name(shard), [memoryview(sink.getvalue())])
+        table = pa.Table.from_pylist([listed[row] for row in sorted(listed)], schema=_PART)
+        publish(self.folder / INDEX / part_name(shard), [to_parquet(table)])
         self._parts[shard] = listed
         self._source = ShardSource(self.folder, self.array)  # which may hold the shard's old file open
 
@@ -153,9 +160,12 @@ class FeatureCache:
         for row, record in self._parts.get(shard, {}).items():
             rows[row] = np.empty(self.array.shape, self.array.dtype)
             self._read_row(row, rows[row])
-            if google_crc32c.value(rows[row].tobytes()) != record["crc32c"]:
-                raise CacheError(f"features {self.folder}: clip {record['id']} does not match its checksum; {_ADVICE}")
+            self._check_sum(record, rows[row])
         return rows
+
+    def _check_sum(self, record: Mapping[str, Any], tokens: np.ndarray) -> None:
+        if google_crc32c.extend(0, tokens.reshape(-1).view("u1")) != record["crc32c"]:
+            raise CacheError(f"features {self.folder}: clip {record['id']} does not match its checksum; {_ADVICE}")
 
     def _read_row(self, row: int, out: np.ndarray) -> None:
         try:
@@ -166,14 +176,15 @@ class FeatureCache:
     def _part(self, clip: Clip) -> Mapping[int, Any]:
         return self._parts.get(clip.row // SHARD_CLIPS, {})
 
-    def _read_part(self, shard: int, path: Path) -> dict[int, dict[str, Any]]:
-        try:
-            table = pq.read_table(path, partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            raise CacheError(f"{path} is damaged ({str(error).splitlines()[0]}); {_ADVICE}") from error
-        if not table.schema.equals(_PART):
-            raise CacheError(f"{path} is damaged: its columns are not those of features; {_ADVICE}")
-        records = {record["row"]: record for record in table.to_pylist()}
+    def _read_part(self, shard: int) -> dict[int, dict[str, Any]]:
+        name = f"{INDEX}/{part_name(shard)}"
+        table = from_parquet(Location(self.folder).read(name), _PART, f"{self.folder}/{name}", _ADVICE, (), SHARD_CLIPS)
+        listed = table.to_pylist()
+        if any(None in record.values() or record["row"] // SHARD_CLIPS != shard for record in listed):
+            raise CacheError(
+                f"{self.folder}/{name} is damaged: a row lacks something, or is another shard's; {_ADVICE}"
+            )
+        records = {record["row"]: record for record in listed}
         for row, record in records.items():
             clip = self._by_row.get(row)
             if clip is None or (clip.id, clip.crc32c) != (record["id"], record["clip_crc32c"]):
@@ -209,23 +220,36 @@ def make_features(folder: Path, cache: SparseCache, key: FeatureKey, shape: tupl
         remove_partial_files(part)
     files = metadata_files([array], rows, {ATTRIBUTE: {"format": FORMAT, **asdict(key), "shape": list(shape)}})
     for name in (f"tokens/{GROUP}", GROUP):  # the group last: with it the folder counts as a feature cache
-        if not (folder / name).exists() or (folder / name).read_bytes() != files[name]:
+        if _read(folder, name) != files[name]:
             publish(folder / name, [files[name]])
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    try:
+        return Location(folder).read(name)
+    except FileNotFoundError:
+        return None
 
 
 def read_layout(folder: Path, key: FeatureKey) -> ArrayLayout:
     """The array of a feature cache. Raises CacheError where there is none, or one of something else than `key`."""
+    name = f"{folder}/{GROUP}"
     try:
-        attributes = json.loads((folder / GROUP).read_bytes())["attributes"][ATTRIBUTE]
-        tokens, dim = attributes["shape"]
-        made = FeatureKey(**{name: attributes[name] for name in FeatureKey.__dataclass_fields__})
-        known = attributes["format"] == FORMAT
+        attributes = attributes_of(Location(folder).read(GROUP), name, _ADVICE)
     except FileNotFoundError:
         raise CacheError(f"{folder} holds no features; run probe again") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{folder} is not a feature cache ({error!r}); use another --features-dir") from error
-    if not known:
-        raise CacheError(f"features {folder} have format {attributes['format']}, not {FORMAT}; {_ADVICE}")
+    match attributes.get(ATTRIBUTE):
+        case {"format": made} if made != FORMAT:
+            raise CacheError(f"features {folder} have format {str(made)[:20]}, not {FORMAT}; {_ADVICE}")
+        case {
+            "shape": [int(tokens), int(dim)],
+            "cache_sha256": str(cache_sha256),
+            "model": str(model),
+            "model_sha256": str(model_sha256),
+        } if tokens > 0 and dim > 0 and 2 * tokens * dim <= MOST_CLIP_BYTES:
+            made = FeatureKey(cache_sha256, model, model_sha256)
+        case _:
+            raise CacheError(f"{folder} is not a feature cache; use another --features-dir")
     if made.cache_sha256 != key.cache_sha256:
         raise CacheError(f"features {folder} are of a cache with another config; {_ADVICE}")
     if made.model_sha256 != key.model_sha256:
@@ -243,8 +267,3 @@ def clips_of(cache: SparseCache) -> list[Clip]:
     records = {record["id"]: record for record in cache.index.select(["id", "row", "crc32c"]).to_pylist()}
     found = [records[clip_id] for clip_id in cache.clip_ids]
     return [Clip(number, one["id"], one["row"], one["crc32c"]) for number, one in enumerate(found)]
-
-
-def _part_files(folder: Path) -> dict[int, Path]:
-    named = {part_shard(path.name): path for path in (folder / INDEX).glob("part-*.parquet")}
-    return {shard: path for shard, path in named.items() if shard is not None}

@@ -1,9 +1,8 @@
 """The index: what became of each clip. A clip is in the cache if, and only if, its row is published here.
 
-`plan.parquet` gives every clip its row of the arrays, once and for good; `index/part-<shard>.parquet` holds a
-record for each clip of that shard that was tried, good or failed, in the order of the plan. Everything but
-`seconds` and `decoder` depends only on the inputs and the config. Reading and writing the arrays is left to
-`reader` and `writer`.
+`index/part-<shard>.parquet` holds a record for each clip of that shard that was tried, good or failed, in the order of
+the plan. Everything but `seconds` and `decoder` depends only on the inputs and the config. Which row a clip has is left
+to `plan`, reading and writing the arrays to `reader` and `writer`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from codecsieve.errors import CacheError
 from codecsieve.files import publish
 
-from .layout import INDEX
+from .layout import INDEX, SHARD_CLIPS
+from .location import Location
+from .parquet import column, from_parquet, to_parquet
 
-_PLAN_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "row": pa.int64()}
+_AGAIN = "remove it and run precompute again: its clips are then made anew"
+_OK, _FAILED = ("ok", True, True, True, False), ("failed", True, False, False, True)  # uri, row, crc32c, error
+_READING, _READING_FAR = 4, 16  # parts at once
+_DIGITS = 10  # of a shard's number
+
 _COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "uri": pa.string(),
@@ -48,7 +52,6 @@ _COLUMNS: dict[str, pa.DataType] = {
 }
 ADDED = ("filled", "order")
 """Columns that older caches lack, whose clips have null there."""
-PLAN_SCHEMA = pa.schema(_PLAN_COLUMNS)
 SCHEMA = pa.schema(_COLUMNS)
 
 
@@ -101,10 +104,9 @@ def part_name(shard: int) -> str:
 
 def part_shard(name: str) -> int | None:
     """The shard a file of the index folder belongs to; None where the file is no part of the index."""
-    if not (name.startswith("part-") and name.endswith(".parquet")):
-        return None
     digits = name.removeprefix("part-").removesuffix(".parquet")
-    return int(digits) if digits.isdigit() else None
+    shard = int(digits) if digits.isdecimal() and len(digits) < _DIGITS else -1
+    return shard if name == part_name(shard) else None
 
 
 def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> pa.Table:
@@ -114,22 +116,60 @@ def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> pa.Ta
     """
     rows = [{name: _as_utf8(value) for name, value in asdict(record).items()} for record in records]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    publish(cache / INDEX / part_name(shard), [_to_parquet(table)])
+    publish(cache / INDEX / part_name(shard), [to_parquet(table)])
     return table
 
 
-def read_parts(cache: Path) -> dict[int, pa.Table]:
+def part_shards(location: Location) -> list[int]:
+    """The shards of which a part of the index is published, in ascending order.
+
+    Raises CacheError where the index is not there or cannot be listed.
+    """
+    try:
+        found = location.names(INDEX, "part-*.parquet")
+    except FileNotFoundError as error:
+        if not location.local:
+            return []  # an object store has no empty folders
+        raise CacheError(f"cache {location} has no folder {INDEX}; put it back, or make the cache again") from error
+    return sorted(shard for shard in map(part_shard, found) if shard is not None)
+
+
+def read_parts(location: Location) -> dict[int, pa.Table]:
     """Each published part of the index by its shard, in ascending order; CacheError where one is damaged."""
-    shards = {part_shard(path.name): path for path in (cache / INDEX).glob("part-*.parquet")}
-    found = sorted((shard, path) for shard, path in shards.items() if shard is not None)
-    with ThreadPoolExecutor(4) as pool:
-        tables = pool.map(lambda path: parse_part(path.read_bytes(), str(path)), (path for _, path in found))
-        return {shard: table for (shard, _), table in zip(found, tables, strict=True)}
+    shards = part_shards(location)
+    with ThreadPoolExecutor(_READING if location.local else _READING_FAR) as pool:
+        return dict(zip(shards, pool.map(lambda shard: read_part(location, shard), shards), strict=True))
 
 
-def parse_part(data: bytes, name: str) -> pa.Table:
-    """A part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
-    return _from_parquet(data, SCHEMA, name, "remove it and run precompute again: its clips are then made anew")
+def read_part(location: Location, shard: int) -> pa.Table:
+    """One part of the index; CacheError where it is not there or damaged."""
+    name = f"{INDEX}/{part_name(shard)}"
+    try:
+        return parse_part(location.read(name), f"{location}/{name}", shard)
+    except FileNotFoundError as error:
+        raise CacheError(f"{location}/{name} is not there any more; open the cache again") from error
+
+
+def parse_part(data: bytes, name: str, shard: int) -> pa.Table:
+    """A shard's part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
+    table = from_parquet(data, SCHEMA, name, _AGAIN, ADDED, SHARD_CLIPS)
+    wrong = _wrong_row(table, shard)
+    if wrong:
+        raise CacheError(f"{name} is damaged ({wrong}); {_AGAIN}")
+    return table
+
+
+def _wrong_row(table: pa.Table, shard: int) -> str:
+    """What is wrong with some row of a part; nothing where they all say what a row must."""
+    ids, rows = column(table, "id"), [row for row in column(table, "row") if row is not None]
+    if not all(ids) or len(set(ids)) < len(ids):
+        return "an id is missing or comes twice"
+    if len(set(rows)) < len(rows) or any(row // SHARD_CLIPS != shard for row in rows):
+        return "a row is another shard's or comes twice"
+    told = (table[name].is_valid().to_pylist() for name in ("uri", "row", "crc32c", "error"))
+    if not set(zip(column(table, "status"), *told, strict=True)) <= {_OK, _FAILED}:
+        return "a clip is neither ok, with row and checksum, nor failed, with an error"
+    return ""
 
 
 def records(table: pa.Table) -> list[IndexRecord]:
@@ -137,58 +177,10 @@ def records(table: pa.Table) -> list[IndexRecord]:
     return [IndexRecord(**row) for row in table.to_pylist()]
 
 
-def column(table: pa.Table, name: str) -> list[Any]:
-    """A column as Python values."""
-    values: list[Any] = table[name].to_pylist()
-    return values
-
-
 def join_parts(parts: Iterable[pa.Table]) -> pa.Table:
     """Parts, in their order, as one table."""
     return pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
 
 
-def write_plan(path: Path, ids: Sequence[str]) -> None:
-    """Publish the plan: the clip `ids[row]` has row `row`."""
-    table = pa.table({"id": list(ids), "row": range(len(ids))}, schema=PLAN_SCHEMA)
-    publish(path, [_to_parquet(table)])
-
-
-def read_plan(path: Path) -> list[str]:
-    """Clip ids in row order, [] where nothing was planned yet; CacheError where the plan is damaged."""
-    if not path.exists():
-        return []
-    advice = "delete the cache and run precompute again"
-    table = _from_parquet(path.read_bytes(), PLAN_SCHEMA, str(path), advice)
-    if column(table, "row") != list(range(len(table))):
-        raise CacheError(f"{path} is damaged: its rows are not 0..{len(table) - 1}; {advice}")
-    return column(table, "id")
-
-
 def _as_utf8(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _to_parquet(table: pa.Table) -> memoryview:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
-    return memoryview(sink.getvalue())
-
-
-def _from_parquet(data: bytes, schema: pa.Schema, name: str, advice: str) -> pa.Table:
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        table = file.read(use_threads=False)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CacheError(f"{name} is damaged ({reason}); {advice}") from error
-    if table.num_rows != file.metadata.num_rows:
-        raise CacheError(f"{name} is damaged ({table.num_rows} of {file.metadata.num_rows} rows); {advice}")
-    for field in schema:
-        if field.name in ADDED and field.name not in table.column_names:
-            at = schema.get_field_index(field.name)
-            table = table.add_column(at, field, pa.nulls(table.num_rows, field.type))
-    if not table.schema.equals(schema):
-        raise CacheError(f"{name} is damaged or of another version: its columns are not the index's; {advice}")
-    return table

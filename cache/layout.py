@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ import numpy as np
 import zarr
 from zarr.storage import MemoryStore
 
-from codecsieve.errors import CacheError
+from codecsieve.errors import ConfigError
 
 FORMAT = 1
 SHARD_CLIPS = 64
@@ -29,6 +30,8 @@ PLAN = "plan.parquet"
 INDEX = "index"
 LOCK = ".lock"
 GROUP = "zarr.json"
+REMAKE = "run `codecsieve verify {} --repair`, then precompute again: its clips are then made anew"
+MOST_CLIP_BYTES = 1 << 31
 
 Store = Literal["patches", "indices"]
 
@@ -45,7 +48,7 @@ class ArrayLayout:
     @property
     def nbytes(self) -> int:
         """Bytes of one clip's chunk."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def shard_key(self, shard: int) -> str:
         """The shard's file, relative to the cache: one flat folder an array."""
@@ -54,7 +57,7 @@ class ArrayLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """The shape of every clip in a cache.
+    """The shape of every clip in a cache. Raises ConfigError for one that cannot be.
 
     num_frames: slots a clip (T); k_keep: patches kept a clip (K); patch: side of a patch in pixels (P);
     store: "patches" keeps the pixels, "indices" leaves the array `patches` out.
@@ -67,12 +70,23 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "k_keep", "patch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} ({str(value)[:80]}) must be a whole number > 0")
         if self.num_frames > 65536:
-            raise ValueError(f"num_frames ({self.num_frames}) must be <= 65536: positions are uint16")
+            raise ConfigError(f"num_frames ({self.num_frames}) must be <= 65536: positions are uint16")
         if self.store not in ("patches", "indices"):
-            raise ValueError(f"store ({self.store!r}) must be 'patches' or 'indices'")
+            raise ConfigError(f"store ({str(self.store)[:80]}) must be 'patches' or 'indices'")
+        if self.clip_bytes > MOST_CLIP_BYTES:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be smaller: a clip would take {self.clip_bytes} bytes, "
+                f"at most {MOST_CLIP_BYTES}"
+            )
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of one clip's arrays."""
+        return sum(array.nbytes for array in self.arrays())
 
     def arrays(self) -> tuple[ArrayLayout, ...]:
         """The arrays of the cache, in the order in which a clip's checksum covers them."""
@@ -164,22 +178,6 @@ def attributes(config: Mapping[str, Any], versions: Mapping[str, str]) -> dict[s
             "versions": {**named, **versions},
         }
     }
-
-
-def read_attributes(group_attributes: Mapping[str, Any], name: str) -> tuple[Layout, dict[str, Any]]:
-    """Layout and full config out of a group's attributes; CacheError where the group is no cache of ours."""
-    ours = group_attributes.get(ATTRIBUTE)
-    if not isinstance(ours, Mapping) or "format" not in ours:
-        raise CacheError(f"{name} is a Zarr group but not a cache of codecsieve; choose another path")
-    if ours["format"] != FORMAT:
-        raise CacheError(
-            f"cache {name} has format {ours['format']}, this codecsieve reads {FORMAT}; "
-            "install the codecsieve that made it, or make it again"
-        )
-    config = dict(ours.get("config", {}))
-    if config_hash(config) != ours.get("config_sha256"):
-        raise CacheError(f"cache {name}: the config in its {GROUP} does not match its hash; make the cache again")
-    return Layout(**{key: config[key] for key in Layout.__dataclass_fields__}), config
 
 
 def metadata_files(arrays: Iterable[ArrayLayout], rows: int, group_attributes: Mapping[str, Any]) -> dict[str, bytes]:

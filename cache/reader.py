@@ -1,18 +1,18 @@
 """Reading a cache: clips by number or by id, one at a time or in batches.
 
-Only clips that the index has published are there to be read. Where their bytes come from, local shards or
-zarr-python, is left to `sources`.
+Only clips that the index has published are there to be read, and the first time that a clip is read its bytes are
+held against its checksum. Where they come from, local shards or zarr-python, is left to `sources`; checking a whole
+cache, to `verify`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,16 @@ import pyarrow.compute as pc
 
 from codecsieve.errors import CacheError, ConfigError
 
-from .index import column, join_parts, parse_part, part_name, part_shard, read_parts
-from .layout import INDEX, SHARD_CLIPS, ClipArrays, read_attributes
-from .sources import Form, ZarrSource, open_group, open_sources, read_clip
+from .index import join_parts, read_parts
+from .layout import REMAKE, ClipArrays
+from .location import Location
+from .metadata import read_group
+from .parquet import column
+from .plan import planned_clips
+from .sources import Form, ZarrSource, open_sources, read_clip
+
+Verify = Literal["once", True, False]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,28 +71,25 @@ class SparseCache:
     threads and pickled to worker processes, which see the same clips in the same order.
     """
 
-    def __init__(
-        self,
-        location: str | Path,
-        index: pa.Table,
-        verify: bool,
-        form: Form,
-        storage_options: dict[str, Any] | None,
-    ) -> None:
+    def __init__(self, location: Location, index: pa.Table, verify: Verify = "once", form: Form = "auto") -> None:
         """Use `open_cache`."""
+        if verify not in ("once", True, False):
+            raise ConfigError(f"verify ({str(verify)[:80]}) must be 'once', True or False")
         self.index = index
-        self._arguments = (location, index, verify, form, storage_options)
-        self.location = location
+        self._arguments = (location, index, verify, form)
+        self._location = location
+        self.location = location.root
         self._verify = verify
-        group = open_group(location, storage_options)
-        self.layout, self.config = read_attributes(dict(group.attrs), str(location))
-        self._sources = open_sources(location, self.layout, form, storage_options)
+        group = read_group(location)
+        self.layout, self.config = group.layout, group.config
+        self._sources = open_sources(location, self.layout, form)
         self._missing_reads_zero = any(isinstance(source, ZarrSource) for source in self._sources.values())
         clips = index.filter(pc.field("status") == "ok")
         self.clip_ids: list[str] = column(clips, "id")
         self.labels: list[str | None] = column(clips, "label")
         self._rows: list[int] = column(clips, "row")
         self._checksums: list[int] = column(clips, "crc32c")
+        self._seen = bytearray(len(self.clip_ids))  # whose bytes were held against their checksum
 
     def __reduce__(self) -> tuple[type[SparseCache], tuple[Any, ...]]:
         return type(self), self._arguments
@@ -99,7 +103,7 @@ class SparseCache:
     def __getitem__(self, clip: int | str) -> SparseClip:
         """The clip with an id, or with a number in 0..len-1, counting in row order.
 
-        Raises KeyError or IndexError where there is none, CacheError where its bytes are damaged.
+        Raises KeyError or IndexError where there is none, CacheError where its bytes are missing or damaged.
         """
         number = self._number(clip)
         arrays = read_clip(self._sources, self.layout, self._rows[number])
@@ -133,9 +137,17 @@ class SparseCache:
         )
 
     def verify(self) -> None:
-        """Read every clip and raise CacheError, naming it, for the first that does not match its checksum."""
+        """Read every clip and raise CacheError, naming it, for the first that does not match its checksum.
+
+        `codecsieve verify` goes on to the last, and looks at everything besides.
+        """
         for number, row in enumerate(self._rows):
             self._check_sum(number, read_clip(self._sources, self.layout, row))
+
+    @cached_property
+    def planned(self) -> int:
+        """Clips that were planned, whatever became of them. Raises CacheError where the plan is damaged."""
+        return planned_clips(self._location)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -156,47 +168,53 @@ class SparseCache:
         return f": it failed ({failed['error'][0].as_py()})" if len(failed) else ""
 
     def _check(self, number: int, clip: ClipArrays) -> None:
-        lost = self._missing_reads_zero and not all(a.any() for a in vars(clip).values() if a is not None)
-        if self._verify or lost:
+        if self._verify == "once" and not self._seen[number]:
+            self._check_sum(number, clip)
+            self._seen[number] = True
+        elif self._verify is True or (self._missing_reads_zero and not _complete(clip)):
             self._check_sum(number, clip)
 
     def _check_sum(self, number: int, clip: ClipArrays) -> None:
         if clip.crc32c() != self._checksums[number]:
-            part = f"{INDEX}/{part_name(self._rows[number] // SHARD_CLIPS)}"
             raise CacheError(
-                f"clip {self.clip_ids[number]} of cache {self.location} does not match its checksum: "
-                f"remove the cache's {part} and run precompute again"
+                f"clip {self.clip_ids[number]} of cache {self.location} does not match its checksum; "
+                f"{REMAKE.format(self.location)}"
             )
+
+
+def _complete(clip: ClipArrays) -> bool:
+    """False where an array is all zeros, as one is that zarr does not find."""
+    return all(array.any() for array in vars(clip).values() if array is not None)
 
 
 def open_cache(
     path: str | os.PathLike[str],
-    verify: bool = False,
+    verify: Verify = "once",
     form: Form = "auto",
     storage_options: dict[str, Any] | None = None,
 ) -> SparseCache:
     """Open the cache in a local folder, or at a URL that fsspec knows (`s3://...`).
 
-    verify: check each clip's CRC-32C as it is read. form: "shards" reads local shard files directly, "zarr"
-    goes through zarr-python, "auto" takes the first where it can; both give the same. storage_options: for
-    fsspec.
+    verify: hold each clip's bytes against its CRC-32C: the first time that this process reads it ("once"), each time
+    (True), never (False). form: "shards" reads local shard files directly, "zarr" goes through zarr-python, "auto"
+    takes the first where it can; both give the same. storage_options: for fsspec.
 
-    Raises CacheError where there is no cache, or its metadata or index is damaged.
+    Raises CacheError where there is no cache, or its metadata or index is damaged. Where the plan of a local cache
+    has clips that were never made, or whose part of the index is lost, a warning tells how many.
     """
-    if isinstance(path, str) and "://" in path:
-        open_group(path, storage_options)
-        return SparseCache(path, _read_remote_index(path, storage_options), verify, form, storage_options)
-    folder = Path(path).absolute()
-    return SparseCache(folder, join_parts(read_parts(folder).values()), verify, form, None)
+    location = Location.of(path, storage_options)
+    read_group(location)
+    cache = SparseCache(location, join_parts(read_parts(location).values()), verify, form)
+    if location.local:
+        _warn_of_missing(cache)
+    return cache
 
 
-def _read_remote_index(url: str, storage_options: dict[str, Any] | None) -> pa.Table:
-    fsspec = import_module("fsspec.core")  # which zarr too needs for URLs only
-    files, root = fsspec.url_to_fs(url, **(storage_options or {}))
-    parts: dict[int, pa.Table] = {}
-    names = files.glob(f"{root}/{INDEX}/part-*.parquet")
-    for name, data in (files.cat(names) if names else {}).items():
-        shard = part_shard(name.rpartition("/")[2])
-        if shard is not None:
-            parts[shard] = parse_part(data, name)
-    return join_parts(parts[shard] for shard in sorted(parts))
+def _warn_of_missing(cache: SparseCache) -> None:
+    try:
+        missing = cache.planned - len(cache.index)
+    except CacheError as error:
+        _log.warning("%s", error)  # it can be read all the same
+        return
+    if missing > 0:
+        _log.warning("cache %s lacks %d of the clips planned; run precompute again", cache.location, missing)

@@ -12,21 +12,24 @@ Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/i
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
 
 from codecsieve.errors import CacheError
-from codecsieve.files import publish
+from codecsieve.files import open_regular, publish
 
-from .layout import SHARD_CLIPS
+from .layout import REMAKE, SHARD_CLIPS
 
 EMPTY = np.uint64(2**64 - 1)
 INDEX_BYTES = SHARD_CLIPS * 16
 FOOTER_BYTES = INDEX_BYTES + 4
+NOT_A_FILE = frozenset({errno.EISDIR, errno.EINVAL, errno.ENOTDIR, errno.ELOOP})
+"""What opening says where a folder, a FIFO and the like stands in a shard's place."""
 
 
 def write_shard(path: Path, chunks: Mapping[int, np.ndarray]) -> None:
@@ -41,42 +44,51 @@ def write_shard(path: Path, chunks: Mapping[int, np.ndarray]) -> None:
     publish(path, [*(np.ascontiguousarray(chunks[slot]) for slot in sorted(chunks)), footer, checksum])
 
 
-class ShardFile:
-    """An open shard file: its index is read once, then each chunk with one call.
-
-    Reads carry their own offset, so threads may share one. The file stays open until the object goes away:
-    should a writer put a new file in its place meanwhile, index and chunks still belong together.
+class DamagedShardError(CacheError):
+    """A shard file is not there, or is not what was published: its clips are lost. One that merely cannot be read now
+    is a CacheError.
     """
 
+
+class ShardFile:
+    """An open shard file: its index is read once, then each chunk with one call."""
+
     def __init__(self, path: Path, chunk_bytes: int) -> None:
-        """Raises CacheError where the file is missing, cut short or its index does not match its checksum."""
+        """Raises DamagedShardError where the file is missing, cut short, or its index does not match its checksum;
+        CacheError where it cannot be read.
+        """
         self.path = path
         self.chunk_bytes = chunk_bytes
         self._descriptor = -1
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            self._descriptor = open_regular(path)
             size = os.fstat(self._descriptor).st_size
             footer = os.pread(self._descriptor, FOOTER_BYTES, max(0, size - FOOTER_BYTES))
         except FileNotFoundError as error:
-            raise _damaged(path, "it is not there") from error
+            raise _damaged(path, "is not there") from error
         except OSError as error:
+            if error.errno in NOT_A_FILE:
+                raise _damaged(path, error.strerror or str(error)) from error
             raise CacheError(f"cannot read shard {path}: {error.strerror}") from error
         table, checksum = footer[:INDEX_BYTES], footer[INDEX_BYTES:]
         if len(footer) != FOOTER_BYTES or google_crc32c.value(table) != int.from_bytes(checksum, "little"):
-            raise _damaged(path, "its shard index is cut short or does not match its checksum")
+            raise _damaged(path, "is damaged: its shard index is cut short or does not match its checksum")
         index = np.frombuffer(table, dtype="<u8").reshape(SHARD_CLIPS, 2)
         offsets, sizes = index[index[:, 0] != EMPTY].T.tolist()
         if any(nbytes != chunk_bytes for nbytes in sizes):
-            raise _damaged(path, f"its chunks are not all of {chunk_bytes} bytes")
+            raise _damaged(path, f"is damaged: its chunks are not all of {chunk_bytes} bytes")
         if any(offset + chunk_bytes > size - FOOTER_BYTES for offset in offsets):
-            raise _damaged(path, f"it has {size} bytes, fewer than its index tells of")
+            raise _damaged(path, f"is damaged: it has {size} bytes, fewer than its index tells of")
         self._offsets = [None if offset == EMPTY else int(offset) for offset in index[:, 0]]
+
+    def check(self, slots: Iterable[int]) -> None:
+        """Raise DamagedShardError where a slot has no chunk."""
+        for slot in slots:
+            self._offset(slot)
 
     def read_into(self, slot: int, out: np.ndarray) -> None:
         """Fill `out`, C-ordered and of the chunk's dtype and shape, with the chunk in `slot`."""
-        offset = self._offsets[slot]
-        if offset is None:
-            raise _damaged(self.path, f"it has no chunk in slot {slot} although the index lists a clip there")
+        offset = self._offset(slot)
         target = out.data.cast("B")
         while target:
             try:
@@ -84,8 +96,16 @@ class ShardFile:
             except OSError as error:
                 raise CacheError(f"cannot read shard {self.path}: {error.strerror}") from error
             if count == 0:
-                raise _damaged(self.path, f"it ends within the chunk in slot {slot}")
+                raise _damaged(self.path, f"is damaged: it ends within the chunk in slot {slot}")
             target, offset = target[count:], offset + count
+
+    def _offset(self, slot: int) -> int:
+        offset = self._offsets[slot]
+        if offset is None:
+            raise _damaged(
+                self.path, f"is damaged: it has no chunk in slot {slot} although the index lists a clip there"
+            )
+        return offset
 
     def __del__(self) -> None:
         """Close the file with its last user."""
@@ -93,9 +113,5 @@ class ShardFile:
             os.close(self._descriptor)
 
 
-def _damaged(path: Path, reason: str) -> CacheError:
-    shard = path.name.split(".")[1]
-    return CacheError(
-        f"shard {path} is damaged: {reason}; "
-        f"remove {path.parent.parent / 'index' / f'part-{int(shard):06d}.parquet'} and run precompute again"
-    )
+def _damaged(path: Path, reason: str) -> DamagedShardError:
+    return DamagedShardError(f"shard {path} {reason}; {REMAKE.format(path.parent.parent)}")

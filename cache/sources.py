@@ -7,7 +7,6 @@ are right, is left to `reader`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,10 +15,16 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import zarr
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
 
 from codecsieve.errors import CacheError
+from codecsieve.files import kind_of_file
 
-from .layout import GROUP, SHARD_CLIPS, ArrayLayout, ClipArrays, Layout
+from .layout import SHARD_CLIPS, ArrayLayout, ClipArrays, Layout
+from .location import Location
+from .metadata import read_array
 from .shard import ShardFile
 
 OPEN_SHARDS = 32
@@ -56,38 +61,45 @@ class ZarrSource:
     def __init__(self, group: zarr.Group, array: ArrayLayout, name: str) -> None:
         self._name = f"{name}/{array.name}"
         try:
-            stored = group[array.name]
-        except KeyError as error:
-            raise CacheError(f"{self._name} is missing; delete the cache and run precompute again") from error
-        if not isinstance(stored, zarr.Array) or stored.shape[1:] != array.shape or stored.dtype != array.dtype:
-            raise CacheError(f"{self._name} is not {array.dtype} [N, {array.shape}]; make the cache again")
-        self._stored = stored
+            self._stored: Any = group[array.name]
+        except Exception as error:  # zarr raises whatever its stores and codecs do
+            raise CacheError(f"cannot open {self._name}: {_reason(error)}; make the cache again") from error
 
     def read_into(self, row: int, out: np.ndarray) -> None:
         """See `Source`."""
         try:
             out[...] = self._stored[row]
-        except Exception as error:  # zarr raises whatever its store and codecs do
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CacheError(f"cannot read row {row} of {self._name}: {reason}") from error
+        except Exception as error:  # as above
+            raise CacheError(f"cannot read row {row} of {self._name}: {_reason(error)}") from error
 
 
-def open_sources(
-    location: str | Path, layout: Layout, form: Form = "auto", storage_options: dict[str, Any] | None = None
-) -> dict[str, Source]:
+class _FilesOnly(LocalStore):
+    """A folder as zarr reads it, but for what is no file: a FIFO would keep it waiting for ever."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        path = self.root / key
+        if path.exists() and kind_of_file(path) != "file":
+            raise CacheError(f"{path} is a {kind_of_file(path)}, not a file")
+        return await super().get(key, prototype, byte_range)
+
+
+def open_sources(location: Location, layout: Layout, form: Form = "auto") -> dict[str, Source]:
     """A source for each array of a cache, by name.
 
     form: "shards" or "zarr" ask for one form, "auto" takes shards for a cache that is local and raw. Raises
-    CacheError where the form asked for cannot read this cache.
+    CacheError where the form asked for cannot read this cache, or an array's metadata is damaged.
     """
-    raw = isinstance(location, Path) and all(is_raw(location, array) for array in layout.arrays())
-    raw = raw and hasattr(os, "preadv")  # which Windows lacks
+    arrays = layout.arrays()
+    found = [read_array(location, array) for array in arrays]
+    raw = all(array.raw for array in found) and location.local and hasattr(os, "preadv")  # which Windows lacks
     if form == "shards" and not raw:
         raise CacheError(f"cache {location} is not made of local, uncompressed shards; read it with form='zarr'")
     if raw and form != "zarr":
-        return {array.name: ShardSource(Path(location), array) for array in layout.arrays()}
-    group = open_group(location, storage_options)
-    return {array.name: ZarrSource(group, array, str(location)) for array in layout.arrays()}
+        return {array.name: ShardSource(Path(location.root), array) for array in arrays}
+    group = open_group(location)
+    return {array.name: ZarrSource(group, array, str(location)) for array in arrays}
 
 
 def read_clip(sources: Mapping[str, Source], layout: Layout, row: int) -> ClipArrays:
@@ -99,36 +111,15 @@ def read_clip(sources: Mapping[str, Source], layout: Layout, row: int) -> ClipAr
     return ClipArrays(**arrays)
 
 
-def is_raw(cache: Path, array: ArrayLayout) -> bool:
-    """Whether an array is stored as `ShardSource` reads it: 64 raw little-endian chunks a shard."""
+def open_group(location: Location) -> zarr.Group:
+    """A cache's Zarr group as zarr-python has it, to be read; CacheError where it has none."""
+    store = _FilesOnly(location.root, read_only=True) if isinstance(location.root, Path) else location.root
+    options = None if location.local or location.storage_options is None else dict(location.storage_options)
     try:
-        metadata: dict[str, Any] = json.loads((cache / array.name / GROUP).read_bytes())
-        shard_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        (sharding,) = metadata["codecs"]
-        inner = sharding["configuration"]
-        index_codecs = [codec["name"] for codec in inner["index_codecs"]]
-        (raw,) = inner["codecs"]
-        return bool(
-            metadata["data_type"] == array.dtype.name
-            and metadata["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "."}}
-            and shard_shape == [SHARD_CLIPS, *array.shape]
-            and sharding["name"] == "sharding_indexed"
-            and inner["chunk_shape"] == [1, *array.shape]
-            and inner.get("index_location", "end") == "end"
-            and index_codecs == ["bytes", "crc32c"]
-            and raw["name"] == "bytes"
-            and (array.dtype.itemsize == 1 or raw["configuration"]["endian"] == "little")
-        )
-    except (OSError, KeyError, ValueError, TypeError):
-        return False
+        return zarr.open_group(store, mode="r", zarr_format=3, storage_options=options)
+    except Exception as error:  # zarr raises whatever its stores do
+        raise CacheError(f"cannot open cache {location}: {_reason(error)}") from error
 
 
-def open_group(location: str | Path, storage_options: dict[str, Any] | None = None) -> zarr.Group:
-    """The cache's Zarr group, read only; CacheError where there is none or its metadata is damaged."""
-    try:
-        return zarr.open_group(location, mode="r", zarr_format=3, storage_options=storage_options)
-    except FileNotFoundError as error:
-        advice = "check the path, or make a cache with `codecsieve precompute`"
-        raise CacheError(f"{location} is not a cache: it has no {GROUP}; {advice}") from error
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        raise CacheError(f"cannot open cache {location}: {str(error).splitlines()[0]}") from error
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,13 +2,13 @@
 
 Whatever happens to the process, a published clip stays as it is and an unpublished one is as if it had never
 been tried: opening the cache again and doing what `plan` returns finishes it, with the same bytes as a run
-that was never cut off. One process writes a cache; where the clips come from is the caller's.
+that was never cut off. Whatever happens to the files meanwhile, a clip whose shards are not all there is planned
+again. One process writes a cache; where the clips come from is the caller's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,25 +19,13 @@ from typing import IO, Any, Self
 import pyarrow as pa
 
 from codecsieve.errors import CacheError
-from codecsieve.files import PARTIAL, lock, make_folder, publish, remove, remove_partial_files
+from codecsieve.files import PARTIAL, kind_of_file, lock, make_folder, publish, remove, remove_partial_files
 
-from .index import (
-    SCHEMA,
-    IndexRecord,
-    column,
-    join_parts,
-    part_name,
-    read_parts,
-    read_plan,
-    records,
-    write_part,
-    write_plan,
-)
+from .index import SCHEMA, IndexRecord, join_parts, part_name, read_parts, records, write_part
 from .layout import (
     GROUP,
     INDEX,
     LOCK,
-    PLAN,
     SHARD_CLIPS,
     ClipArrays,
     Layout,
@@ -45,10 +33,14 @@ from .layout import (
     config_difference,
     full_config,
     metadata_files,
-    read_attributes,
 )
-from .shard import write_shard
-from .sources import Source, is_raw, open_group, open_sources, read_clip
+from .location import Location
+from .metadata import read_array, read_group
+from .parquet import column
+from .plan import contradiction, read_plan, rows_of, write_plan
+from .settled import Lost, lost_clips
+from .shard import DamagedShardError, write_shard
+from .sources import Source, open_sources, read_clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +60,13 @@ class CacheWriter:
         self.layout = layout
         self._attributes = group_attributes
         self._lock = held
-        self._ids = read_plan(path / PLAN)
-        self._rows = {clip_id: row for row, clip_id in enumerate(self._ids)}
-        self._parts = read_parts(path)
+        self._location = Location(path)
+        self._ids = read_plan(self._location)
+        self._rows = rows_of(self._ids)
+        self._parts = read_parts(self._location)
         self._check_plan()
+        self.lost: list[Lost] = []
+        """Clips that were in the cache and, as `plan` or `write_shard` found, are not any more."""
 
     @classmethod
     def open(
@@ -99,11 +94,11 @@ class CacheWriter:
             for part in (folder, folder / INDEX, *(folder / array.name for array in layout.arrays())):
                 remove_partial_files(part)
             if (folder / GROUP).exists():
-                group_attributes = dict(open_group(folder).attrs)
-                _, made = read_attributes(group_attributes, str(folder))
-                if made != config:
-                    difference = config_difference(made, config)
+                made = read_group(Location(folder))
+                if made.config != config:
+                    difference = config_difference(made.config, config)
                     raise CacheError(f"cache {folder} {difference}; use another --out or delete it")
+                group_attributes = made.attributes
             else:
                 group_attributes = attributes(config, versions or {})
                 publish(folder / GROUP, [metadata_files(layout.arrays(), 0, group_attributes)[GROUP]])
@@ -116,43 +111,35 @@ class CacheWriter:
         """Give every clip of `ids` a row, for good, and return what is still to be made of them, by shard.
 
         Clips that are planned already keep their rows, new ones follow in the order of `ids`. Clips that
-        failed before are returned with `retry_failed` only. Raises CacheError where an id comes twice or is
-        not printable.
+        failed before are returned with `retry_failed` only. A clip that the index lists, but a shard has not, is made
+        again: see `lost`. Raises CacheError where an id comes twice or is not printable.
         """
         wanted = list(ids)
-        if len(set(wanted)) != len(wanted):
-            ((twice, _),) = Counter(wanted).most_common(1)
-            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
-        for clip_id in wanted:
-            if not clip_id or not clip_id.isprintable():
-                raise CacheError(f"clip id {clip_id!r} must be printable text; give the clip an id of its own")
-        new = [clip_id for clip_id in wanted if clip_id not in self._rows]
-        if new:
-            write_plan(self.path / PLAN, [*self._ids, *new])
-            self._ids.extend(new)
-            self._rows = {clip_id: row for row, clip_id in enumerate(self._ids)}
+        self._check_ids(wanted)
+        self._give_rows([clip_id for clip_id in wanted if clip_id not in self._rows])
         self._fit_arrays()
+        rows = sorted(self._rows[clip_id] for clip_id in wanted)
+        shards = dict.fromkeys(row // SHARD_CLIPS for row in rows)
+        for lost in lost_clips(self.path, self.layout, {s: self._parts[s] for s in shards if s in self._parts}):
+            self.forget(lost)
+        settled = {shard: self._settled(shard, retry_failed) for shard in shards}
         work: dict[int, list[str]] = {}
-        settled: dict[int, set[str]] = {}
-        for row in sorted(self._rows[clip_id] for clip_id in wanted):
-            shard = row // SHARD_CLIPS
-            if shard not in settled:
-                settled[shard] = self._settled(shard, retry_failed)
-            if self._ids[row] not in settled[shard]:
-                work.setdefault(shard, []).append(self._ids[row])
+        for row in rows:
+            shard, clip_id = row // SHARD_CLIPS, self._ids[row]
+            assert clip_id is not None
+            if clip_id not in settled[shard]:
+                work.setdefault(shard, []).append(clip_id)
         return [ShardWork(shard, tuple(clip_ids)) for shard, clip_ids in work.items()]
 
     def write_shard(self, shard: int, clips: Mapping[str, ClipArrays], new_records: Sequence[IndexRecord]) -> None:
         """Publish records of clips of one shard, with the arrays of those that are "ok" in `clips`, by id.
 
         The records may be any of those that `plan` returned for the shard: the shard is written anew as a
-        whole, with the clips it had. Raises ValueError where records and arrays do not belong together or to
-        the plan, CacheError where the disk fails or a clip that was there no longer matches its checksum.
+        whole, with the clips it had; of those, one that no longer matches its checksum is dropped, see `lost`. Raises
+        ValueError where records and arrays do not belong together or to the plan, CacheError where the disk fails.
         """
         self._check_records(shard, clips, new_records)
-        sources = open_sources(self.path, self.layout)
-        merged = {record.id: record for record in records(self._parts.get(shard, SCHEMA.empty_table()))}
-        arrays = {record.row: self._read_back(record, sources) for record in merged.values() if record.row is not None}
+        merged, arrays = self._read_back(shard)
         for record in new_records:
             if record.status == "ok":
                 row, clip = self._rows[record.id], clips[record.id]
@@ -179,16 +166,38 @@ class CacheWriter:
     ) -> None:
         self.close()
 
+    def forget(self, lost: Lost) -> None:
+        """Publish that clips of a shard are not in the cache any more, so that they are made again."""
+        kept = [record for record in records(self._parts[lost.shard]) if record.id not in lost.ids]
+        self._parts[lost.shard] = write_part(self.path, lost.shard, kept)
+        self.lost.append(lost)
+
     def _check_plan(self) -> None:
         for shard, part in self._parts.items():
-            for clip_id, row in zip(column(part, "id"), column(part, "row"), strict=True):
-                planned = self._rows.get(clip_id)
-                if planned is None or planned // SHARD_CLIPS != shard or row not in (None, planned):
-                    name = self.path / INDEX / part_name(shard)
-                    raise CacheError(
-                        f"{name} lists clip {clip_id} in row {row}, {PLAN} in {planned}; "
-                        "remove that part of the index and run precompute again"
-                    )
+            wrong = contradiction(shard, part, self._rows)
+            if wrong:
+                raise CacheError(
+                    f"{self.path / INDEX / part_name(shard)} {wrong}; run `codecsieve verify {self.path} --repair`"
+                )
+
+    def _check_ids(self, wanted: Sequence[str]) -> None:
+        if len(set(wanted)) != len(wanted):
+            ((twice, _),) = Counter(wanted).most_common(1)
+            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
+        for clip_id in wanted:
+            if not clip_id or not clip_id.isprintable():
+                raise CacheError(f"clip id {clip_id!r} must be printable text; give the clip an id of its own")
+
+    def _give_rows(self, new: Sequence[str]) -> None:
+        """Plan clips: in rows that are free, since a lost plan was made again, then behind all others."""
+        if not new:
+            return
+        free = [row for row, clip_id in enumerate(self._ids) if clip_id is None]
+        ids = [*self._ids, *new[len(free) :]]
+        for row, clip_id in zip(free, new, strict=False):
+            ids[row] = clip_id
+        write_plan(self.path, ids)
+        self._ids, self._rows = ids, rows_of(ids)
 
     def _fit_arrays(self) -> None:
         """Make the arrays, or let them grow, to as many rows as are planned."""
@@ -196,9 +205,10 @@ class CacheWriter:
         for array in self.layout.arrays():
             path = self.path / array.name / GROUP
             if path.exists():
-                if not is_raw(self.path, array):
+                there = read_array(self._location, array)
+                if not there.raw:
                     raise CacheError(f"{path} is not as codecsieve wrote it; use another --out or delete the cache")
-                if json.loads(path.read_bytes())["shape"][0] == len(self._ids):
+                if there.rows == len(self._ids):
                     continue
             make_folder(path.parent)
             publish(path, [files[f"{array.name}/{GROUP}"]])
@@ -221,17 +231,24 @@ class CacheWriter:
         for clip_id, clip in clips.items():
             clip.check(self.layout, clip_id)
 
-    def _read_back(self, record: IndexRecord, sources: Mapping[str, Source]) -> ClipArrays:
-        """A published clip, as it must be again in the shard's new file."""
+    def _read_back(self, shard: int) -> tuple[dict[str, IndexRecord], dict[int, ClipArrays]]:
+        """What a shard has: its records by id, and its clips by row, as they must be again in its new file."""
+        sources = open_sources(self._location, self.layout)
+        there = {record.id: record for record in records(self._parts.get(shard, SCHEMA.empty_table()))}
+        clips = {record.row: self._read_row(record, sources) for record in there.values() if record.row is not None}
+        gone = {record.id for record in there.values() if record.row is not None and clips[record.row] is None}
+        if gone:
+            self.lost.append(Lost(shard, tuple(sorted(gone)), "do not match their checksums"))
+        kept = {clip_id: record for clip_id, record in there.items() if clip_id not in gone}
+        return kept, {row: clip for row, clip in clips.items() if clip is not None}
+
+    def _read_row(self, record: IndexRecord, sources: Mapping[str, Source]) -> ClipArrays | None:
         assert record.row is not None
-        clip = read_clip(sources, self.layout, record.row)
-        if clip.crc32c() != record.crc32c:
-            part = self.path / INDEX / part_name(record.row // SHARD_CLIPS)
-            raise CacheError(
-                f"clip {record.id} of cache {self.path} does not match its checksum; "
-                f"remove {part} and run precompute again"
-            )
-        return clip
+        try:
+            clip = read_clip(sources, self.layout, record.row)
+        except DamagedShardError:
+            return None
+        return clip if clip.crc32c() == record.crc32c else None
 
     def _write_arrays(self, shard: int, clips: Mapping[int, ClipArrays]) -> None:
         for array in self.layout.arrays():
@@ -245,10 +262,10 @@ class CacheWriter:
 def _refuse_foreign(folder: Path) -> None:
     """Raise CacheError where `folder` is something that a cache must not be made in."""
     if (folder / GROUP).exists():
-        read_attributes(dict(open_group(folder).attrs), str(folder))
+        read_group(Location(folder))
     elif folder.is_dir():
         own = {LOCK, INDEX}  # of a run that was killed before it wrote anything else
         if any(entry.name not in own and not entry.name.endswith(PARTIAL) for entry in folder.iterdir()):
             raise CacheError(f"{folder} is not empty and not a cache; use another --out")
     elif folder.exists():
-        raise CacheError(f"{folder} is a file, not a cache; use another --out")
+        raise CacheError(f"{folder} is a {kind_of_file(folder)}, not a cache; use another --out")

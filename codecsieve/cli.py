@@ -15,6 +15,7 @@ from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
 from codecsieve.commands.probe import probe
 from codecsieve.commands.transcode import transcode
+from codecsieve.commands.verify import verify
 
 
 @click.group(cls=Commands)
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for command in (precompute, info, inspect, describe, transcode, probe, demo):
+for command in (precompute, info, verify, inspect, describe, transcode, probe, demo):
     main.add_command(command)

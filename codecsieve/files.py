@@ -1,8 +1,8 @@
-"""How a file reaches the disk: whole or not at all, and there to stay; by one writer at a time.
+"""How a file reaches the disk, whole or not at all, by one writer at a time; and what may be opened to be read.
 
 A published file was written under another name, flushed to the device, renamed, and its folder flushed too,
-so neither a killed process nor a power cut leaves half of one. What is published, and in which order, is left
-to its writer.
+so neither a killed process nor a power cut leaves half of one. Only what a path says it is, a file, is opened: a FIFO
+would wait for ever. What is published, in which order, and what is made of what is read, is left to others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,51 @@ from codecsieve.errors import CacheError
 PARTIAL = ".partial"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what systems say of a lock that another process has
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+def kind_of_file(path: str | os.PathLike[str] | int) -> str:
+    """What a path or an open descriptor leads to: file, folder, FIFO, socket, device. Raises OSError as `os.stat`."""
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "special file")
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """A descriptor to read a file by; what is no file is not opened.
+
+    Raises OSError, whose `strerror` says what stands there instead.
+    """
+    _refuse_special(path, path)
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _refuse_special(descriptor, path)  # another may have come in its place; opened so, not even a FIFO waits
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """All bytes of a file. Raises OSError as `open_regular`, and where it has more than `most`."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"is too large: {size} bytes, at most {most}", os.fspath(path))
+        return file.read()
+
+
+def _refuse_special(opened: str | os.PathLike[str] | int, path: str | os.PathLike[str]) -> None:
+    kind = kind_of_file(opened)
+    if kind != "file":
+        raise OSError(errno.EISDIR if kind == "folder" else errno.EINVAL, f"is a {kind}, not a file", os.fspath(path))
 
 
 def publish(path: Path, parts: Iterable[Any]) -> None:
@@ -92,9 +138,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> CacheError:
-    """The line for a full disk, a read-only folder and the like."""
+    """The line for a full disk, a read-only folder, something else in its place and the like."""
     reason = error.strerror or str(error)
-    return CacheError(f"cannot write {path}: {reason}; make room or choose another --out, then run it again")
+    advice = "move away what is in its place" if error.errno in _IN_THE_WAY else "make room or choose another --out"
+    return CacheError(f"cannot write {path}: {reason}; {advice}, then run it again")
 
 
 def lock(path: Path, cache: Path) -> IO[str]:
@@ -103,7 +150,9 @@ def lock(path: Path, cache: Path) -> IO[str]:
     Raises CacheError where another process writes this cache, or its file system has no locks.
     """
     try:
-        file = path.open("a+", encoding="ascii")
+        if path.exists():
+            _refuse_special(path, path)
+        file = path.open("a+", encoding="ascii", errors="replace")
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
@@ -117,9 +166,14 @@ def lock(path: Path, cache: Path) -> IO[str]:
             raise CacheError(f"cannot lock {path} ({reason}); put the cache on a file system with locks") from error
         who = f"process {owner}" if owner else "another process"
         raise CacheError(f"cache {cache} is being written by {who}; wait for it or use another --out") from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):  # what could not be written is tried again on closing
+            file.close()
+        raise cannot_write(path, error) from error
     return file
 
 

@@ -93,8 +93,13 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 def print_failures(lines: Sequence[str], rest: str) -> None:
     """The first failures, one a line, on standard error; `rest` tells where the others are to be seen."""
+    print_listed("failed", lines, rest)
+
+
+def print_listed(what: str, lines: Sequence[str], rest: str) -> None:
+    """The first of what went wrong, one a line, on standard error; `rest` tells where all of it is to be seen."""
     for line in lines[:_LISTED]:
-        click.echo(f"failed: {line}", err=True)
+        click.echo(f"{what}: {line}", err=True)
     if len(lines) > _LISTED:
         click.echo(f"… and {len(lines) - _LISTED} more: {rest}", err=True)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codecsieve.commands.group import OneLineError
+from codecsieve.commands.verify import verify
 
 if TYPE_CHECKING:
     from codecsieve.cache import SparseCache
@@ -47,15 +48,19 @@ Example:
 @click.command(epilog=_INFO_NOTES)
 @click.argument("cache")
 @click.option("--failed", is_flag=True, help="List the clips that failed, and why.")
+@click.option("--verify", "check", is_flag=True, help="Check every clip's bytes first, as `codecsieve verify` does.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
-def info(cache: str, failed: bool, as_json: bool) -> None:
+def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
     """Tell what is in a cache.
 
-    Clips are counted by codec and signals used; below stand the options that the cache was made with.
+    Clips are counted by codec and signals used; below stand the options that the cache was made with. "Not made" are
+    those that were planned and that the index does not list: a run was cut off, or a part of the index is lost.
     """
     from codecsieve.cache import open_cache
     from codecsieve.commands.console import print_facts
 
+    if check:
+        click.get_current_context().invoke(verify, cache=cache, repair=False, as_json=False, quiet=True)
     opened = open_cache(cache)
     if failed:
         rows = [row for row in opened.index.to_pylist() if row["status"] == "failed"]
@@ -80,12 +85,13 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
     rows = cache.index.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
     clips = [row for row in rows if row["status"] == "ok"]
     kinds = Counter(f"{row['codec']}, {row['signals']}" for row in clips)
-    clip_bytes = sum(array.nbytes for array in cache.layout.arrays())
+    clip_bytes = cache.layout.clip_bytes
     return {
         "clips": len(clips),
         "failed": len(rows) - len(clips),
+        "not made": max(cache.planned - len(rows), 0),
         "labels": len({row["label"] for row in clips} - {None}),
-        "frames": sum(row["frames"] for row in clips),
+        "frames": sum(row["frames"] or 0 for row in clips),
         "size": in_units(len(clips) * clip_bytes),
         "size of a clip": in_units(clip_bytes),
         "kinds": dict(sorted(kinds.items())),

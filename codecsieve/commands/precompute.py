@@ -78,9 +78,10 @@ def print_summary(summary: RunSummary, out: str) -> None:
         ("failed", len(summary.failures)),
         ("not tried", summary.not_tried),
         ("repeats left out", summary.duplicates),
+        ("lost before, made again", summary.lost),
         ("time", f"{summary.seconds:.1f} s, {summary.clips_per_second:.1f} new clips/s"),
         ("size of a clip", in_units(summary.clip_bytes)),
         ("cache", out),
     ]
-    optional = ("not tried", "repeats left out")
+    optional = ("not tried", "repeats left out", "lost before, made again")
     print_facts("Clips", [fact for fact in facts if fact[1] or fact[0] not in optional])

@@ -21,7 +21,7 @@ from typing import Any
 import av
 import pyarrow as pa
 
-from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, Store
+from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, ShardWork, Store
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
 from codecsieve.pipelines.inputs.clips import distinct
@@ -30,8 +30,9 @@ from codecsieve.pipelines.precompute.crew import gather_crew, make_clips
 from codecsieve.pipelines.precompute.device import choose_device
 from codecsieve.pipelines.precompute.outcome import ClipOutcome
 from codecsieve.pipelines.precompute.shards import Outcome, Shards
-from codecsieve.pipelines.precompute.summary import Progress, RunSummary, clip_bytes, summarise
+from codecsieve.pipelines.precompute.summary import Progress, RunSummary, summarise
 
+_ROUNDS = 3
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,8 @@ def precompute(
 ) -> RunSummary:
     """Put every clip of `requests` into the cache `out`, which is made or gone on with.
 
-    Clips that are in already are passed over, and so are those that failed before, unless `retry_failed`.
+    Clips that are in already are passed over, and so are those that failed before, unless `retry_failed`. A clip that
+    was put in and whose shard has since been removed or damaged is made again.
 
     Args:
         requests: what `inputs.clips.read_inputs` returns.
@@ -87,14 +89,38 @@ def precompute(
     hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
     with CacheWriter.open(out, layout, hashed, _versions()) as writer:
         _check_against_index(writer.index(), wanted)
-        work = writer.plan(wanted, retry_failed)
-        jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
-        _warn_of_space(writer.path, len(jobs), layout)
-        crew = gather_crew(chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs))
-        with Shards(writer, work) as shards, closing(make_clips(crew, jobs, clip_timeout)) as outcomes:
-            made = _publish(outcomes, shards, layout, len(jobs), fail_fast, progress or (lambda _: None))
+        made = 0
+        for number in range(_ROUNDS):
+            work = _work(writer, wanted, retry_failed and not number)
+            jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
+            _warn_of_space(writer.path, len(jobs), layout)
+            crew = gather_crew(
+                chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs)
+            )
+            lost = len(writer.lost)
+            with Shards(writer, work) as shards, closing(make_clips(crew, jobs, clip_timeout)) as outcomes:
+                made += _publish(outcomes, shards, layout, len(jobs), fail_fast, progress or (lambda _: None))
+            # Reading a shard back, to write it anew, may have shown that other clips of it are damaged.
+            if fail_fast or len(writer.lost) == lost:
+                break
         index = writer.index()
-    return summarise(index, wanted, made, len(requests) - len(wanted), time.monotonic() - began, layout)
+        again = len({clip_id for lost in writer.lost for clip_id in lost.ids} & wanted.keys())
+    seconds = time.monotonic() - began
+    return summarise(index, wanted, made, len(requests) - len(wanted), again, seconds, layout)
+
+
+def _work(writer: CacheWriter, wanted: Mapping[str, ClipRequest], retry_failed: bool) -> list[ShardWork]:
+    """What is to be made; a warning tells of clips that were lost."""
+    known = len(writer.lost)
+    work = writer.plan(wanted, retry_failed)
+    found = writer.lost[known:]
+    if found:
+        clips = sum(len(lost.ids) for lost in found)
+        _log.warning(
+            "cache %s has lost %d clips (%s%s); those of these inputs are made again",
+            writer.path, clips, found[0].reason, f" and {len(found) - 1} more" if found[1:] else "",
+        )  # fmt: skip
+    return work
 
 
 # --- clips
@@ -179,7 +205,7 @@ def _check_against_index(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> 
 
 
 def _warn_of_space(cache: Path, clips: int, layout: Layout) -> None:
-    needed, free = clips * clip_bytes(layout), shutil.disk_usage(cache).free
+    needed, free = clips * layout.clip_bytes, shutil.disk_usage(cache).free
     if needed > free:
         _log.warning(
             "%s: %d clips take up to %.1f GB, %.1f GB are free; the run stops where the disk is full",

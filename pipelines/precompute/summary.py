@@ -38,14 +38,15 @@ class RunSummary:
     """What a run did, and how all the clips of its inputs stand after it.
 
     made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
-    again; not_tried: clips left when a run stopped at its first failure; failures: failed clips, also of
-    earlier runs; kinds: clips that are in, by (codec, signals); clip_bytes: of one clip's arrays; seconds: of
-    the run.
+    again; lost: clips that were in before, but whose shards were found damaged; not_tried: clips left when a run
+    stopped at its first failure; failures: failed clips, also of earlier runs; kinds: clips that are in, by
+    (codec, signals); clip_bytes: of one clip's arrays; seconds: of the run.
     """
 
     made: int
     skipped: int
     duplicates: int
+    lost: int
     not_tried: int
     seconds: float
     clip_bytes: int
@@ -64,7 +65,13 @@ class RunSummary:
 
 
 def summarise(
-    index: pa.Table, wanted: Mapping[str, ClipRequest], made: int, duplicates: int, seconds: float, layout: Layout
+    index: pa.Table,
+    wanted: Mapping[str, ClipRequest],
+    made: int,
+    duplicates: int,
+    lost: int,
+    seconds: float,
+    layout: Layout,
 ) -> RunSummary:
     """The summary of a run, by the index as it is after it. wanted: by id; layout: of the cache."""
     columns = [index[name].to_pylist() for name in ("id", "status", "uri", "error", "codec", "signals")]
@@ -81,14 +88,10 @@ def summarise(
         made=made,
         skipped=kinds.total() - made,
         duplicates=duplicates,
+        lost=lost,
         not_tried=len(wanted) - kinds.total() - len(failures),
         seconds=seconds,
-        clip_bytes=clip_bytes(layout),
+        clip_bytes=layout.clip_bytes,
         failures=tuple(failures),
         kinds=dict(sorted(kinds.items())),
     )
-
-
-def clip_bytes(layout: Layout) -> int:
-    """Bytes of one clip's arrays."""
-    return sum(array.nbytes for array in layout.arrays())

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
 from codecsieve.cache.index import read_parts
+from codecsieve.cache.location import Location
 
 LAYOUT = Layout(num_frames=4, k_keep=5, patch=2)
 CONFIG = {"fuse": "weighted", "center_prior": 0.3}
@@ -70,6 +71,12 @@ def fill(
     return made
 
 
+def flip_a_byte(file: Path, offset: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[offset] ^= 0x10
+    file.write_bytes(data)
+
+
 def array_files(path: Path) -> dict[str, bytes]:
     """Every file of the cache except those of the index and the lock."""
     files = (entry for entry in path.rglob("*") if entry.is_file())
@@ -79,7 +86,7 @@ def array_files(path: Path) -> dict[str, bytes]:
 
 def index_parts(path: Path) -> dict[int, pa.Table]:
     """The parts of the index without the time each clip took."""
-    return {shard: table.drop_columns(["seconds"]) for shard, table in read_parts(path).items()}
+    return {shard: table.drop_columns(["seconds"]) for shard, table in read_parts(Location(path)).items()}
 
 
 def same_cache(one: Path, other: Path) -> bool:
@@ -92,7 +99,7 @@ def assert_published_clips_are_whole(path: Path) -> None:
         return
     forms: tuple[Any, ...] = ("shards", "zarr")
     for form in forms:
-        if not read_parts(path):
+        if not read_parts(Location(path)):
             return
         cache = open_cache(path, form=form)
         cache.verify()

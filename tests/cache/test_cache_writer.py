@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from cache_cases import CONFIG, LAYOUT, array_files, fill, make_clip, make_record, names, same_cache
+from cache_cases import CONFIG, LAYOUT, array_files, fill, flip_a_byte, make_clip, make_record, names, same_cache
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
 from codecsieve.errors import CacheError
@@ -210,24 +210,45 @@ def test_a_cache_of_nothing_is_a_cache(tmp_path: Path) -> None:
     assert len(open_cache(tmp_path / "cache")) == 2
 
 
-def test_a_clip_that_was_damaged_meanwhile_is_not_published_again(tmp_path: Path) -> None:
+def test_a_clip_that_was_damaged_meanwhile_is_dropped_and_made_again(tmp_path: Path) -> None:
     fill(tmp_path / "cache", names(3))
-    shard = tmp_path / "cache" / "scores" / "c.0.0"
-    data = bytearray(shard.read_bytes())
-    data[21] ^= 1  # within the second clip's 20 bytes
-    shard.write_bytes(data)
-    with pytest.raises(CacheError, match=r"clip clip-1 of cache .* checksum; remove .*part-000000.parquet"):
-        fill(tmp_path / "cache", names(4))
-    (tmp_path / "cache" / "index" / "part-000000.parquet").unlink()
-    fill(tmp_path / "cache", names(4))
+    flip_a_byte(tmp_path / "cache" / "scores" / "c.0.0", 21)  # within the second clip's 20 bytes
+    with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        assert [work.ids for work in writer.plan(names(4))] == [("clip-3",)]
+        writer.write_shard(0, {"clip-3": make_clip("clip-3")}, [make_record("clip-3")])
+        assert [lost.ids for lost in writer.lost] == [("clip-1",)]
+        assert [work.ids for work in writer.plan(names(4))] == [("clip-1",)]
+    assert open_cache(tmp_path / "cache").clip_ids == ["clip-0", "clip-2", "clip-3"]
+    assert fill(tmp_path / "cache", names(4)) == ["clip-1"]
     fill(tmp_path / "fresh", names(4))
+    assert same_cache(tmp_path / "cache", tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("name", ["patches/c.1.0.0.0.0", "scores/c.1.0", "frame_ids/c.1.0"])
+@pytest.mark.parametrize("kept", [None, 0, 700, -1])
+def test_clips_of_a_shard_that_was_removed_or_cut_are_made_again(tmp_path: Path, name: str, kept: int | None) -> None:
+    fill(tmp_path / "cache", names(130), failing={"clip-70"})
+    shard = tmp_path / "cache" / name
+    data = shard.read_bytes()
+    shard.unlink()
+    if kept is not None:
+        shard.write_bytes(data[:kept])
+    with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        (work,) = writer.plan(names(100))
+        assert work.ids == tuple(name for name in names(100)[64:] if name != "clip-70")
+        (lost,) = writer.lost
+        assert (lost.shard, len(lost.ids)) == (1, 63), "clips that were not asked for are lost with the others"
+        assert str(shard) in lost.reason
+    assert open_cache(tmp_path / "cache").clip_ids == [*names(64), *names(130)[128:]]
+    assert len(fill(tmp_path / "cache", names(130))) == 63
+    fill(tmp_path / "fresh", names(130), failing={"clip-70"})
     assert same_cache(tmp_path / "cache", tmp_path / "fresh")
 
 
 def test_a_plan_that_does_not_fit_the_index_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "cache", names(3))
     (tmp_path / "cache" / "plan.parquet").unlink()
-    with pytest.raises(CacheError, match=r"part-000000.parquet lists clip clip-0 in row 0, plan.parquet in None"):
+    with pytest.raises(CacheError, match=r"part-000000.parquet lists clip clip-0 in row 0, plan.parquet in None; run"):
         fill(tmp_path / "cache", names(3))
 
 
@@ -262,7 +283,7 @@ def test_arrays_of_another_shape_are_refused(name: str, value: np.ndarray | None
 
 
 def test_layouts_records_and_configs_say_which_rule_they_break(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"num_frames \(0\) must be > 0"):
+    with pytest.raises(ValueError, match=r"num_frames \(0\) must be a whole number > 0"):
         Layout(num_frames=0, k_keep=1, patch=1)
     with pytest.raises(ValueError, match=r"error \(None\) must be given if and only if it failed"):
         IndexRecord(id="a", uri="a", status="failed")

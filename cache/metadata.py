@@ -1,0 +1,133 @@
+"""What the `zarr.json` files of a cache say, checked once: from here on it has its type, or is a CacheError.
+
+Files may be cut, edited, or written by somebody else. What a cache's metadata looks like is said in `layout`; where it
+lies, in `location`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from codecsieve.errors import CacheError, ConfigError
+
+from .layout import ATTRIBUTE, FORMAT, GROUP, SHARD_CLIPS, ArrayLayout, Layout, config_hash
+from .location import Location
+
+_NO_CACHE = "check the path, or make a cache with `codecsieve precompute`"
+_AGAIN = "put back a copy of it (that of any cache made with the same options is as good), or make the cache again"
+
+
+@dataclass(frozen=True)
+class GroupMetadata:
+    """Of a cache's group. config: the full config, whose hash was right; attributes: all of the group's."""
+
+    layout: Layout
+    config: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ArrayMetadata:
+    """Of one array. rows: clips it has room for; raw: stored as `ShardSource` reads it, 64 raw little-endian chunks a
+    shard, in one flat folder.
+    """
+
+    rows: int
+    raw: bool
+
+
+def read_group(location: Location) -> GroupMetadata:
+    """The group's metadata; CacheError where there is none, or it is damaged or no cache's."""
+    name = f"{location}/{GROUP}"
+    try:
+        data = location.read(GROUP)
+    except FileNotFoundError:
+        raise CacheError(f"{location} is not a cache: it has no {GROUP}; {_NO_CACHE}") from None
+    match _parse(data, name, _AGAIN):
+        case {"zarr_format": 3, "node_type": "group", "attributes": {**attributes}}:
+            return _check_group(cast(dict[str, Any], attributes), location)
+        case {"zarr_format": 3, "node_type": "group"}:
+            return _check_group({}, location)
+    raise CacheError(f"cannot open cache {location}: its {GROUP} is not a Zarr v3 group's; {_AGAIN}")
+
+
+def read_array(location: Location, array: ArrayLayout) -> ArrayMetadata:
+    """An array's metadata; CacheError where it is missing, damaged, or another array's."""
+    name = f"{location}/{array.name}/{GROUP}"
+    advice = f"run `codecsieve verify {location} --repair`"
+    try:
+        data = location.read(f"{array.name}/{GROUP}")
+    except FileNotFoundError:
+        raise CacheError(f"{name} is missing; {advice}") from None
+    metadata = _parse(data, name, advice)
+    match metadata:
+        case {"zarr_format": 3, "node_type": "array", "shape": [int(rows), *shape], "data_type": str(dtype)}:
+            if rows >= 0 and tuple(shape) == array.shape and dtype == array.dtype.name:
+                return ArrayMetadata(rows, _is_raw(metadata, array))
+    raise CacheError(f"{name} is not that of {array.dtype.name} [N, {', '.join(map(str, array.shape))}]; {advice}")
+
+
+def attributes_of(metadata: bytes, name: str, advice: str) -> Mapping[str, Any]:
+    """The attributes in a group's `zarr.json`; CacheError where it is no such thing."""
+    match _parse(metadata, name, advice):
+        case {"zarr_format": 3, "node_type": "group", "attributes": {**attributes}}:
+            return cast(dict[str, Any], attributes)
+    raise CacheError(f"{name} is not a Zarr v3 group's with attributes; {advice}")
+
+
+def _check_group(attributes: dict[str, Any], location: Location) -> GroupMetadata:
+    match attributes.get(ATTRIBUTE):
+        case {"format": made} if made != FORMAT or isinstance(made, bool):
+            raise CacheError(
+                f"cache {location} has format {str(made)[:20]}, this codecsieve reads {FORMAT}; "
+                "install the codecsieve that made it, or make it again"
+            )
+        case {"format": _, "config": dict(config), "config_sha256": str(sha256)} if config_hash(config) == sha256:
+            return GroupMetadata(_layout_of(config, location), config, attributes)
+        case {"format": _}:
+            raise CacheError(f"cache {location}: the config in its {GROUP} does not match its hash; {_AGAIN}")
+    raise CacheError(f"{location} is a Zarr group but not a cache of codecsieve; choose another path")
+
+
+def _layout_of(config: Mapping[str, Any], location: Location) -> Layout:
+    try:
+        return Layout(**{key: config[key] for key in Layout.__dataclass_fields__})
+    except KeyError as error:
+        raise CacheError(f"cache {location}: the config in its {GROUP} has no {error.args[0]}; {_AGAIN}") from None
+    except ConfigError as error:
+        raise CacheError(f"cache {location}: the config in its {GROUP} cannot be: {error}; {_AGAIN}") from error
+
+
+def _is_raw(metadata: Mapping[str, Any], array: ArrayLayout) -> bool:
+    match metadata:
+        case {
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [int(clips), *outer]}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "codecs": [{"name": "sharding_indexed", "configuration": {**sharding}}],
+        } if (clips, *outer) == (SHARD_CLIPS, *array.shape):
+            pass
+        case _:
+            return False
+    match sharding:
+        case {
+            "chunk_shape": [1, *inner],
+            "codecs": [{"name": "bytes", **raw}],
+            "index_codecs": [{"name": "bytes"}, {"name": "crc32c"}],
+        } if tuple(inner) == array.shape and sharding.get("index_location", "end") == "end":
+            return array.dtype.itemsize == 1 or raw.get("configuration") == {"endian": "little"}
+    return False
+
+
+def _parse(data: bytes, name: str, advice: str) -> Any:
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is no JSON that can be read"
+        raise CacheError(f"{name} is damaged ({reason[:200]}); {advice}") from error
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,117 @@
+"""Verify a whole cache: every file of it, and every clip against its checksum.
+
+Nothing is changed here: what to do about it is left to `repair`, the cheap signs of a rerun to `settled`, one clip's
+bytes on their way to a model to `reader`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from codecsieve.errors import CacheError
+
+from .layout import Layout
+from .location import Location
+from .metadata import read_group
+from .parquet import column
+from .salvage import Damage, read_arrays, read_index, what_of
+from .shard import DamagedShardError
+from .sources import Source, read_clip
+
+_AT_ONCE = 4
+_NAMED = 3
+
+Progress = Callable[[int, int], None]
+"""Called with the clips done, and with how many there are."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How a cache stands.
+
+    planned: clips in the plan, None where it cannot be read; whole: clips that match their checksums; failed: clips
+    that failed when they were made; missing: ids that the plan has and the index has not; damages: what is wrong.
+    """
+
+    planned: int | None
+    whole: int
+    failed: int
+    missing: tuple[str, ...] = ()
+    damages: tuple[Damage, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is wrong, and all that was planned was made, or failed and is listed as such."""
+        return not self.damages and not self.missing
+
+
+def verify_cache(
+    path: str | os.PathLike[str],
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Verified:
+    """Hold everything in a cache against its checksums.
+
+    progress: called in this thread, for the first time at the start. Raises CacheError where `path` is no cache, or
+    its group's metadata or its index cannot be read at all.
+    """
+    location = Location.of(path, storage_options)
+    layout = read_group(location).layout
+    index = read_index(location)
+    arrays = read_arrays(location, layout, index)
+    damages = [*arrays.damages.values(), *index.damages]
+    tell, clips, done, whole = progress or (lambda done, total: None), index.clips, 0, 0
+    tell(0, clips)
+    for part, found in _check_clips(arrays.sources, layout, index.parts):
+        done += part
+        whole += part - sum(count for count, _ in found)
+        damages += [damage for _, damage in found]
+        tell(done, clips)
+    tried = {clip_id for part in index.parts.values() for clip_id in column(part, "id")}
+    planned = [clip_id for clip_id in index.plan or () if clip_id is not None]
+    return Verified(
+        planned=None if index.plan is None else len(planned),
+        whole=whole,
+        failed=sum(part["row"].null_count for part in index.parts.values()),
+        missing=tuple(clip_id for clip_id in planned if clip_id not in tried),
+        damages=tuple(damages),
+    )
+
+
+def _check_clips(
+    sources: Mapping[str, Source] | None, layout: Layout, parts: Mapping[int, pa.Table]
+) -> Iterator[tuple[int, list[tuple[int, Damage]]]]:
+    """For each shard, how many clips it should have, and what is wrong with how many of them."""
+    if sources is None:
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        yield from threads.map(lambda shard: _check_shard(sources, layout, shard, parts[shard]), parts)
+
+
+def _check_shard(
+    sources: Mapping[str, Source], layout: Layout, shard: int, part: pa.Table
+) -> tuple[int, list[tuple[int, Damage]]]:
+    lost: dict[str, list[str]] = {}
+    unreadable: dict[str, list[str]] = {}
+    records = [record for record in part.select(["id", "row", "crc32c"]).to_pylist() if record["row"] is not None]
+    for record in records:
+        try:
+            if read_clip(sources, layout, record["row"]).crc32c() != record["crc32c"]:
+                lost.setdefault("does not match its checksum", []).append(record["id"])
+        except DamagedShardError as error:
+            lost.setdefault(what_of(error), []).append(record["id"])
+        except CacheError as error:  # which making it again would not help
+            unreadable.setdefault(what_of(error), []).append(record["id"])
+    damages = [(len(ids), Damage(_about(ids, what), shard, tuple(ids))) for what, ids in lost.items()]
+    return len(records), damages + [(len(ids), Damage(_about(ids, what))) for what, ids in unreadable.items()]
+
+
+def _about(ids: list[str], what: str) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return f"{'clip' if len(ids) == 1 else 'clips'} {', '.join(ids[:_NAMED])}{more}: {what}"
