@@ -7,9 +7,15 @@ that it is most like. What becomes of an error is left to whoever catches it.
 
 from __future__ import annotations
 
+from codecsieve.text import one_line, printable
+
 
 class CodecsieveError(Exception):
-    """Whatever codecsieve raises on purpose."""
+    """Whatever codecsieve raises on purpose. Its message is one printable line, whatever is put into it."""
+
+    def __init__(self, message: str = "") -> None:
+        """The message is bounded, too; line breaks in it, of a file's name say, are written out."""
+        super().__init__(one_line(printable(message)))
 
 
 class ConfigError(CodecsieveError, ValueError):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from codecsieve.errors import ConfigError
+from codecsieve.text import quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +94,12 @@ def _plain(name: str, kind: str, rule: Rule, value: Any) -> Any:
         try:
             value = operator.index(value)
         except TypeError:
-            raise ConfigError(f"{name} ({value!r}) must be a whole number") from None
+            raise ConfigError(f"{name} ({quoted(value)}) must be a whole number") from None
     elif kind == "float":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ConfigError(f"{name} ({value!r}) must be a number{f' {rule}' if str(rule) else ''}")
+            raise ConfigError(f"{name} ({quoted(value)}) must be a number{f' {rule}' if str(rule) else ''}")
     elif kind == "str" and not isinstance(value, str):
-        raise ConfigError(f"{name} ({value!r}) must be {rule if str(rule) else 'text'}")
+        raise ConfigError(f"{name} ({quoted(value)}) must be {rule if str(rule) else 'text'}")
     if rule.broken_by(value):
-        raise ConfigError(f"{name} ({value!r}) must be {rule}")
+        raise ConfigError(f"{name} ({quoted(value)}) must be {rule}")
     return value

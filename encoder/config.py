@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from codecsieve.errors import EncoderError
+from codecsieve.text import one_line, quoted
 
 MODEL_TYPE = "onevision_encoder"
 """What a `config.json` must call itself."""
@@ -76,14 +77,16 @@ class EncoderConfig:
         for name in sizes:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-                raise EncoderError(f"{name} ({value!r}) must be a whole number > 0")
+                raise EncoderError(f"{name} ({quoted(value)}) must be a whole number > 0")
         for name in ("layer_norm_eps", "attention_dropout", "rope_theta", "initializer_range"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-                raise EncoderError(f"{name} ({value!r}) must be a number >= 0")
+                raise EncoderError(f"{name} ({quoted(value)}) must be a number >= 0")
         for name, choices in (("hidden_act", ACTIVATIONS), ("layer_norm_type", NORMS), ("use_head", (True, False))):
             if getattr(self, name) not in choices:
-                raise EncoderError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(map(str, choices))}")
+                raise EncoderError(
+                    f"{name} ({quoted(getattr(self, name))}) must be one of {', '.join(map(str, choices))}"
+                )
         if self.hidden_size % (_HEAD_SHARES * self.num_attention_heads):
             raise EncoderError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of {_HEAD_SHARES} for each of the "
@@ -105,7 +108,7 @@ class EncoderConfig:
     def preset(cls, name: str) -> Self:
         """One of `tiny`, `small`, `base`, `large`: ViT's sizes, with patches of 14; `large` is the published one."""
         if name not in _PRESETS:
-            raise EncoderError(f"preset ({name!r}) must be one of {', '.join(_PRESETS)}")
+            raise EncoderError(f"preset ({quoted(name)}) must be one of {', '.join(_PRESETS)}")
         hidden, intermediate, layers, heads, image = _PRESETS[name]
         return cls(hidden, intermediate, layers, heads, image_size=image)
 
@@ -113,7 +116,7 @@ class EncoderConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """A configuration from what a `config.json` holds. Raises EncoderError for a wrong or a missing value."""
         if values.get("model_type", MODEL_TYPE) != MODEL_TYPE:
-            raise EncoderError(f"model_type ({values['model_type']!r}) must be {MODEL_TYPE!r}")
+            raise EncoderError(f"model_type ({quoted(values['model_type'])}) must be {MODEL_TYPE!r}")
         fields = {own.name: own for own in dataclasses.fields(cls) if own.name != "other"}
         for name, own in fields.items():
             if name not in values and own.default is dataclasses.MISSING:
@@ -137,7 +140,7 @@ class EncoderConfig:
         except FileNotFoundError:
             raise EncoderError(f"{path}: no such file; a checkpoint's folder must hold one") from None
         except (OSError, ValueError) as error:
-            raise EncoderError(f"{path}: cannot be read as JSON ({error})") from error
+            raise EncoderError(f"{path}: cannot be read as JSON ({one_line(str(error))})") from error
         if not isinstance(values, dict):
             raise EncoderError(f"{path}: must hold a JSON object")
         try:

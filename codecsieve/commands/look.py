@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from codecsieve.commands.group import OneLineError
 from codecsieve.commands.verify import verify
+from codecsieve.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
     from codecsieve.cache import SparseCache
@@ -57,7 +57,7 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
     those that were planned and that the index does not list: a run was cut off, or a part of the index is lost.
     """
     from codecsieve.cache import open_cache
-    from codecsieve.commands.console import print_facts
+    from codecsieve.commands.console import print_facts, say, say_json
 
     if check:
         click.get_current_context().invoke(verify, cache=cache, repair=False, as_json=False, quiet=True)
@@ -65,11 +65,14 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
     if failed:
         rows = [row for row in opened.index.to_pylist() if row["status"] == "failed"]
         kept = [{name: row[name] for name in ("id", "uri", "label", "error")} for row in rows]
-        click.echo(json.dumps(kept, indent=1) if as_json else "\n".join(f"{r['id']}  {r['error']}" for r in kept))
+        if as_json:
+            say_json(kept)
+        for row in () if as_json else kept:
+            say(f"{shortened(row['id'])}  {one_line(row['error'])}")
         return
     facts = _cache_facts(opened)
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        say_json(facts)
         return
     shown: list[tuple[str, object]] = [
         (name, value) for name, value in facts.items() if name not in ("kinds", "config")
@@ -114,12 +117,13 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     import numpy as np
 
     from codecsieve.cache import open_cache
+    from codecsieve.commands.console import say
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.look.draw import draw_clip
     from codecsieve.pipelines.look.pictures import SUFFIXES, save_picture
 
     if Path(out).suffix.lower() not in SUFFIXES:
-        raise OneLineError(f"{out}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
+        raise OneLineError(f"{shortened(out)}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
     opened = open_cache(cache)
     record = _find_clip(opened, clip_id)
     path = _find_video(record, video)
@@ -129,7 +133,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     positions = opened[record["id"]].positions.astype(np.int64)
     kept = np.ravel_multi_index(tuple(positions.T), drawn.scores.shape)
     save_picture(out, dataclasses.replace(drawn, indices=kept), slots)
-    click.echo(f"{record['id']} ({path}): {out}")
+    say(f"{record['id']} ({path}): {out}")
 
 
 def _find_clip(cache: SparseCache, clip_id: str) -> dict[str, Any]:
@@ -137,11 +141,11 @@ def _find_clip(cache: SparseCache, clip_id: str) -> dict[str, Any]:
     rows = [row for row in cache.index.to_pylist() if row["id"].startswith(clip_id)]
     rows = [row for row in rows if row["id"] == clip_id] or rows
     if len(rows) != 1:
-        found = ", ".join(row["id"] for row in rows[:4]) + (", …" if len(rows) > 4 else "")
+        found = ", ".join(shortened(row["id"], 60) for row in rows[:4]) + (", …" if len(rows) > 4 else "")
         what = f"several clips: {found}" if rows else "no clip"
-        raise OneLineError(f"{clip_id!r} begins the id of {what} in {cache.location}; give one clip's id", 1)
+        raise OneLineError(f"{quoted(clip_id)} begins the id of {what} in {cache.location}; give one clip's id", 1)
     if rows[0]["status"] != "ok":
-        raise OneLineError(f"clip {rows[0]['id']} is not in the cache: it failed ({rows[0]['error']})", 1)
+        raise OneLineError(f"clip {shortened(rows[0]['id'])} is not in the cache: it failed ({rows[0]['error']})", 1)
     return rows[0]
 
 
@@ -151,9 +155,11 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
 
     path = elsewhere or record["uri"]
     if not os.path.exists(path):
-        raise OneLineError(f"{path}: no such file; say where the clip's video is now with --video PATH", 1)
+        raise OneLineError(f"{shortened(path)}: no such file; say where the clip's video is now with --video PATH", 1)
     if fingerprint(path) != record["fingerprint"]:
-        raise OneLineError(f"{path}: is not the video clip {record['id']} was made from: its content differs", 1)
+        raise OneLineError(
+            f"{shortened(path)}: is not the video clip {shortened(record['id'])} was made from: its content differs", 1
+        )
     return str(path)
 
 
@@ -162,12 +168,12 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 def describe(video: str, as_json: bool) -> None:
     """Tell what a video offers: its codec, its GOPs, and which signals would be used and why."""
-    from codecsieve.commands.console import print_facts
+    from codecsieve.commands.console import print_facts, say_json
     from codecsieve.pipelines.look.describe import describe as look
 
     facts = dataclasses.asdict(look(video))
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        say_json(facts)
         return
     shown = {name.replace("_", " "): value for name, value in facts.items() if name != "path"}
     print_facts(Path(video).name, [(name, "unknown" if v is None else v) for name, v in shown.items()])

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from codecsieve.options import declared, kind_of
+from codecsieve.text import quoted
 
 TYPES = {"int": int, "float": float, "str": str}
 
@@ -66,7 +67,7 @@ def _numbers(kind: type[float] | type[int]) -> Any:
         try:
             return tuple(kind(part) for part in text.replace(",", " ").split())
         except ValueError:
-            raise click.BadParameter(f"{text!r} must be numbers with commas between", param=parameter) from None
+            raise click.BadParameter(f"{quoted(text)} must be numbers with commas between", param=parameter) from None
 
     return parse
 

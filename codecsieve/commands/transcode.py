@@ -33,7 +33,7 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
     B-pictures, GOPs of fixed length, the same frames at the same times, no sound. Each is verified; those
     that are there already are kept.
     """
-    from codecsieve.commands.console import Meter, print_facts
+    from codecsieve.commands.console import Meter, print_facts, tell
     from codecsieve.machine import available_cores
     from codecsieve.pipelines.transcode.plan import plan_transcode
     from codecsieve.pipelines.transcode.run import transcode_many
@@ -65,6 +65,6 @@ def transcode(inputs: tuple[str, ...], out: str, workers: int | None, quiet: boo
         print_facts("Videos", facts)
     for result in results:
         if result.error is not None:
-            click.echo(f"failed: {result.error}", err=True)
+            tell(f"failed: {result.error}")
     if counts["failed"]:
         click.get_current_context().exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,13 +33,13 @@ def verify(cache: str, repair: bool, as_json: bool, quiet: bool) -> None:
     it again. A lost plan and the arrays' metadata are written anew.
     """
     from codecsieve.cache import repair_cache, verify_cache
-    from codecsieve.commands.console import Meter
+    from codecsieve.commands.console import Meter, say_json
 
     with Meter("clips", quiet or as_json) as meter:
         show = repair_cache if repair else verify_cache
         found = show(cache, progress=lambda done, total: meter.update(done, total, 0))
     if as_json:
-        click.echo(json.dumps({**outcome_of(found), "repaired": repair and bool(found.damages)}, indent=1))
+        say_json({**outcome_of(found), "repaired": repair and bool(found.damages)})
     else:
         print_outcome(found, cache, repair, quiet)
     if not found.complete:
@@ -61,7 +60,7 @@ def outcome_of(found: Verified) -> dict[str, Any]:
 
 def print_outcome(found: Verified, cache: str, repaired: bool, quiet: bool) -> None:
     """What was found: figures on standard output, one line for each thing that is wrong on standard error."""
-    from codecsieve.commands.console import print_facts, print_listed
+    from codecsieve.commands.console import print_facts, print_listed, tell
 
     facts: list[tuple[str, object]] = [
         ("planned", "unknown" if found.planned is None else found.planned),
@@ -75,8 +74,8 @@ def print_outcome(found: Verified, cache: str, repaired: bool, quiet: bool) -> N
     print_listed("damaged", [damage.what for damage in found.damages], f"codecsieve verify {cache} --json")
     print_listed("missing", list(found.missing), f"codecsieve verify {cache} --json")
     if found.damages and repaired:
-        click.echo("repaired: run precompute with the same inputs to make what is missing", err=True)
+        tell("repaired: run precompute with the same inputs to make what is missing")
     elif found.damages:
-        click.echo(f"to put it right: codecsieve verify {cache} --repair, then the same precompute", err=True)
+        tell(f"to put it right: codecsieve verify {cache} --repair, then the same precompute")
     elif found.missing:
-        click.echo("to make what is missing: run precompute with the same inputs", err=True)
+        tell("to make what is missing: run precompute with the same inputs")

@@ -1,45 +1,47 @@
-"""Jobs over worker processes: a worker that crashes, is killed or hangs costs its own job and nothing else.
+"""Jobs over worker processes: a worker that crashes, is killed, stops or hangs costs its own job and nothing else.
 
 Every worker has a pipe to itself, so that one which dies half-way through an answer cannot garble or block
-those of others. What a job is, is left to the caller: a function and its argument, which can be pickled.
+those of others; what comes through the pipes is left to `worker`. What a job is, is left to the caller: a function and
+its argument, which can be pickled.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import math
-import multiprocessing
-import os
-import signal
-import sys
-import threading
+import logging
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, cast
+from collections.abc import Callable, Generator, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Generic
 
 from codecsieve.errors import WorkerError
 from codecsieve.pipelines.engines.base import Answer, Job, Lost
+from codecsieve.pipelines.engines.clock import AwakeClock
+from codecsieve.pipelines.engines.worker import Answered, Ended, Message, Ready, Worker
 
+START_SECONDS = 120.0
 _FALSE_STARTS = 3
 _DEATHS = 3
 _BURIAL_SECONDS = 10.0
-# Forking a process that has threads (those of Arrow, numba, zarr) may deadlock the child.
-_processes = multiprocessing.get_context("spawn")
+_LONGEST_TICK = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 def run_jobs(
-    functions: Sequence[Callable[[Job], Answer]], jobs: Iterable[Job], timeout: float, depth: int = 1
+    functions: Sequence[Callable[[Job], Answer]],
+    jobs: Iterable[Job],
+    timeout: float,
+    depth: int = 1,
+    start_timeout: float = START_SECONDS,
 ) -> Generator[tuple[Job, Answer | Lost]]:
     """Do every job in one of the workers, one worker process a function; yield job and answer as each is done.
 
-    A worker that has a job for longer than `timeout` seconds is killed. Jobs are taken from their iterable as
-    workers become free. Closing the generator kills what still runs. Workers ignore an interrupt from the
-    terminal: it is this process's to deal with.
+    A worker that has a job for longer than `timeout` seconds is killed, whatever it is at; seconds for which this
+    process was stopped do not count, nor does a job whose answer has come by the time that is noticed. Jobs are taken
+    from their iterable as workers become free. Closing the generator kills what still runs. Workers ignore an interrupt
+    from the terminal: it is this process's to deal with.
 
     Args:
         functions: what each worker does with a job, to be pickled.
@@ -48,68 +50,138 @@ def run_jobs(
         depth: jobs that a worker does at once, each in a thread. Jobs that were with another in a worker that
             died, or that was killed, are tried again, each alone, so that only the one to blame is lost. A worker
             that dies three times in a row is not replaced if there are others, which take over its jobs.
+        start_timeout: seconds that a worker may take until it is ready for a job. One that is not, or that ends before,
+            is tried three times; then the run goes on without it.
 
     Raises WorkerError where no worker gets as far as its first job.
     """
     pending = _Pending(jobs)
-    crew: _Crew[Job, Answer] = _Crew(depth)
+    crew: _Crew[Job, Answer] = _Crew(depth, timeout, start_timeout)
     try:
         for function in functions:
             crew.hire(function)
         while pending or crew.busy:
-            for worker in _ready(crew.workers, timeout):
-                done: Sequence[tuple[Job, Answer | Lost]]
-                try:
-                    done = worker.receive(timeout)
-                except _WorkerDiedError as death:
-                    done = crew.bury(worker, death, pending)
-                for able in crew.workers.values():  # one may be idle for want of a job that another has just lost
-                    pending.fill(able, depth)
-                yield from done
+            done = crew.listen(pending)
+            for able in crew.workers:  # one may be idle for want of a job that another has just lost
+                pending.fill(able, depth, crew.clock.now)
+            yield from done
+            crew.dismiss_late()
     finally:
-        for worker in crew.workers.values():
-            worker.kill()
+        crew.disband()
 
 
 class _Crew(Generic[Job, Answer]):
-    """The workers there are, by their pipes, and what is done when one dies."""
+    """The workers there are, and what is done when one dies or has had its time."""
 
-    def __init__(self, depth: int) -> None:
-        self.workers: dict[Connection, _Worker[Job, Answer]] = {}
+    def __init__(self, depth: int, timeout: float, start_timeout: float) -> None:
+        self.clock = AwakeClock(min(_LONGEST_TICK, timeout / 8, start_timeout / 8))
+        self.workers: list[Worker[Job, Answer]] = []
+        self._gone: list[Worker[Job, Answer]] = []
+        self._inbox: SimpleQueue[tuple[Worker[Job, Answer], Message]] = SimpleQueue()
         self._depth = depth
+        self._timeout = timeout
+        self._start_timeout = start_timeout
         self._false_starts = 0
+        self._one_started = False
 
     @property
     def busy(self) -> bool:
         """Whether any has a job."""
-        return any(worker.jobs for worker in self.workers.values())
+        return any(worker.jobs for worker in self.workers)
 
-    def hire(self, function: Callable[[Job], Answer], deaths: int = 0) -> None:
-        """Start a worker; deaths: of those it comes after, see `_Worker`."""
-        worker = _Worker(function, self._depth, deaths)
-        self.workers[worker.connection] = worker
+    def hire(self, function: Callable[[Job], Answer], false_starts: int = 0, deaths: int = 0) -> None:
+        """Start a worker; false_starts, deaths: of those it comes after, see `Worker`."""
+        self.workers.append(Worker(function, self._depth, self._inbox, self.clock.now, false_starts, deaths))
 
-    def bury(
-        self, worker: _Worker[Job, Answer], death: _WorkerDiedError, pending: _Pending[Job]
-    ) -> Sequence[tuple[Job, Lost]]:
+    def listen(self, pending: _Pending[Job]) -> Sequence[tuple[Job, Answer | Lost]]:
+        """Wait for news, but only so long, and do what follows from it; the jobs that are done with.
+
+        Raises WorkerError where no worker gets as far as its first job.
+        """
+        try:
+            worker, message = self._inbox.get(timeout=self.clock.tick)
+        except Empty:
+            return ()
+        if worker not in self.workers:  # it has been replaced
+            return ()
+        match message:
+            case Ready():
+                worker.started = self._one_started = True
+                worker.false_starts = self._false_starts = 0
+                return ()
+            case Answered(number, answer):
+                worker.deaths = 0
+                return [(worker.jobs.pop(number).job, answer)]
+        self.workers.remove(worker)
+        self._gone.append(worker)
+        worker.kill()
+        return self._replace(worker, message, pending) if worker.started else self._restart(worker, message, pending)
+
+    def dismiss_late(self) -> None:
+        """Kill who has had its time. A little more is given, in which this process hears what has been said before."""
+        before = self.clock.now - self.clock.blink
+        for worker in self.workers:
+            if worker.dismissed:
+                continue
+            given = [job.since for number, job in list(worker.jobs.items()) if number not in worker.arrived]
+            if given and min(given) + self._timeout < before:
+                worker.dismiss(Ended(f"took longer than {self._timeout:g} s", late=True))
+            elif not worker.started and worker.since + self._start_timeout < before:
+                worker.dismiss(Ended(f"not ready after {self._start_timeout:g} s", late=True))
+
+    def disband(self) -> None:
+        """Kill everybody at once, and see them buried."""
+        self.clock.stop()
+        for worker in self.workers:
+            worker.kill()
+        deadline = time.monotonic() + _BURIAL_SECONDS
+        for worker in self._gone + self.workers:
+            worker.bury(max(0.0, deadline - time.monotonic()))
+
+    def _restart(self, worker: Worker[Job, Answer], end: Ended, pending: _Pending[Job]) -> Sequence[tuple[Job, Lost]]:
+        """Try again what has not started, unless that has been tried often enough."""
+        if end.error is not None and not isinstance(end.error, OSError):
+            raise end.error
+        self._false_starts += 1
+        reason = (
+            f"worker processes do not start ({end.cause}); a script that needs them must do its work under "
+            '`if __name__ == "__main__":`'
+        )
+        if end.late:
+            reason = f"worker processes do not start ({end.cause}); is what they import on a disk that hangs?"
+        if end.error is not None:
+            reason = f"cannot start a worker process ({end.error.strerror or end.error}); use fewer workers"
+        tries = worker.false_starts + 1
+        all_in_vain = not self._one_started and self._false_starts >= _FALSE_STARTS
+        if end.error is None and tries < _FALSE_STARTS and not all_in_vain:
+            if pending:
+                self.hire(worker.function, tries, worker.deaths)
+        elif self.workers:
+            _log.warning("going on with %d worker processes: %s", len(self.workers), reason)
+        elif pending:
+            raise WorkerError(reason)
+        return ()
+
+    def _replace(self, worker: Worker[Job, Answer], end: Ended, pending: _Pending[Job]) -> Sequence[tuple[Job, Lost]]:
         """Replace a dead worker where there is work for another, and put jobs back that are not laid to it.
 
-        Returns the jobs that are. Raises WorkerError where no worker gets as far as its first job.
+        Returns the jobs that are.
         """
-        self.workers.pop(worker.connection).kill()
-        self._false_starts = 0 if worker.started else self._false_starts + 1
-        if self._false_starts == _FALSE_STARTS:
-            raise WorkerError(str(death)) from None
-        pending.suspects.extend(death.suspects)
-        lost: Sequence[tuple[Job, Lost]] = death.lost
+        held = list(worker.jobs.values())
+        lost: list[tuple[Job, Lost]] = []
+        if len(held) == 1 and (worker.has_begun(*worker.jobs) or worker.deaths + 1 >= _DEATHS):
+            # Of several any may have held up the others; one that was not begun is to blame if that goes on and on.
+            reason = end.cause if end.late else f"its worker process died ({end.cause})"
+            lost = [(job, Lost(reason, self.clock.now - since)) for job, since in held]
         retired = self._depth > 1 and worker.deaths + 1 >= _DEATHS and bool(self.workers)
-        doubtful = self._depth > 1 and 0 < worker.deaths < _DEATHS - 1 and not death.late
+        doubtful = self._depth > 1 and 0 < worker.deaths < _DEATHS - 1 and not end.late
         if retired or doubtful:
             # It may not be the job: what this worker works with may be no good, a GPU say.
-            pending.suspects.extend(job for job, _ in lost)
-            lost = ()
+            lost = []
+        if not lost:
+            pending.suspects.extend(job for job, _ in held)
         if pending and not retired:
-            self.hire(worker.function, worker.deaths + 1)
+            self.hire(worker.function, deaths=worker.deaths + 1)
         return lost
 
 
@@ -124,166 +196,14 @@ class _Pending(Generic[Job]):
     def __bool__(self) -> bool:
         return bool(self._next or self.suspects)
 
-    def fill(self, worker: _Worker[Job, Answer], depth: int) -> None:
+    def fill(self, worker: Worker[Job, Any], depth: int, now: float) -> None:
         """Give a worker what it may have now. One that is to do a suspect first finishes what it has."""
-        if not worker.started or (worker.jobs and (worker.alone or self.suspects)):
+        if not worker.started or worker.dismissed or (worker.jobs and (worker.alone or self.suspects)):
             return
         worker.alone = bool(self.suspects)
         if self.suspects:
-            worker.give(self.suspects.popleft())
+            worker.give(self.suspects.popleft(), now)
             return
         while self._next and len(worker.jobs) < depth:
-            worker.give(self._next[0])
+            worker.give(self._next[0], now)
             self._next = list(itertools.islice(self._jobs, 1))
-
-
-class _WorkerDiedError(Exception):
-    """A worker ended. lost: the jobs that is laid to; suspects: those that may or may not be to blame; late: it was
-    killed, as its time was up.
-    """
-
-    def __init__(self, reason: str, lost: list[tuple[Any, Lost]], suspects: list[Any], late: bool = False) -> None:
-        super().__init__(reason)
-        self.lost = lost
-        self.suspects = suspects
-        self.late = late
-
-
-class _Worker(Generic[Job, Answer]):
-    """One process, this end of its pipe, and the jobs it has."""
-
-    def __init__(self, function: Callable[[Job], Answer], depth: int, deaths: int) -> None:
-        self.function = function
-        self.deaths = deaths  # of those it comes after, since the last answer
-        self.connection, theirs = _processes.Pipe()
-        self.process = _processes.Process(target=_serve, args=(theirs, function, depth), daemon=True)
-        self.started = False
-        self.alone = False  # has a job with which it gets no other
-        self.jobs: dict[int, tuple[Job, float]] = {}  # by number, and when each was given
-        self._given = 0
-        try:
-            with _interrupts_held():
-                self.process.start()
-        except OSError as error:
-            raise WorkerError(f"cannot start a worker process ({error.strerror}); use fewer workers") from error
-        theirs.close()
-
-    @property
-    def since(self) -> float:
-        """When it was given the job that it has had for longest."""
-        return min((given for _, given in self.jobs.values()), default=math.inf)
-
-    def give(self, job: Job) -> None:
-        self.jobs[self._given] = job, time.monotonic()
-        with contextlib.suppress(OSError):  # it has just died: `receive` will tell
-            self.connection.send((self._given, job))
-        self._given += 1
-
-    def receive(self, timeout: float) -> list[tuple[Job, Answer]]:
-        """What this worker has to say; _WorkerDiedError where it has come to its end, or has had its time."""
-        try:
-            if not self.connection.poll():
-                self.process.kill()
-                raise self._late(timeout)
-            message = self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            raise self._died(_cause(self.process.exitcode)) from None
-        if message is None:
-            self.started = True
-            return []
-        self.deaths = 0
-        number, answer = cast(tuple[int, Answer], message)
-        return [(self.jobs.pop(number)[0], answer)]
-
-    def _died(self, cause: str) -> _WorkerDiedError:
-        if not self.started:
-            reason = (
-                f"worker processes do not start ({cause}); a script that needs them must do its work under "
-                '`if __name__ == "__main__":`'
-            )
-            return _WorkerDiedError(reason, [], [])
-        return self._blame(f"its worker process died ({cause})")
-
-    def _late(self, timeout: float) -> _WorkerDiedError:
-        return self._blame(f"took longer than {timeout:g} s", late=True)
-
-    def _blame(self, reason: str, late: bool = False) -> _WorkerDiedError:
-        """Lay an end to the only job there was; of several any may have held up the others."""
-        now, jobs = time.monotonic(), list(self.jobs.values())
-        if len(jobs) > 1:
-            return _WorkerDiedError(reason, [], [job for job, _ in jobs], late)
-        return _WorkerDiedError(reason, [(job, Lost(reason, now - given)) for job, given in jobs], [], late)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join(_BURIAL_SECONDS)  # a driver may hold a process for longer than that
-        self.connection.close()
-
-
-def _ready(crew: dict[Connection, _Worker[Job, Answer]], timeout: float) -> list[_Worker[Job, Answer]]:
-    """Workers that have something to say, or have had their time; waits until there is one."""
-    deadline = min(worker.since for worker in crew.values()) + timeout
-    left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-    heard = wait(list(crew), left)
-    late = time.monotonic() - timeout
-    return [worker for pipe, worker in crew.items() if pipe in heard or worker.since <= late]
-
-
-def _serve(connection: Connection, function: Callable[[Job], Answer], depth: int) -> None:
-    """The life of a worker."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, OSError):  # the other end has gone: nobody wants an answer
-        connection.send(None)
-        if depth == 1:
-            while True:
-                number, job = connection.recv()
-                connection.send((number, function(job)))
-        _serve_side_by_side(connection, function, depth)
-
-
-def _serve_side_by_side(connection: Connection, function: Callable[[Job], Answer], depth: int) -> None:
-    one_at_a_time = threading.Lock()
-
-    def answer(number: int, job: Job) -> None:
-        done = function(job)
-        with one_at_a_time, contextlib.suppress(OSError):
-            connection.send((number, done))
-
-    threads = ThreadPoolExecutor(depth)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            number, job = connection.recv()
-            threads.submit(answer, number, job).add_done_callback(_end_if_raised)
-    os._exit(0)  # nobody wants what the threads are at
-
-
-def _end_if_raised(answer: Future[None]) -> None:
-    """A job whose function raises ends its worker, as it does where there is one thread."""
-    error = answer.exception()
-    if error is not None:
-        traceback.print_exception(error)
-        os._exit(1)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep interrupts from a child that is not yet ignoring them; this process gets them afterwards."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _cause(exitcode: int | None) -> str:
-    if exitcode is None or exitcode >= 0:
-        return f"exit status {exitcode}"
-    if -exitcode == signal.SIGKILL:
-        return "killed, perhaps for want of memory"
-    names = {number.value: number.name for number in signal.Signals}  # real-time signals have none
-    return names.get(-exitcode, f"signal {-exitcode}")

@@ -20,6 +20,7 @@ from codecsieve.pipelines.inputs.fingerprint import fingerprint
 from codecsieve.pipelines.inputs.folders import folder_rows
 from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, Row, read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.text import quoted, shortened
 
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
@@ -59,8 +60,9 @@ def distinct(requests: Iterable[ClipRequest]) -> list[ClipRequest]:
         for name in ("label", "start", "end", "fingerprint"):
             if getattr(first, name) != getattr(request, name):
                 raise ManifestError(
-                    f"clip id {request.id} stands for {first.path} with {name} {getattr(first, name)!r} and "
-                    f"for {request.path} with {getattr(request, name)!r}; give each clip an id of its own"
+                    f"clip id {shortened(request.id)} stands for {shortened(first.path)} with {name} "
+                    f"{quoted(getattr(first, name))} and for {shortened(request.path)} with "
+                    f"{quoted(getattr(request, name))}; give each clip an id of its own"
                 )
     return list(kept.values())
 
@@ -76,7 +78,7 @@ def _check_ids(rows: Sequence[Row]) -> None:
         first = seen.setdefault(row.id, row)
         if replace(first, where=row.where) != row:
             raise ManifestError(
-                f"{row.where}: id {row.id} is also that of {first.where}; give each clip an id of its own"
+                f"{row.where}: id {shortened(row.id)} is also that of {first.where}; give each clip an id of its own"
             )
 
 

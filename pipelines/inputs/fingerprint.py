@@ -31,5 +31,5 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
                     file.seek((size - _BLOCK) * block // (_BLOCKS - 1))
                     digest.update(file.read(_BLOCK))
             return digest.hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # the latter where no path can be so: a NUL in it
         return ""

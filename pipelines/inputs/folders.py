@@ -12,6 +12,7 @@ from pathlib import Path
 from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.inputs.manifest import Row
+from codecsieve.text import shortened
 
 
 def folder_rows(folder: str) -> Iterator[Row]:
@@ -23,7 +24,9 @@ def folder_rows(folder: str) -> Iterator[Row]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ManifestError(f"{error.filename}: {error.strerror}; make this folder readable or leave it out")
+        raise ManifestError(
+            f"{shortened(os.fsdecode(error.filename))}: {error.strerror}; make this folder readable or leave it out"
+        )
 
     found, seen = False, {os.path.realpath(folder)}
     for at, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
@@ -38,4 +41,4 @@ def folder_rows(folder: str) -> Iterator[Row]:
                 found = True
                 yield Row(path, path)
     if not found:
-        raise ManifestError(f"{folder}: no video in this folder; name files of unusual suffixes one by one")
+        raise ManifestError(f"{shortened(folder)}: no video in this folder; name files of unusual suffixes one by one")

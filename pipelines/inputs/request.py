@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codecsieve.text import quoted
+
 
 @dataclass(frozen=True)
 class ClipRequest:
@@ -22,4 +24,4 @@ class ClipRequest:
 
     def __post_init__(self) -> None:
         if not self.id or not self.id.isprintable():
-            raise ValueError(f"clip id ({self.id!r}) must be printable text")
+            raise ValueError(f"clip id ({quoted(self.id)}) must be printable text")

@@ -16,6 +16,7 @@ from torch import Tensor, nn, optim
 
 from codecsieve.errors import CacheError
 from codecsieve.files import publish
+from codecsieve.text import one_line
 
 _STATE = "codecsieve_probe"
 
@@ -33,7 +34,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state: dict[str, Any] = json.loads(file.metadata()[_STATE])
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  # it is no dict
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"checkpoint {path} cannot be read ({error}); delete it and run probe again") from error
+        raise CacheError(
+            f"checkpoint {path} cannot be read ({one_line(str(error))}); delete it and run probe again"
+        ) from error
 
 
 def training_tensors(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from codecsieve.errors import ConfigError
+from codecsieve.text import quoted
 
 _PATIENCE = timedelta(days=2)  # the others wait while the first one fills the cache
 
@@ -64,11 +65,13 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"device ({name!r}) must be one of auto, cpu, cuda, cuda:N") from None
+        raise ConfigError(f"device ({quoted(name)}) must be one of auto, cpu, cuda, cuda:N") from None
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(f"device ({name!r}) must be one that is there: torch finds {torch.cuda.device_count()}")
+            raise ConfigError(
+                f"device ({quoted(name)}) must be one that is there: torch finds {torch.cuda.device_count()}"
+            )
     return device
 
 

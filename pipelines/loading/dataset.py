@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from codecsieve.cache import SparseCache, SparseClip
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.loading.order import PADDING
+from codecsieve.text import quoted, shortened
 
 NO_LABEL = -100
 """The label of padding and of clips without one: what torch's losses leave out."""
@@ -139,10 +140,11 @@ class SparseDataset(Dataset[Batch]):
         indices = {name: index for index, name in enumerate(self.classes)}
         for clip_id, label in zip(self.ids, labels, strict=True):
             if label not in indices:
-                said = "has no label" if label is None else f"has label {label!r}"
+                said = "has no label" if label is None else f"has label {quoted(label)}"
                 raise ConfigError(
-                    f"clip {clip_id} of cache {self.cache.location} {said}, must have one of the {len(indices)} "
-                    f"classes {self.classes[0]!r}..{self.classes[-1]!r}; name the class, or leave the clip out"
+                    f"clip {shortened(clip_id)} of cache {self.cache.location} {said}, must have one of the "
+                    f"{len(indices)} classes {quoted(self.classes[0], 80)}..{quoted(self.classes[-1], 80)}; "
+                    "name the class, or leave the clip out"
                 )
         return [indices[label] for label in labels if label is not None]
 
@@ -162,7 +164,7 @@ def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     for clip, number in zip(clips, numbers, strict=True):
         if not 0 <= number < len(cache):
             raise ConfigError(
-                f"clip ({clip!r}) must be an id or a number (0..{len(cache) - 1}) in cache {cache.location}; "
+                f"clip ({quoted(clip)}) must be an id or a number (0..{len(cache) - 1}) in cache {cache.location}; "
                 "leave it out, or run precompute for it"
             )
     return numbers

@@ -23,6 +23,7 @@ from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
 from codecsieve.pipelines.loading.order import ClipOrder
+from codecsieve.text import quoted
 
 Item = TypeVar("Item")
 
@@ -59,7 +60,7 @@ class LoaderConfig:
         except RuntimeError:
             kind = "?"
         if kind not in ("cpu", "cuda"):
-            raise ConfigError(f"device ({self.device!r}) must be one of cpu, cuda, cuda:N")
+            raise ConfigError(f"device ({quoted(self.device)}) must be one of cpu, cuda, cuda:N")
 
 
 class SparseLoader(ABC):

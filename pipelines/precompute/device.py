@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.precompute.gpu_look import Gpu, has_driver, look_at_gpus
+from codecsieve.text import quoted
 
 DEVICES = ("auto", "cpu", "cuda")
 GPU_PACKAGES = ("torch", "triton", "cupy", "PyNvVideoCodec")
@@ -73,14 +74,14 @@ def choose_device(asked: str) -> Device:
     """
     kind, _, number = asked.partition(":")
     if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
-        raise ConfigError(f"device ({asked!r}) must be one of {', '.join(DEVICES)}, cuda:N")
+        raise ConfigError(f"device ({quoted(asked)}) must be one of {', '.join(DEVICES)}, cuda:N")
     if kind == "cpu":
         return Device()
     answer = _missing() or look_at_gpus(int(number) if number else None)
     if not isinstance(answer, str):
         return Device(tuple(answer))
     if kind == "cuda":
-        raise ConfigError(f"device ({asked!r}) cannot be used: {answer}; use device cpu")
+        raise ConfigError(f"device ({quoted(asked)}) cannot be used: {answer}; use device cpu")
     if has_driver():
         _log.warning("clips are made on the processor: %s", answer)
     return Device()

@@ -28,6 +28,7 @@ from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
 from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.sieve.kept import SievedClip
+from codecsieve.text import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class GpuSieve:
         """Say a reason once, however many clips have it."""
         if reason not in self._told:
             self._told.add(reason)
-            _log.warning("decoded on the processor: %s", reason)
+            _log.warning("decoded on the processor: %s", one_line(reason))
 
 
 def see_only(gpu: int) -> None:

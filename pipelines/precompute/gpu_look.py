@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from codecsieve.errors import WorkerError
 from codecsieve.pipelines.engines.base import Answer, Lost
 from codecsieve.pipelines.engines.local import run_jobs
+from codecsieve.text import one_line
 
 LOOK_SECONDS = 120.0
 
@@ -54,7 +55,7 @@ def look_at_gpus(number: int | None = None) -> list[Gpu] | str:
 def _elsewhere(function: Callable[[int], Answer | str], gpu: int) -> Answer | str:
     """What a function says in a process of its own."""
     try:
-        ((_, answer),) = run_jobs([function], [gpu], LOOK_SECONDS)
+        ((_, answer),) = run_jobs([function], [gpu], LOOK_SECONDS, start_timeout=LOOK_SECONDS)
     except WorkerError as error:
         return str(error)
     return answer.reason if isinstance(answer, Lost) else answer
@@ -86,7 +87,7 @@ def _look(number: int) -> Gpu | str:
             return "cannot decode H.264"
         return Gpu(number, torch.cuda.get_device_name(0), driver_version(), engines, check_statistics(0))
     except Exception as error:  # whatever it is, this GPU is not to be used
-        return " ".join(str(error).split()) or type(error).__name__
+        return one_line(str(error)) or type(error).__name__
 
 
 def has_driver() -> bool:

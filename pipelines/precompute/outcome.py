@@ -12,6 +12,9 @@ from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.sieve.clip import sieve_clip
 from codecsieve.pipelines.sieve.kept import SievedClip
+from codecsieve.text import one_line, shortened
+
+_RECOGNISED = 60  # characters, by which a path is known that a message has shortened
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ def sieve_request(request: ClipRequest, config: SieveConfig, pixels: bool) -> Cl
 
 def failed(request: ClipRequest, error: str, seconds: float) -> ClipOutcome:
     """The outcome of a clip that could not be made; its error is one line that names the file."""
-    if request.path not in error:
-        error = f"{request.path}: {error}"
-    return ClipOutcome(request, seconds, error=" ".join(error.split()))
+    path = shortened(request.path)
+    error = one_line(error.replace(request.path, path))
+    if path not in error and not error.startswith(path[:_RECOGNISED]):
+        error = f"{path}: {error}"
+    return ClipOutcome(request, seconds, error=error)

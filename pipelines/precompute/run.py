@@ -31,6 +31,7 @@ from codecsieve.pipelines.precompute.device import choose_device
 from codecsieve.pipelines.precompute.outcome import ClipOutcome
 from codecsieve.pipelines.precompute.shards import Outcome, Shards
 from codecsieve.pipelines.precompute.summary import Progress, RunSummary, summarise
+from codecsieve.text import quoted, shortened
 
 _ROUNDS = 3
 _log = logging.getLogger(__name__)
@@ -199,8 +200,9 @@ def _check_against_index(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> 
                 asked = getattr(request, name)
                 if known[name] != asked:
                     raise ManifestError(
-                        f"clip {request.id} ({request.path}) is in the cache with {name} {known[name]!r}, "
-                        f"the inputs say {asked!r}; give it an id of its own, or use another --out"
+                        f"clip {shortened(request.id)} ({shortened(request.path)}) is in the cache with {name} "
+                        f"{quoted(known[name])}, the inputs say {quoted(asked)}; give it an id of its own, or use "
+                        "another --out"
                     )
 
 

@@ -25,7 +25,8 @@ class Shards:
     """The clips that are done of shards that are not yet written. Use as a context manager.
 
     Leaving it publishes the clips that are done of shards that are not, also when the run was interrupted.
-    Only where the disk has failed is nothing more written.
+    Only where the disk has failed is nothing more written. The disk is waited for without a deadline: what is being
+    written cannot be let go of half-way.
     """
 
     def __init__(self, writer: CacheWriter, work: Sequence[ShardWork]) -> None:

@@ -19,6 +19,7 @@ from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.pipelines.inputs.manifest import Row, read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.loading.dataset import class_names
+from codecsieve.text import quoted
 
 CLASSES: Mapping[str, int] = {
     "ssv2": 174,  # Goyal et al., arXiv 1706.04261; version 2
@@ -181,5 +182,5 @@ def _class_of(row: Row, numbers: Mapping[str, int], rule: str) -> int:
     label = row.label or ""
     number = numbers.get(label, numbers.get(label.lstrip("0") or "0", -1) if label.isdigit() else -1)
     if number < 0:
-        raise ManifestError(f"{row.where}: label ({label!r}) {rule}")
+        raise ManifestError(f"{row.where}: label ({quoted(label)}) {rule}")
     return number

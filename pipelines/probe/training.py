@@ -33,6 +33,7 @@ from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 from codecsieve.pipelines.probe.config import LAST_RATE, ProbeConfig
 from codecsieve.pipelines.probe.metrics import Scores, Tally
+from codecsieve.text import quoted
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -264,6 +265,6 @@ def _check_identity(out: Path, made: dict[str, Any], asked: dict[str, Any]) -> N
     for name in [*asked, *made]:
         if made.get(name) != asked.get(name):
             raise ConfigError(
-                f"{out / LAST} is of a training with {name} {made.get(name)!r}, you asked {asked.get(name)!r}; "
-                "use another --out, or delete it"
+                f"{out / LAST} is of a training with {name} {quoted(made.get(name))}, you asked "
+                f"{quoted(asked.get(name))}; use another --out, or delete it"
             )

@@ -22,6 +22,9 @@ from codecsieve.pipelines.transcode.config import ENCODERS, TranscodeOptions
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 """FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
 
+TRIAL_SECONDS = 60.0
+_EXIT_SECONDS = 10.0
+
 _CONSEQUENCES = re.compile(
     "Conversion failed|Nothing was written|Terminating thread|Task finished|Could not open encoder before EOF"
     "|Error sending frames|Error submitting|Error while opening encoder|Error while filtering"
@@ -43,9 +46,14 @@ def find_ffmpeg(codec: str = "h264") -> str:
         source = ffmpeg.input("color=size=64x64:rate=25:duration=0.08", format="lavfi")
         command = encode_command(program, source, "-", TranscodeOptions(codec), {"format": "null"})
         try:
-            trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            trial = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TRIAL_SECONDS
+            )
         except OSError as error:
             tried.append(f"{place}: {program} does not run ({error.strerror})")
+            continue
+        except subprocess.TimeoutExpired:
+            tried.append(f"{place}: {program} has not encoded two frames after {TRIAL_SECONDS:g} s")
             continue
         if trial.returncode == 0:
             return program
@@ -110,16 +118,15 @@ def encode_command(
 def run(command: list[str], source: Path, check: Callable[[], None]) -> None:
     """Run an encoding command; the program never outlives this call, whatever ends it.
 
-    check: called a few times a second; what it raises ends the program. Raises VideoError with the program's
-    own words.
+    Only where this process itself is killed does the program go on, to the end of its file, under a name that no
+    output has. check: called a few times a second; what it raises ends the program. Raises VideoError with the
+    program's own words.
     """
-    with (
-        tempfile.TemporaryFile() as log,
+    with tempfile.TemporaryFile() as log:
         # Its own session: an interrupt from the keyboard reaches this process alone, which then ends it.
-        subprocess.Popen(
+        child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
-        ) as child,
-    ):
+        )
         try:
             while child.returncode is None:
                 check()
@@ -127,6 +134,8 @@ def run(command: list[str], source: Path, check: Callable[[], None]) -> None:
                     child.wait(0.2)
         finally:
             child.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a disk may hold it for ever
+                child.wait(_EXIT_SECONDS)
         if child.returncode:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 65536))
             raise VideoError(f"{source}: ffmpeg failed ({_last_words(log.read()) or f'exit {child.returncode}'})")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import VideoError
+from codecsieve.text import shortened
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ def plan_transcode(inputs: Iterable[str | Path], out: str | Path) -> list[Transc
     for source, relative in outputs.items():
         target = (out / relative).resolve()
         if not target.is_relative_to(home):
-            raise VideoError(f"{out / relative} leads to {target}, outside {out}: remove that link")
+            raise VideoError(
+                f"{_said(out / relative)} leads to {_said(target)}, outside {_said(out)}: remove that link"
+            )
         if target in sources:
-            raise VideoError(f"{source}: its output {target} would replace an input; choose another output folder")
+            raise VideoError(
+                f"{_said(source)}: its output {_said(target)} would replace an input; choose another output folder"
+            )
     return [TranscodeJob(source, out / relative) for source, relative in outputs.items()]
 
 
@@ -54,7 +59,7 @@ def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield given, Path(given.name)
         return
     if given.resolve() == out.resolve():
-        raise VideoError(f"{given}: input and output folder are the same; choose another output folder")
+        raise VideoError(f"{_said(given)}: input and output folder are the same; choose another output folder")
     found = False
     for folder, subfolders, names in os.walk(given):
         subfolders[:] = sorted(s for s in subfolders if (Path(folder) / s).resolve() != out.resolve())
@@ -64,7 +69,9 @@ def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
                 found = True
                 yield path, path.relative_to(given)
     if not found:
-        raise VideoError(f"{given}: no video in this folder; name its files one by one if their suffixes are unusual")
+        raise VideoError(
+            f"{_said(given)}: no video in this folder; name its files one by one if their suffixes are unusual"
+        )
 
 
 def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
@@ -89,3 +96,7 @@ def _distinct_outputs(found: dict[Path, Path]) -> dict[Path, Path]:
         named |= unique
         taken |= {str(name).lower() for name in unique.values()}
     return {source: named[source] for source in found}
+
+
+def _said(path: Path) -> str:
+    return shortened(str(path))

@@ -107,7 +107,7 @@ def transcode_many(
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(transcode_one, job, options, program, stop) for job in jobs]
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures):  # each within `options.timeout`
                 if on_done is not None:
                     on_done(future.result())
         except BaseException:

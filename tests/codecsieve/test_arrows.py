@@ -3,8 +3,8 @@
     cli -> commands -> pipelines -> codec -> kernels
                        pipelines -> cache, encoder
 
-`errors`, `files`, `machine` and `options` lie at the bottom, where anyone may use them. The rooms of `pipelines` have
-an order of their own.
+`text`, `errors`, `files`, `machine` and `options` lie at the bottom, where anyone may use them. The rooms of
+`pipelines` have an order of their own.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT, module_files
 
-BOTTOM = {"errors", "files", "machine", "options"}
+BOTTOM = {"errors", "files", "machine", "options", "text"}
 
 TABLES = {"kernels", "kernels.reference"}
 ON_CPU = {"kernels.cpu", *TABLES}
 ON_GPU = {"kernels.gpu", "kernels.cupy", *TABLES}
 KNOWS: dict[str, set[str]] = {
-    "errors": set(),
+    "text": set(),
+    "errors": {"text"},  # a message is one line
     "machine": set(),
-    "options": {"errors"},
+    "options": {"errors", "text"},
     "files": {"errors"},  # what cannot be written is an error of a kind
     "kernels": {"kernels.reference"},
     "kernels.reference": {"kernels"},

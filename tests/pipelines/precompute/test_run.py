@@ -158,7 +158,7 @@ def test_what_is_in_is_not_made_again_and_more_inputs_make_the_cache_grow(
 # --- one clip's trouble
 
 
-def test_a_worker_that_is_killed_costs_one_clip_which_can_be_tried_again(clip: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_costs_one_clip_at_most_which_can_be_tried_again(clip: Path, tmp_path: Path) -> None:
     def kill_a_worker(at: Progress) -> None:
         if at.done == 2:
             children = psutil.Process().children()
@@ -166,14 +166,14 @@ def test_a_worker_that_is_killed_costs_one_clip_which_can_be_tried_again(clip: P
 
     requests = [ClipRequest(str(clip), f"clip-{row}", start=row / 10) for row in range(12)]
     summary = precompute(requests, tmp_path / "cache", SMALL, workers=2, progress=kill_a_worker)
-    (failure,) = summary.failures
-    assert failure.error.startswith(f"{clip}: its worker process died (killed")
-    assert summary.made == 11
-    assert not summary.complete
+    lost = len(summary.failures)
+    assert lost <= 1  # none where it had not yet begun its clip
+    assert all(failure.error.startswith(f"{clip}: its worker process died (killed") for failure in summary.failures)
+    assert (summary.made, summary.complete) == (12 - lost, not lost)
     left = precompute(requests, tmp_path / "cache", SMALL, workers=1)
-    assert (left.made, left.skipped, len(left.failures)) == (0, 11, 1)
+    assert (left.made, left.skipped, len(left.failures)) == (0, 12 - lost, lost)
     retried = precompute(requests, tmp_path / "cache", SMALL, workers=1, retry_failed=True)
-    assert (retried.made, retried.complete) == (1, True)
+    assert (retried.made, retried.complete) == (lost, True)
 
 
 def test_a_clip_that_takes_too_long_is_given_up(clip: Path, tmp_path: Path) -> None:

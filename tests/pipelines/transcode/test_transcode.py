@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from codecsieve.errors import VideoError
+from codecsieve.pipelines.transcode import ffmpeg_program
 from codecsieve.pipelines.transcode.config import TranscodeOptions
 from codecsieve.pipelines.transcode.ffmpeg_program import find_ffmpeg
 from codecsieve.pipelines.transcode.plan import TranscodeJob, plan_transcode
@@ -497,4 +498,13 @@ def test_a_program_on_path_is_used_if_it_can_encode_and_passed_over_if_not(
     assert find_ffmpeg() not in (lacking, str(tmp_path / "ffmpeg"))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(VideoError, match=r"ffmpeg cannot .Unknown encoder 'libx264'"):
+        find_ffmpeg()
+
+
+def test_a_program_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_ffmpeg(tmp_path, "import time; time.sleep(60)")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr(ffmpeg_program, "TRIAL_SECONDS", 0.5)
+    with pytest.raises(VideoError, match=r"PATH: .*ffmpeg has not encoded two frames after 0\.5 s"):
         find_ffmpeg()
