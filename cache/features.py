@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from codecsieve.errors import CacheError
 from codecsieve.files import PARTIAL, make_folder, publish, remove_partial_files
+from codecsieve.text import quoted
 
 from .index import part_name, part_shards
 from .layout import GROUP, INDEX, LOCK, MOST_CLIP_BYTES, SHARD_CLIPS, ArrayLayout, config_hash, metadata_files
@@ -240,7 +241,7 @@ def read_layout(folder: Path, key: FeatureKey) -> ArrayLayout:
         raise CacheError(f"{folder} holds no features; run probe again") from None
     match attributes.get(ATTRIBUTE):
         case {"format": made} if made != FORMAT:
-            raise CacheError(f"features {folder} have format {str(made)[:20]}, not {FORMAT}; {_ADVICE}")
+            raise CacheError(f"features {folder} have format {quoted(made)}, not {FORMAT}; {_ADVICE}")
         case {
             "shape": [int(tokens), int(dim)],
             "cache_sha256": str(cache_sha256),

@@ -22,6 +22,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from codecsieve.errors import ConfigError
+from codecsieve.text import quoted
 
 FORMAT = 1
 SHARD_CLIPS = 64
@@ -72,11 +73,11 @@ class Layout:
         for name in ("num_frames", "k_keep", "patch"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} ({str(value)[:80]}) must be a whole number > 0")
+                raise ConfigError(f"{name} ({quoted(value)}) must be a whole number > 0")
         if self.num_frames > 65536:
             raise ConfigError(f"num_frames ({self.num_frames}) must be <= 65536: positions are uint16")
         if self.store not in ("patches", "indices"):
-            raise ConfigError(f"store ({str(self.store)[:80]}) must be 'patches' or 'indices'")
+            raise ConfigError(f"store ({quoted(self.store)}) must be 'patches' or 'indices'")
         if self.clip_bytes > MOST_CLIP_BYTES:
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be smaller: a clip would take {self.clip_bytes} bytes, "

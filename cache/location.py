@@ -16,6 +16,7 @@ from typing import Any
 
 from codecsieve.errors import CacheError
 from codecsieve.files import read_regular
+from codecsieve.text import one_line, shortened
 
 MOST_BYTES = 1 << 30
 """Of one metadata file; the plan of a cache of ten million clips has a third of it."""
@@ -85,4 +86,4 @@ def cannot_read(name: str, error: Exception) -> CacheError:
     """The line for a file that is there and cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     advice = "move it away" if getattr(error, "errno", None) in (errno.EISDIR, errno.EINVAL) else "check it"
-    return CacheError(f"cannot read {name}: {' '.join(reason.split()) or type(error).__name__}; {advice}")
+    return CacheError(f"cannot read {name}: {shortened(one_line(reason)) or type(error).__name__}; {advice}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.text import quoted
 
 from .layout import ATTRIBUTE, FORMAT, GROUP, SHARD_CLIPS, ArrayLayout, Layout, config_hash
 from .location import Location
@@ -82,7 +83,7 @@ def _check_group(attributes: dict[str, Any], location: Location) -> GroupMetadat
     match attributes.get(ATTRIBUTE):
         case {"format": made} if made != FORMAT or isinstance(made, bool):
             raise CacheError(
-                f"cache {location} has format {str(made)[:20]}, this codecsieve reads {FORMAT}; "
+                f"cache {location} has format {quoted(made)}, this codecsieve reads {FORMAT}; "
                 "install the codecsieve that made it, or make it again"
             )
         case {"format": _, "config": dict(config), "config_sha256": str(sha256)} if config_hash(config) == sha256:
@@ -126,7 +127,7 @@ def _parse(data: bytes, name: str, advice: str) -> Any:
         return json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is no JSON that can be read"
-        raise CacheError(f"{name} is damaged ({reason[:200]}); {advice}") from error
+        raise CacheError(f"{name} is damaged ({reason}); {advice}") from error
 
 
 def _refuse_constant(constant: str) -> None:

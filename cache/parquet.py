@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codecsieve.errors import CacheError
+from codecsieve.text import shortened
 
 _ROW_BYTES = 1 << 20
 """Of one row, unpacked: more than any path or message has."""
@@ -44,7 +45,7 @@ def from_parquet(
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CacheError(f"{name} is damaged ({reason[:200]}); {advice}") from error
+        raise CacheError(f"{name} is damaged ({shortened(reason)}); {advice}") from error
     if table.num_rows != rows:
         raise CacheError(f"{name} is damaged ({table.num_rows} of {rows} rows); {advice}")
     for field in schema:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from codecsieve.errors import CacheError
 from codecsieve.files import publish
+from codecsieve.text import shortened
 
 from .layout import PLAN, SHARD_CLIPS
 from .location import Location
@@ -49,7 +50,7 @@ def contradiction(shard: int, part: pa.Table, rows: Mapping[str, int]) -> str:
     for clip_id, row in zip(column(part, "id"), column(part, "row"), strict=True):
         planned = rows.get(clip_id)
         if planned is None or planned // SHARD_CLIPS != shard or row not in (None, planned):
-            return f"lists clip {clip_id} in row {row}, {PLAN} in {planned}"
+            return f"lists clip {shortened(clip_id)} in row {row}, {PLAN} in {planned}"
     return ""
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.text import one_line, quoted, shortened
 
 from .index import join_parts, read_parts
 from .layout import REMAKE, ClipArrays
@@ -74,7 +75,7 @@ class SparseCache:
     def __init__(self, location: Location, index: pa.Table, verify: Verify = "once", form: Form = "auto") -> None:
         """Use `open_cache`."""
         if verify not in ("once", True, False):
-            raise ConfigError(f"verify ({str(verify)[:80]}) must be 'once', True or False")
+            raise ConfigError(f"verify ({quoted(verify)}) must be 'once', True or False")
         self.index = index
         self._arguments = (location, index, verify, form)
         self._location = location
@@ -156,7 +157,7 @@ class SparseCache:
     def _number(self, clip: int | str) -> int:
         if isinstance(clip, str):
             if clip not in self._numbers:
-                raise KeyError(f"cache {self.location} has no clip {clip}{self._why_not(clip)}")
+                raise KeyError(f"cache {self.location} has no clip {shortened(clip)}{self._why_not(clip)}")
             return self._numbers[clip]
         number = clip + len(self) if clip < 0 else clip
         if not 0 <= number < len(self):
@@ -165,7 +166,7 @@ class SparseCache:
 
     def _why_not(self, clip_id: str) -> str:
         failed = self.index.filter(pc.field("id") == clip_id)
-        return f": it failed ({failed['error'][0].as_py()})" if len(failed) else ""
+        return f": it failed ({one_line(failed['error'][0].as_py())})" if len(failed) else ""
 
     def _check(self, number: int, clip: ClipArrays) -> None:
         if self._verify == "once" and not self._seen[number]:

@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 
 from codecsieve.errors import CacheError
 from codecsieve.files import kind_of_file
+from codecsieve.text import one_line, shortened
 
 from .layout import SHARD_CLIPS, ArrayLayout, ClipArrays, Layout
 from .location import Location
@@ -122,4 +123,4 @@ def open_group(location: Location) -> zarr.Group:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return shortened(one_line(str(error))) or type(error).__name__

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from codecsieve.errors import CacheError
+from codecsieve.text import shortened
 
 from .layout import Layout
 from .location import Location
@@ -114,4 +115,4 @@ def _check_shard(
 
 def _about(ids: list[str], what: str) -> str:
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return f"{'clip' if len(ids) == 1 else 'clips'} {', '.join(ids[:_NAMED])}{more}: {what}"
+    return f"{'clip' if len(ids) == 1 else 'clips'} {', '.join(map(shortened, ids[:_NAMED]))}{more}: {what}"

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from codecsieve.errors import CacheError
 from codecsieve.files import PARTIAL, kind_of_file, lock, make_folder, publish, remove, remove_partial_files
+from codecsieve.text import quoted, shortened
 
 from .index import SCHEMA, IndexRecord, join_parts, part_name, read_parts, records, write_part
 from .layout import (
@@ -183,10 +184,12 @@ class CacheWriter:
     def _check_ids(self, wanted: Sequence[str]) -> None:
         if len(set(wanted)) != len(wanted):
             ((twice, _),) = Counter(wanted).most_common(1)
-            raise CacheError(f"clip {twice} is in the inputs twice; give it once, or give each an id of its own")
+            raise CacheError(
+                f"clip {shortened(twice)} is in the inputs twice; give it once, or give each an id of its own"
+            )
         for clip_id in wanted:
             if not clip_id or not clip_id.isprintable():
-                raise CacheError(f"clip id {clip_id!r} must be printable text; give the clip an id of its own")
+                raise CacheError(f"clip id {quoted(clip_id)} must be printable text; give the clip an id of its own")
 
     def _give_rows(self, new: Sequence[str]) -> None:
         """Plan clips: in rows that are free, since a lost plan was made again, then behind all others."""
