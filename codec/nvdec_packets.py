@@ -13,12 +13,17 @@ from typing import TypeVar
 import av
 
 from codecsieve.codec.nal import HIGH_PROFILES, START_CODE, BitReader, nal_length_size, nal_units
+from codecsieve.codec.parameter_sets import (
+    SEQUENCE_TYPES,
+    first_sequence,
+    header_units,
+    nal_type,
+    read_hevc_sequence,
+)
 from codecsieve.errors import CodecsieveError
 
 Told = TypeVar("Told")
 
-SEQUENCE_TYPES = {"h264": 7, "hevc": 33}
-"""nal_unit_type of a sequence parameter set."""
 LONG_START_CODE = b"\x00" + START_CODE
 AV1_CONFIGURATION = 0x81
 """First byte of av1C, the record of AV1 in MP4 and Matroska; OBUs follow from the fifth byte on."""
@@ -61,7 +66,7 @@ class ElementaryStream:
             if sum(self.length_size + len(unit) for unit in units) != len(data):
                 raise NvdecError(DAMAGED)
             converted = b"".join(part for unit in units for part in (LONG_START_CODE, unit))
-            if first and not any(_nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in units):
+            if first and not any(nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in units):
                 return self.headers + converted
             return converted
         if first and self.headers and not self._has_header(data):
@@ -79,13 +84,13 @@ class ElementaryStream:
     def _sequences_of(self, units: Iterable[memoryview]) -> set[bytes]:
         """Sequence parameter sets, without the zeros that may come before the next start code."""
         kind = SEQUENCE_TYPES.get(self.codec)
-        return {bytes(unit).rstrip(b"\0") for unit in units if _nal_type(self.codec, unit) == kind}
+        return {bytes(unit).rstrip(b"\0") for unit in units if nal_type(self.codec, unit) == kind}
 
     def _has_header(self, data: memoryview) -> bool:
         if self.codec == "av1":
             at = len(TEMPORAL_DELIMITER) if data[:2] == TEMPORAL_DELIMITER else 0
             return len(data) > at and data[at] >> 3 & 15 == AV1_SEQUENCE_HEADER
-        return any(_nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in nal_units(data, 0))
+        return any(nal_type(self.codec, unit) == SEQUENCE_TYPES[self.codec] for unit in nal_units(data, 0))
 
 
 def stream_headers(codec: str, extradata: bytes) -> bytes:
@@ -102,25 +107,9 @@ def stream_headers(codec: str, extradata: bytes) -> bytes:
     if not nal_length_size(codec, extradata):
         return extradata
     try:
-        return b"".join(LONG_START_CODE + unit for unit in _configured_units(codec, extradata))
+        return b"".join(LONG_START_CODE + unit for unit in header_units(codec, extradata))
     except IndexError as error:
         raise NvdecError("NVDEC is not used for a file whose headers are cut short") from error
-
-
-def _configured_units(codec: str, record: bytes) -> list[bytes]:
-    """NAL units of avcC (an array of SPS, one of PPS) or hvcC (as many arrays as byte 22 says)."""
-    units: list[bytes] = []
-    at = 23 if codec == "hevc" else 5
-    for array in range(record[22] if codec == "hevc" else 2):
-        if codec == "hevc":  # a byte with the type, then the count in two bytes
-            count, at = int.from_bytes(record[at + 1 : at + 3], "big"), at + 3
-        else:  # the count; that of the SPS has 5 bits
-            count, at = record[at] & (31 if array == 0 else 255), at + 1
-        for _ in range(count):
-            size = int.from_bytes(record[at : at + 2], "big")
-            units.append(record[at + 2 : at + 2 + size])
-            at += 2 + size
-    return units
 
 
 def h264_is_grey(extradata: bytes | None) -> bool:
@@ -136,19 +125,18 @@ def hevc_origin(extradata: bytes | None) -> tuple[int, int]:
 
     Raises NvdecError where the container's headers do not tell.
     """
-    return _from_sequence("hevc", extradata, _conformance_origin)
+    sequence = _from_sequence("hevc", extradata, read_hevc_sequence)
+    return sequence.crop_top, sequence.crop_left
 
 
 def _from_sequence(codec: str, extradata: bytes | None, read: Callable[[BitReader], Told]) -> Told:
-    """What the first sequence parameter set tells, read from behind its NAL unit header."""
-    headers = memoryview(stream_headers(codec, extradata or b""))
-    for unit in nal_units(headers, 0):
-        if _nal_type(codec, unit) == SEQUENCE_TYPES[codec]:
-            payload = bytes(unit[2 if codec == "hevc" else 1 :]).replace(b"\x00\x00\x03", b"\x00\x00")
-            try:
-                return read(BitReader(payload))
-            except IndexError as error:
-                raise NvdecError("NVDEC is not used for a file whose headers are cut short") from error
+    """What the first sequence parameter set tells."""
+    try:
+        sequence = first_sequence(codec, extradata)
+        if sequence is not None:
+            return read(sequence)
+    except IndexError as error:
+        raise NvdecError("NVDEC is not used for a file whose headers are cut short") from error
     raise NvdecError(f"NVDEC is not used for {codec} without a sequence parameter set in the container's headers")
 
 
@@ -157,26 +145,3 @@ def _is_grey(bits: BitReader) -> bool:
     bits.take(16)  # constraint flags, level
     bits.golomb()  # seq_parameter_set_id
     return profile in HIGH_PROFILES and bits.golomb() == 0
-
-
-def _conformance_origin(bits: BitReader) -> tuple[int, int]:
-    bits.take(4)  # sps_video_parameter_set_id
-    sub_layers = bits.take(3)
-    bits.take(1)  # sps_temporal_id_nesting_flag
-    bits.take(88 + 8)  # profile, level
-    present = [(bits.take(1), bits.take(1)) for _ in range(sub_layers)]
-    bits.take(2 * (8 - sub_layers) if sub_layers else 0)
-    for profile, level in present:
-        bits.take(88 * profile + 8 * level)
-    bits.golomb()  # sps_seq_parameter_set_id
-    chroma_format = bits.golomb()
-    if chroma_format == 3:
-        bits.take(1)  # separate_colour_plane_flag
-    bits.golomb()  # width
-    bits.golomb()  # height
-    left, _, top, _ = [bits.golomb() for _ in range(4)] if bits.take(1) else [0, 0, 0, 0]
-    return top * (2 if chroma_format == 1 else 1), left * (2 if chroma_format in (1, 2) else 1)
-
-
-def _nal_type(codec: str, unit: memoryview) -> int:
-    return unit[0] >> 1 & 63 if codec == "hevc" else unit[0] & 31
