@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from codecsieve.errors import ConfigError
 from codecsieve.text import quoted
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Rule:
         )
 
 
-def option(default: Any, help: str, *, flag: str = "", new: str = "", both: bool = False, **rule: Any) -> Any:
+def option(
+    default: Any, help: str, *, flag: str = "", new: str = "", both: bool = False, size: bool = False, **rule: Any
+) -> Any:
     """A field of a dataclass of options.
 
     Args:
@@ -53,9 +58,10 @@ def option(default: Any, help: str, *, flag: str = "", new: str = "", both: bool
         flag: its name on the command line, where that is another, as the published commands have it.
         new: what stands for None in the help, where that is the default.
         both: of a bool: the command line can turn it off, too.
+        size: of an int: it is a number of bytes, and may be given as text such as "4 GB".
         rule: fields of `Rule`.
     """
-    told = {"help": help, "flag": flag, "new": new, "both": both, "rule": Rule(**rule)}
+    told = {"help": help, "flag": flag, "new": new, "both": both, "size": size, "rule": Rule(**rule)}
     return dataclasses.field(default=default, metadata=told)
 
 
@@ -84,8 +90,8 @@ def declared(options: type) -> Sequence[dataclasses.Field[Any]]:
 
 
 def kind_of(field: dataclasses.Field[Any]) -> str:
-    """The type of an option: int, float, str, bool, or tuple[int, ...], tuple[float, ...]."""
-    return str(field.type).removesuffix(" | None")
+    """The type of an option: int, float, str, bool, size, or tuple[int, ...], tuple[float, ...]."""
+    return "size" if field.metadata["size"] else str(field.type).removesuffix(" | None")
 
 
 def _plain(name: str, kind: str, rule: Rule, value: Any) -> Any:
@@ -98,8 +104,34 @@ def _plain(name: str, kind: str, rule: Rule, value: Any) -> Any:
     elif kind == "float":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"{name} ({quoted(value)}) must be a number{f' {rule}' if str(rule) else ''}")
+    elif kind == "size":
+        size = _bytes(value)
+        if size is None or rule.broken_by(size):
+            least = "" if rule.at_least is None else f" >= {in_units(rule.at_least)}"
+            raise ConfigError(f"{name} ({quoted(value)}) must be a size{least}, such as 500 MB or 4 GB")
+        return size
     elif kind == "str" and not isinstance(value, str):
         raise ConfigError(f"{name} ({quoted(value)}) must be {rule if str(rule) else 'text'}")
     if rule.broken_by(value):
         raise ConfigError(f"{name} ({quoted(value)}) must be {rule}")
     return value
+
+
+def _bytes(value: Any) -> int | None:
+    """A size in bytes, given as such or as text; None where it is neither."""
+    if isinstance(value, str):
+        read = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)?", value.strip(), re.IGNORECASE | re.ASCII)
+        return round(float(read[1]) * 1000 ** _UNITS.index((read[2] or "B").upper())) if read else None
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def in_units(size: float) -> str:
+    """A number of bytes for people: `1.2 MB`."""
+    for unit in _UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

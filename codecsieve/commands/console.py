@@ -122,14 +122,5 @@ def print_listed(what: str, lines: Sequence[str], rest: str) -> None:
         tell(f"… and {len(lines) - _LISTED} more: {rest}")
 
 
-def in_units(size: float) -> str:
-    """A number of bytes for people: `1.2 MB`."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def _cell(value: object, style: str = "") -> Text:
     return Text(printable(str(value)), style)

@@ -83,7 +83,7 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
 
 
 def _cache_facts(cache: SparseCache) -> dict[str, Any]:
-    from codecsieve.commands.console import in_units
+    from codecsieve.options import in_units
 
     rows = cache.index.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
     clips = [row for row in rows if row["status"] == "ok"]

@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from codecsieve.options import declared, kind_of
+from codecsieve.options import declared, in_units, kind_of
 from codecsieve.text import quoted
 
-TYPES = {"int": int, "float": float, "str": str}
+TYPES = {"int": int, "float": float, "str": str, "size": str}
 
 
 def options_of(
@@ -37,7 +37,7 @@ def options_of(
 def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Callable[[Any], Any]:
     about, kind = field.metadata, kind_of(field)
     name = about["flag"] or f"--{field.name.replace('_', '-')}"
-    default = about["new"] or _shown(field.default)
+    default = about["new"] or (_shown(field.default, kind))
     help = said.format(help=about["help"], lower=about["help"][0].lower() + about["help"][1:], default=default)
     if kind == "bool" and about["both"]:
         return click.option(f"{name}/--no-{name.removeprefix('--')}", field.name, default=None, help=help)
@@ -50,7 +50,9 @@ def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Ca
     return click.option(name, field.name, type=TYPES[kind], metavar=metavar, help=help)
 
 
-def _shown(default: Any) -> str:
+def _shown(default: Any, kind: str = "") -> str:
+    if kind == "size":
+        return in_units(default)
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, tuple):

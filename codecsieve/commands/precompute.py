@@ -69,7 +69,8 @@ def precompute(inputs: tuple[str, ...], out: str, preset: str, quiet: bool, **op
 
 
 def print_summary(summary: RunSummary, out: str) -> None:
-    from codecsieve.commands.console import in_units, print_facts
+    from codecsieve.commands.console import print_facts
+    from codecsieve.options import in_units
 
     inside = summary.made + summary.skipped
     facts: list[tuple[str, object]] = [

@@ -14,7 +14,7 @@ import codecsieve as cs
 from codecsieve.cli import main
 from codecsieve.commands.options import options_of, take
 from codecsieve.errors import ConfigError
-from codecsieve.options import check_options, declared, option
+from codecsieve.options import check_options, declared, in_units, option
 from codecsieve.pipelines.config import RunOptions, SieveConfig
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.probe.config import ProbeConfig
@@ -32,6 +32,7 @@ class Tea:
     cups: int | None = option(None, "How many.", new="one a guest", at_least=1, at_most=9)
     milk: bool = option(False, "With milk.", both=True)
     iced: bool = option(False, "With ice.")
+    water: int = option(10**9, "How much, in bytes.", size=True, at_least=1000)
     spoons: tuple[int, ...] = option((1, 2), "Sugar, tried one after the other.", flag="--sugar", at_least=0)
 
     def __post_init__(self) -> None:
@@ -49,6 +50,9 @@ class Tea:
         ({"minutes": True}, r"minutes \(True\) must be a number > 0"),
         ({"cups": 10}, r"cups \(10\) must be in 1\.\.9"),
         ({"cups": 1.5}, r"cups \(1.5\) must be a whole number"),
+        ({"water": "1 B"}, r"water \('1 B'\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
+        ({"water": "much"}, r"water \('much'\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
+        ({"water": 1e9}, r"water \(1000000000.0\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
         ({"spoons": ()}, r"spoons \(\) must be one or more, each named once"),
         ({"spoons": (1, 1)}, r"spoons \(1, 1\) must be one or more, each named once"),
         ({"spoons": (1, -1)}, r"spoons \(-1\) must be >= 0"),
@@ -77,8 +81,21 @@ def brew(**options: object) -> None:
 def test_the_command_line_gives_what_was_given_and_leaves_the_rest() -> None:
     run = CliRunner().invoke
     assert run(brew, []).stdout.startswith(f"{{}} {Tea()}")
-    given = ["--sort", "black", "--minutes", "2", "--cups", "4", "--milk", "--iced", "--sugar", "3,5"]
-    assert str(Tea("black", 2.0, 4, True, True, (3, 5))) in run(brew, given).stdout
+    given = [
+        "--sort",
+        "black",
+        "--minutes",
+        "2",
+        "--cups",
+        "4",
+        "--milk",
+        "--iced",
+        "--water",
+        "5 KB",
+        "--sugar",
+        "3,5",
+    ]
+    assert str(Tea("black", 2.0, 4, True, True, 5000, (3, 5))) in run(brew, given).stdout
     assert run(brew, ["--no-milk"]).stdout.startswith("{'milk': False}")
     assert "must be numbers with commas between" in run(brew, ["--sugar", "a"]).stderr
 
@@ -91,6 +108,7 @@ def test_the_help_says_what_the_option_does_and_its_default() -> None:
         "--cups INTEGER How many. [default: one a guest]",
         "--milk / --no-milk With milk. [default: no]",
         "--iced With ice.",
+        "--water TEXT How much, in bytes. [default: 1 GB]",
         "--sugar TEXT Sugar, tried one after the other. [default: 1,2]",
     ):
         assert expected in said
@@ -116,3 +134,23 @@ def test_functions_have_the_defaults_of_the_configuration() -> None:
     assert {field.name: field.default for field in declared(RunOptions)}.items() <= {
         name: parameter.default for name, parameter in of_run.items()
     }.items()
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        (5000, 5000),
+        ("5000", 5000),
+        ("5000 B", 5000),
+        ("512MB", 512_000_000),
+        ("1.5 gb", 1_500_000_000),
+        ("2TB", 2 * 10**12),
+    ],
+)
+def test_a_size_is_a_number_of_bytes_or_text(given: int | str, size: int) -> None:
+    assert Tea(water=given).water == size  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (7e15, "7000.0 TB")])
+def test_sizes_are_told_in_units_for_people(size: float, text: str) -> None:
+    assert in_units(size) == text

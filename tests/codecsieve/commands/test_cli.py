@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from codecsieve.cache import open_cache
 from codecsieve.cli import main
-from codecsieve.commands.console import Meter, in_units
+from codecsieve.commands.console import Meter
 from codecsieve.pipelines.config import METHOD, SieveConfig
 
 MakeVideo = Callable[..., Path]
@@ -341,8 +341,3 @@ def test_the_clock_of_a_run_starts_when_its_first_clip_does(
             now = seconds
             meter.update(done, 8, failed=0)
     assert capsys.readouterr().err == "4 of 8 clips, 0.3 clips/s, 0:00:12 left\n8 of 8 clips, 0.5 clips/s\n"
-
-
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (7e15, "7000.0 TB")])
-def test_sizes_are_told_in_units_for_people(size: float, text: str) -> None:
-    assert in_units(size) == text
