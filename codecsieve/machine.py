@@ -1,8 +1,13 @@
-"""What of this machine the process may use."""
+"""What of this machine the process may use, and one clip."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+MAX_MEMORY = 4 * 10**9
+"""Bytes that one clip may take in memory, where nobody says."""
 
 
 def available_cores() -> int:
@@ -10,3 +15,21 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def limit_memory(more: int) -> None:
+    """Keep this process to so many bytes of memory besides those that it has: whatever asks for more is refused it,
+    and raises MemoryError. On Linux; elsewhere nothing is limited.
+
+    What counts is memory that can be written to, touched or not (RLIMIT_DATA): address space that is only reserved, as
+    compilers of kernels and CUDA do, does not.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    lines = Path("/proc/self/status").read_text().splitlines()
+    has = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = has + more if hard == resource.RLIM_INFINITY else min(has + more, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
