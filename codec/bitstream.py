@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from codecsieve.codec.memory import KEPT_REFERENCES
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
@@ -20,8 +21,6 @@ from codecsieve.kernels.reference.predict import BILINEAR, BLOCK, SIX_TAP
 
 PAST_CANDIDATES = 2
 """Reference pictures of list 0 that are tried, likeliest first."""
-KEPT_REFERENCES = 6
-"""Recent reference pictures held, enough for the candidates of a P-picture after a pyramid of B-pictures."""
 
 
 def bitstream_signals(

@@ -23,6 +23,7 @@ from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.errors import VideoError
+from codecsieve.machine import MAX_MEMORY
 
 Result = TypeVar("Result")
 
@@ -62,15 +63,16 @@ class ClipDecoder:
         start: float | None = None,
         end: float | None = None,
         believe: bool = True,
+        max_memory: int = MAX_MEMORY,
     ) -> None:
-        """Open a clip and choose its frames; `believe`: see `packets.open_source`.
+        """Open a clip and choose its frames; `believe`, `max_memory`: see `packets.open_source`.
 
         Raises:
             VideoError: the file cannot be used, or has no frame in the range.
             ValueError: an option is out of range.
         """
         self.path = os.fspath(path)
-        self.source: PacketSource = open_source(self.path, believe)
+        self.source: PacketSource = open_source(self.path, believe, max_memory)
         self.pictures_decoded = 0
         try:
             self.signals = choose_signals(self.source.facts, signals)

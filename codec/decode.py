@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from codecsieve.codec.facts import bounded_decoder
+from codecsieve.codec.decoder import bounded_decoder, decode_packet
 from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.picture import Picture, fit_format
 from codecsieve.codec.plan import GopPlan, plan_gops
@@ -92,6 +92,8 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
             yield Picture(fit_format(frame, layout), layout, index, display, reference)
             if numbers.ends(display, reference):
                 return
+    except av.error.MemoryError:
+        raise
     except av.FFmpegError as error:
         raise VideoError(f"{source.facts.path}: decoder failed ({error.strerror}); transcode the file") from error
 
@@ -104,7 +106,7 @@ def open_decoder(source: PacketSource, motion: bool) -> av.VideoCodecContext:
     if source.facts.codec == "h264":
         # Prediction reads beyond the shown picture, up to the coded one.
         options["apply_cropping"] = "0"
-    return bounded_decoder(source.stream, **options)
+    return bounded_decoder(source.stream, source.facts, **options)
 
 
 def _decode(
@@ -119,7 +121,7 @@ def _decode(
         for packet in numbers.packets(plan):
             layouts.sent(packet)
             yield from _send(decoder, packet)
-        if plan.closes and decoder.is_open:
+        if plan.closes:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.
             if repeat_last:
                 yield from _send(decoder, _repeat_last_reference(plan))
@@ -136,16 +138,6 @@ def _repeat_last_reference(plan: GopPlan) -> av.Packet:
 
 
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    try:
-        frames = decoder.decode(packet)
-    except av.error.MemoryError:
-        raise
-    except av.FFmpegError:
-        if not decoder.is_open:
-            raise
-        # Whatever error it gives of a damaged packet (VP9 says EAGAIN, TSCC an unknown one), the decoder goes on with
-        # the next, and the clip with the pictures it has.
-        return
-    for frame in frames:
+    for frame in decode_packet(decoder, packet) or ():
         if frame.pts is not None and frame.pts != REPEATED:
             yield frame.pts, frame

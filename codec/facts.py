@@ -6,6 +6,8 @@ Nothing is decoded here beyond what FFmpeg itself reads to identify the stream. 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,18 @@ from pathlib import Path
 import av
 from av.stream import Discard, Disposition
 
+from codecsieve.codec.containers import SELF_CONTAINED, list_kind, names_a_sequence
+from codecsieve.codec.memory import clip_bytes, largest_picture
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
+from codecsieve.codec.parameter_sets import first_sequence, read_hevc_sequence
+from codecsieve.codec.raw import end_of_stream
 from codecsieve.errors import VideoError
+from codecsieve.files import kind_of_file
+from codecsieve.machine import MAX_MEMORY
+from codecsieve.options import in_units
 
-MAX_PIXELS = 8192 * 8192
-"""A picture larger than this is refused: with its reference pictures it would not fit a worker's memory."""
-
-REFUSED_CONTAINERS = frozenset({"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"})
-"""FFmpeg's names of formats that are lists of other files or streams: one file must not stand for another."""
+INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(SELF_CONTAINED))}
+"""FFmpeg's options that keep a file from having another one, or the network, opened."""
 
 VIDEO_SUFFIXES = frozenset({
     ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",
@@ -55,44 +61,87 @@ class VideoFacts:
     """Bytes of the file."""
     sequence: SequenceParameters | None
     """H.264 only: the sequence parameter set, where one was found."""
+    references: int | None
+    """Pictures that others may refer to at once, by the headers of H.264 and HEVC; None where they do not say."""
+    max_memory: int
+    """Bytes that a clip of it may take in memory, see `memory`."""
+
+    @property
+    def most_pixels(self) -> int:
+        """Of a picture: any larger one would take more than that, whatever its sides."""
+        return largest_picture(self.codec, self.pixel_format, self.references, self.max_memory)
 
 
 def open_container(path: str | os.PathLike[str]) -> av.container.InputContainer:
-    """Open a local file for demuxing its first video stream only.
+    """Open a local file for demuxing its first video stream only. No other file is opened, whatever it says.
 
-    Raises VideoError where the file is missing, empty, not a video, or has no video stream.
+    Raises VideoError where it is no file, missing, empty, not a video, a list of other files, or has no video stream.
     """
     name = os.fspath(path)
-    if not os.path.exists(name):
-        raise VideoError(f"{name}: no such file; check the path")
-    if os.path.isdir(name):
-        raise VideoError(f"{name}: is a folder; name a video file")
-    if os.path.getsize(name) == 0:
-        raise VideoError(f"{name}: the file is empty; copy or download it again")
+    url, options = input_of(name)
     try:
-        # The prefix keeps a name such as "concat:..." from being taken for a protocol, the whitelist keeps
-        # a playlist from reaching the network.
-        container = av.open(
-            f"file:{os.path.abspath(name)}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
-        )
+        container = av.open(url, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(f"{name}: not a readable video ({reason}); is it complete, and a video?") from error
-    try:
-        kind = container.format.name.split(",")[0]
-        if kind in REFUSED_CONTAINERS:
-            raise VideoError(f"{name}: is a list of other files ({kind}); name the videos themselves")
-        wanted = video_stream(container)
-        if wanted is None:
-            raise VideoError(f"{name}: has no video stream; leave it out of the manifest")
-    except VideoError:
+        raise _refusal(name, error) from error
+    wanted = video_stream(container)
+    if wanted is None:
         container.close()
-        raise
+        raise VideoError(f"{name}: has no video stream; leave it out of the manifest")
     for stream in container.streams:
         # An unread audio track would otherwise end a truncated file's video early.
         if stream.index != wanted.index:
             stream.discard = Discard.all
     return container
+
+
+def input_of(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
+    """A file as FFmpeg is to be given it, whichever program it is in: its URL, and options.
+
+    Raises VideoError where it is no file with content.
+    """
+    name = os.fspath(path)
+    size = _size_of_file(name)
+    # The prefix keeps a name such as "concat:..." from being taken for a protocol.
+    url = f"file:{os.path.abspath(name)}"
+    try:
+        end = end_of_stream(name, size)
+    except OSError as error:
+        raise VideoError(f"{name}: cannot be read ({error.strerror}); check who may read it, and its disk") from error
+    if end is None:
+        return url, INPUT_OPTIONS
+    return f"subfile,,start,0,end,{end},,:{url}", INPUT_OPTIONS | {"protocol_whitelist": "file,subfile"}
+
+
+def _size_of_file(name: str) -> int:
+    """Bytes of a file. Raises VideoError for a path that is no file with content: a FIFO, say, must not be opened."""
+    try:
+        kind, size = kind_of_file(name), os.stat(name).st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoError(f"{name}: no such file; check the path") from error
+    except OSError as error:
+        raise VideoError(f"{name}: cannot be reached ({error.strerror}); check the path and who may read it") from error
+    except ValueError as error:
+        what = "a NUL character" if "\0" in name else "characters"  # half of a surrogate pair, say
+        raise VideoError(f"{name}: holds {what} which no file's name can; check the path") from error
+    if kind != "file":
+        raise VideoError(f"{name}: is a {kind}; name a video file")
+    if size == 0:
+        raise VideoError(f"{name}: the file is empty; copy or download it again")
+    return size
+
+
+def _refusal(name: str, error: Exception) -> VideoError:
+    """Why a file could not be opened as a video."""
+    with contextlib.suppress(OSError):
+        kind = list_kind(name)
+        if kind is None and names_a_sequence(name) and Path(name).suffix.lower() not in VIDEO_SUFFIXES:
+            kind = "image2"
+        if kind is not None:
+            return VideoError(f"{name}: is a list of other files ({kind}); name the videos themselves")
+    reason = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) == errno.EINVAL:  # what FFmpeg says of a format that it may not open
+        reason = "its format is none that is read here, or its header is damaged"
+    return VideoError(f"{name}: not a readable video ({reason}); is it complete, and a video?")
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -101,21 +150,14 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
     return next(moving, None)
 
 
-def bounded_decoder(stream: av.VideoStream, **options: str) -> av.VideoCodecContext:
-    """A stream's decoder, not yet open: on one thread, and for no picture over MAX_PIXELS, whatever its packets say.
-
-    options: FFmpeg's, besides.
-    """
-    context = stream.codec_context
-    context.thread_count = 1
-    context.options = {"max_pixels": str(MAX_PIXELS), **options}
-    return context
-
-
-def read_facts(container: av.container.InputContainer, path: str | os.PathLike[str]) -> VideoFacts:
+def read_facts(
+    container: av.container.InputContainer, path: str | os.PathLike[str], max_memory: int = MAX_MEMORY
+) -> VideoFacts:
     """State the facts of an open container's video stream.
 
-    Raises VideoError where the stream has no decoder or its size is out of bounds.
+    max_memory: bytes that a clip of it may take.
+
+    Raises VideoError where the stream has no decoder, no size, or pictures that would take more memory than that.
     """
     name = os.fspath(path)
     stream = video_stream(container)
@@ -127,19 +169,16 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
         raise VideoError(f"{name}: is encrypted ({context.codec_tag}); decrypt it first")
     if context.width <= 0 or context.height <= 0:
         raise VideoError(f"{name}: its header gives no picture size; the file may be cut short")
-    if context.width * context.height > MAX_PIXELS:
-        raise VideoError(
-            f"{name}: {context.width}x{context.height} is over the limit of {MAX_PIXELS} pixels; scale it down first"
-        )
     rate = stream.average_rate or stream.guessed_rate
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = container.duration / av.time_base if container.duration else 0.0
     codec = context.codec.canonical_name
-    return VideoFacts(
+    sequence = find_sequence_parameters(context.extradata, None) if codec == "h264" else None
+    facts = VideoFacts(
         path=name,
-        container=container.format.name.split(",")[0],
+        container=_short_name(container),
         codec=codec,
         profile=str(stream.profile or ""),
         pixel_format=context.pix_fmt or "",
@@ -148,5 +187,42 @@ def read_facts(container: av.container.InputContainer, path: str | os.PathLike[s
         fps=float(rate) if rate else 0.0,
         seconds=seconds,
         size=Path(name).stat().st_size,
-        sequence=find_sequence_parameters(context.extradata, None) if codec == "h264" else None,
+        sequence=sequence,
+        references=sequence.reference_frames if sequence else _references(codec, context.extradata),
+        max_memory=max_memory,
+    )
+    check_memory(facts, facts.pixel_format, facts.width, facts.height)
+    return facts
+
+
+def _short_name(container: av.container.InputContainer) -> str:
+    return container.format.name.split(",")[0]
+
+
+def _references(codec: str, extradata: bytes | None) -> int | None:
+    """Pictures that a decoder of HEVC may have to hold, as far as its headers tell."""
+    try:
+        sequence = first_sequence(codec, extradata) if codec == "hevc" else None
+        return read_hevc_sequence(sequence).pictures if sequence else None
+    except IndexError:  # cut short
+        return None
+
+
+def check_memory(facts: VideoFacts, pixel_format: str, width: int, height: int, packets: int = 0) -> None:
+    """Raise VideoError where pictures of a size, with so many bytes of packets, take more memory than a clip may.
+
+    The size is the stream's own, or one that it changes to on its way.
+    """
+    pictures = clip_bytes(facts.codec, pixel_format, width, height, facts.references)
+    if pictures + packets <= facts.max_memory:
+        return
+    limit = f"over the {in_units(facts.max_memory)} that --max-memory allows"
+    if pictures > facts.max_memory:
+        raise VideoError(
+            f"{facts.path}: {width}x{height} {pixel_format} may take {in_units(pictures)} of memory, {limit}; "
+            "raise that, or scale it down first"
+        )
+    raise VideoError(
+        f"{facts.path}: may take {in_units(pictures + packets)} of memory, {in_units(packets)} of it packets between "
+        f"keyframes, {limit}; raise that, or transcode it with more keyframes"
     )

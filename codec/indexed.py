@@ -59,9 +59,9 @@ class IndexedSource(PacketSource):
         self.next_index = -1
         try:
             packets = self._read_timed(0)
-        except VideoError as error:
+            following = next(self.demuxer, None)
+        except (VideoError, av.FFmpegError) as error:
             raise NotIndexedError from error
-        following = next(self.demuxer, None)
         if following is not None:
             self.demuxer = itertools.chain([following], self.demuxer)
             if self.gops > 1 and not starts_gop(facts, self.stream, following):

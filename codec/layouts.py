@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import av
 
+from codecsieve.codec.facts import check_memory
 from codecsieve.codec.nal import (
     SequenceParameters,
     find_sequence_parameters,
@@ -38,6 +39,7 @@ class Layouts:
 
     def __init__(self, source: PacketSource) -> None:
         facts = source.facts
+        self._facts = facts
         self._uncropped = facts.codec == "h264"
         self._length_size = nal_length_size(facts.codec, source.stream.codec_context.extradata)
         self._shown = [_Shown(-1, facts.sequence, (facts.width, facts.height))]
@@ -57,11 +59,15 @@ class Layouts:
             self._shown.append(_Shown(int(packet.pts or 0), sequence, stated))
 
     def of(self, frame: av.VideoFrame, index: int) -> PictureFormat:
-        """The layout of a frame by its decode index: the very object of the frame before where nothing changed."""
+        """The layout of a frame by its decode index: the very object of the frame before where nothing changed.
+
+        Raises VideoError where it has changed to what would take too much memory.
+        """
         shown = next(shown for shown in reversed(self._shown) if shown.since <= index)
         signs = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range, shown
         if self._layout is None or signs != self._signs:
             self._signs = signs
+            check_memory(self._facts, frame.format.name, frame.width, frame.height)
             layout = self._read(frame, shown)
             self._layout = self._layout if layout == self._layout else layout
         return self._layout

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from codecsieve.codec.decode import open_decoder
+from codecsieve.codec.decoder import decode_packet
 from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.layouts import Layouts
 from codecsieve.codec.nvdec_packets import NvdecError, h264_is_grey, hevc_origin
@@ -91,13 +92,13 @@ def first_layout(source: PacketSource, wanted: np.ndarray) -> tuple[PictureForma
 def _first_frame(decoder: av.VideoCodecContext, packets: list[av.Packet]) -> av.VideoFrame | None:
     try:
         for packet in [*packets, None]:
-            for frame in decoder.decode(packet):
-                return frame
-    except av.FFmpegError:
-        return None
+            frames = decode_packet(decoder, packet)
+            if frames is None:
+                return None
+            if frames:
+                return frames[0]
     finally:
-        if decoder.is_open:
-            decoder.flush_buffers()
+        decoder.flush_buffers()
     return None
 
 

@@ -22,34 +22,37 @@ from codecsieve.codec.trust import (
     order_agrees,
     undecodable,
 )
+from codecsieve.machine import MAX_MEMORY
 
 
-def open_source(path: str, believe: bool = True) -> PacketSource:
+def open_source(path: str, believe: bool = True, max_memory: int = MAX_MEMORY) -> PacketSource:
     """Open a file and number its pictures, from the container's own index where it has a whole one.
 
     Args:
         path: a local file.
         believe: take display order from timestamps, where there is no reason to doubt them; False: from the decoder.
+        max_memory: bytes that a clip of it may take, see `memory`.
 
     Raises:
-        VideoError: nothing in the file can be decoded.
+        VideoError: nothing in the file can be decoded, or not within that memory.
     """
-    source = _number_packets(path, believe)
+    source = _number_packets(path, believe, max_memory)
+    facts = source.facts
     try:
         first = source.read(0)
         if source.ordered and source.stream.codec_context.has_b_frames:
             packets, order = _telling_packets(source)
             source.doubtful = is_doubtful(order)
-            if source.doubtful and not order_agrees(path, packets, order):
+            if source.doubtful and not order_agrees(facts, packets, order):
                 source.close()
-                source = _number_packets(path, believe=False)
+                source = _number_packets(path, False, max_memory)
                 first = source.read(0)
         doubtful = _doubtful_packets(source, first)
-        lost = undecodable(path, doubtful) if doubtful else frozenset()
-        lost |= _lost_at_changes(path, source)
+        lost = undecodable(facts, doubtful) if doubtful else frozenset()
+        lost |= _lost_at_changes(source)
         if lost:
             source.leave_out(lost)
-        if source.facts.pixel_format == "pal8":
+        if facts.pixel_format == "pal8":
             source.palette = _first_palette(path)
         return source
     except BaseException:
@@ -91,20 +94,21 @@ def _doubtful_packets(source: PacketSource, first: Gop) -> list[av.Packet]:
     return [*whole, *first.packets[: leading + 1]] if whole or leading else []
 
 
-def _lost_at_changes(path: str, source: PacketSource) -> frozenset[int]:
+def _lost_at_changes(source: PacketSource) -> frozenset[int]:
     """Decode indices of the pictures that a decoder has not shown yet when the size changes, and never will."""
     lost: list[int] = []
     for before, after in source.changes:
         packets = [packet for number in range(before, after) for packet in source.read(number).packets]
-        missing = undecodable(path, [*packets, source.read(after).packets[0]]) - undecodable(path, packets)
+        following = source.read(after).packets[0]
+        missing = undecodable(source.facts, [*packets, following]) - undecodable(source.facts, packets)
         lost += [int(source.starts[before]) + offset for offset in missing if offset < len(packets)]
     return frozenset(lost)
 
 
-def _number_packets(path: str, believe: bool) -> PacketSource:
+def _number_packets(path: str, believe: bool, max_memory: int) -> PacketSource:
     container = open_container(path)
     try:
-        facts = read_facts(container, path)
+        facts = read_facts(container, path, max_memory)
         if believe:
             try:
                 return IndexedSource(container, facts)

@@ -59,7 +59,7 @@ def sample_frames(
     if stop <= first:
         path = source.facts.path
         if source.frames == 0:
-            raise VideoError(f"{path}: holds no pictures to show")
+            raise VideoError(f"{path}: holds no pictures to show; the file is damaged or cut short")
         until = "its end" if end is None else f"{end:g} s"
         length = f"{source.frames} frames, {source.facts.seconds:.2f} s"
         raise VideoError(f"{path}: no frame between {start or 0.0:g} s and {until} (the file has {length})")

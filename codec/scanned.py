@@ -62,11 +62,11 @@ class ScannedSource(PacketSource):
             raise VideoError(f"{facts.path}: holds no video packets; the file may be cut short")
         # Where every packet of a codec is marked whose packets do not tell, a decoder must.
         marked = all(keyframe) and len(keyframe) > 1 and not has_rule(facts.codec)
-        if marked and not keyframes_agree(facts.path, first):
+        if marked and not keyframes_agree(facts, first):
             keyframe = [False] * len(keyframe)
         self._number(pts, np.array(keyframe, bool), np.array(discard, bool))
         self._find_changes(headers)
-        check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]))
+        check_gops(facts, np.add.reduceat(sizes, self.starts[:-1]), kept=min(held, KEEP_BYTES))
         self.positions = positions
         self.second = container
         self.reader: Iterator[av.Packet] = iter(())
@@ -142,7 +142,7 @@ def read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
                 if packet.size:
                     yield packet
             return
-        except av.FFmpegError:
+        except av.FFmpegError:  # of whatever kind: ENOMEM is said of a packet whose size makes no sense
             return
         except IndexError:
             # PyAV does not know a stream that begins in mid-file (MPEG-TS): go on behind its packet.

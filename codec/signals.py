@@ -5,12 +5,9 @@ How each is made is left to `bitstream` and `search`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from codecsieve.errors import VideoError
-
-if TYPE_CHECKING:
-    from codecsieve.codec.facts import VideoFacts
 
 SIGNALS = ("auto", "bitstream", "search", "difference")
 """How motion and residual may be had; see `choose_signals`."""
@@ -19,7 +16,18 @@ MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose motion vectors FFmpeg exports."""
 
 
-def choose_signals(facts: VideoFacts, asked: str) -> str:
+class Coded(Protocol):
+    """What counts of a file's facts (`facts.VideoFacts`)."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def pixel_format(self) -> str: ...
+
+
+def choose_signals(facts: Coded, asked: str) -> str:
     """The signals to use for a file: `bitstream`, `search` or `difference`.
 
     `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,

@@ -24,12 +24,12 @@ from codecsieve.codec.changes import (
     size_changes,
     size_header,
 )
-from codecsieve.codec.facts import VideoFacts, video_stream
+from codecsieve.codec.facts import VideoFacts, check_memory, video_stream
 from codecsieve.codec.gop import Gop
 from codecsieve.errors import VideoError
 
-MAX_GOP_BYTES = 1 << 30
-"""A GOP is held whole; a larger one (hours of a single keyframe) is refused."""
+HELD_GOPS = 2
+"""GOPs whose packets are held at once: the one that is decoded and the next."""
 
 
 class PacketTableError(VideoError):
@@ -132,10 +132,7 @@ class PacketSource:
         self.start_time += round(min(times, default=0.0) / float(self.stream.time_base or 1))
 
 
-def check_gops(facts: VideoFacts, sizes: np.ndarray) -> None:
-    """Raise VideoError where a GOP, of these sizes in bytes, is too large to be held."""
-    if sizes.max() > MAX_GOP_BYTES:
-        raise VideoError(
-            f"{facts.path}: has a GOP of {sizes.max() >> 20} MB, over the limit of {MAX_GOP_BYTES >> 20} MB; "
-            "transcode it with more keyframes"
-        )
+def check_gops(facts: VideoFacts, sizes: np.ndarray, kept: int = 0) -> None:
+    """Raise VideoError where GOPs, of these sizes in bytes, are too large to be held beside what is kept anyway."""
+    packets = kept + HELD_GOPS * int(sizes.max())
+    check_memory(facts, facts.pixel_format, facts.width, facts.height, packets)

@@ -13,6 +13,7 @@ from typing import Any
 from codecsieve.codec.signals import SIGNALS
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
+from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import check_options, option
 from codecsieve.text import quoted
 
@@ -24,6 +25,8 @@ pixel formats): of all other files the patches are the same, and a cache is week
 no `order` in the index.
 """
 
+LEAST_MEMORY = 200 * 10**6
+"""Bytes without which a worker cannot make the smallest of clips."""
 POLICIES = ("saliency", "sampling", "random")
 STORES = ("patches", "indices")
 
@@ -144,6 +147,12 @@ class RunOptions:
     retry_failed: bool = option(False, "Try clips again that failed before.")
     fail_fast: bool = option(False, "Stop at the first clip that fails.")
     clip_timeout: float = option(600.0, "Seconds that one clip may take.", above=0)
+    max_memory: int = option(
+        MAX_MEMORY,
+        "Memory that one clip may take, such as 500 MB; one that may take more is refused before it is decoded.",
+        size=True,
+        at_least=LEAST_MEMORY,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""

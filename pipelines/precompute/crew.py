@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from codecsieve.machine import available_cores
+from codecsieve.machine import available_cores, limit_memory
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.engines.base import Lost
 from codecsieve.pipelines.engines.local import run_jobs
@@ -35,9 +35,28 @@ class Crew:
     sieve: Callable[[ClipRequest], ClipOutcome]
 
 
-def gather_crew(device: Device, config: SieveConfig, pixels: bool, workers: int | None, clips: int) -> Crew:
+@dataclass
+class CpuSieve:
+    """`sieve_request` in a worker process on the processor, which takes no more memory than a clip may."""
+
+    config: SieveConfig
+    pixels: bool
+    max_memory: int
+    _limited: bool = False
+
+    def __call__(self, request: ClipRequest) -> ClipOutcome:
+        """Sieve one clip. What goes wrong with it is its outcome."""
+        if not self._limited:
+            limit_memory(self.max_memory)
+            self._limited = True
+        return sieve_request(request, self.config, self.pixels, self.max_memory)
+
+
+def gather_crew(
+    device: Device, config: SieveConfig, pixels: bool, workers: int | None, max_memory: int, clips: int
+) -> Crew:
     """Who makes so many clips on a device; see `run.precompute` for the arguments."""
-    sieve = functools.partial(sieve_request, config=config, pixels=pixels)
+    sieve = functools.partial(sieve_request, config=config, pixels=pixels, max_memory=max_memory)
     if not clips:
         return Crew((), 1, sieve)
     if device.gpus:
@@ -48,11 +67,12 @@ def gather_crew(device: Device, config: SieveConfig, pixels: bool, workers: int 
             for gpu in device.gpus
             for sessions in _shared(workers or gpu.sessions, available_cores() // (CORES_A_PROCESS * len(device.gpus)))
         ]
-        functions = [GpuSieve(index, sessions, config, pixels) for index, sessions in shares[:clips]]
+        functions = [GpuSieve(index, sessions, config, pixels, max_memory) for index, sessions in shares[:clips]]
         # Twice as many clips as are decoded at once: while one is opened or finished, its engine has another.
         return Crew(functions, 2 * max(function.sessions for function in functions), sieve)
     warm_up()
-    return Crew([sieve] * min(available_cores() if workers is None else workers, clips), 1, sieve)
+    count = min(available_cores() if workers is None else workers, clips)
+    return Crew([CpuSieve(config, pixels, max_memory) for _ in range(count)], 1, sieve)
 
 
 def _shared(sessions: int, processes: int) -> list[int]:

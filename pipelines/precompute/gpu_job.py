@@ -23,9 +23,10 @@ from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.nvdec_trial import statistics_agree
 from codecsieve.codec.source import PacketTableError
+from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, sieve_request
+from codecsieve.pipelines.precompute.outcome import ClipOutcome, failed, out_of_memory, sieve_request
 from codecsieve.pipelines.sieve.gpu_clip import sieve_clip_on_gpu
 from codecsieve.pipelines.sieve.kept import SievedClip
 from codecsieve.text import one_line
@@ -46,13 +47,14 @@ class GpuSieve:
     """`sieve_request` on a GPU. A worker process gets one; its threads call it side by side.
 
     gpu: its number; sessions: clips that are decoded at once; config: with the signals that the device is to use;
-    pixels: whether patches are cut out.
+    pixels: whether patches are cut out; max_memory: bytes of the host's that a clip may take.
     """
 
     gpu: int
     sessions: int
     config: SieveConfig
     pixels: bool
+    max_memory: int = MAX_MEMORY
     _turn: threading.BoundedSemaphore = field(init=False, repr=False)
     _threads: _Thread = field(default_factory=_Thread, init=False, repr=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
@@ -63,7 +65,7 @@ class GpuSieve:
         self._turn = threading.BoundedSemaphore(self.sessions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _in_worker, (type(self), self.gpu, self.sessions, self.config, self.pixels)
+        return _in_worker, (type(self), self.gpu, self.sessions, self.config, self.pixels, self.max_memory)
 
     def __call__(self, request: ClipRequest) -> ClipOutcome:
         """Sieve one clip. What goes wrong with it is its outcome; what goes wrong with the GPU is raised."""
@@ -93,7 +95,7 @@ class GpuSieve:
             with self._stream():
                 session = self._session()
                 wanted = request.path, config, request.start, request.end, self.pixels
-                return sieve_clip_on_gpu(session, *wanted, self._turn), "", ""
+                return sieve_clip_on_gpu(session, *wanted, self._turn, self.max_memory), "", ""
         except NvdecError as error:
             refusal, message, unsure = str(error), "", error.__cause__ is not None
         except PacketTableError as error:
@@ -101,6 +103,8 @@ class GpuSieve:
         except torch.OutOfMemoryError:
             message = "does not fit the GPU's free memory; use --device cpu for it, or fewer --workers"
             refusal, unsure = "", True
+        except MemoryError:
+            refusal, message, unsure = "", out_of_memory(self.max_memory), True
         except ValueError as error:
             refusal, message, unsure = "", str(error), False
         except Exception as error:
@@ -117,7 +121,7 @@ class GpuSieve:
         self._tell(reason)
         # FFmpeg and NVDEC read the motion of different blocks; what is found without the bitstream is the same.
         signals = "search" if self.config.signals == "auto" else self.config.signals
-        return sieve_request(request, dataclasses.replace(self.config, signals=signals), self.pixels)
+        return sieve_request(request, dataclasses.replace(self.config, signals=signals), self.pixels, self.max_memory)
 
     def _session(self) -> NvdecSession:
         if self._threads.session is None:
@@ -152,10 +156,12 @@ def see_only(gpu: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[gpu] if seen else str(gpu)
 
 
-def _in_worker(kind: type[GpuSieve], gpu: int, sessions: int, config: SieveConfig, pixels: bool) -> GpuSieve:
+def _in_worker(
+    kind: type[GpuSieve], gpu: int, sessions: int, config: SieveConfig, pixels: bool, max_memory: int
+) -> GpuSieve:
     """A `GpuSieve` as it is in its worker's process, whose only GPU is the one it is for."""
     see_only(gpu)
-    return kind(0, sessions, config, pixels)
+    return kind(0, sessions, config, pixels, max_memory)
 
 
 def check_statistics(gpu: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from codecsieve.options import in_units
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.sieve.clip import sieve_clip
@@ -27,17 +28,27 @@ class ClipOutcome:
     error: str | None = None
 
 
-def sieve_request(request: ClipRequest, config: SieveConfig, pixels: bool) -> ClipOutcome:
-    """Sieve one clip. Whatever goes wrong with it is its outcome, and no exception."""
+def sieve_request(request: ClipRequest, config: SieveConfig, pixels: bool, max_memory: int) -> ClipOutcome:
+    """Sieve one clip, in so many bytes of memory. Whatever goes wrong with it is its outcome, and no exception."""
     began = time.perf_counter()
     try:
-        clip = sieve_clip(request.path, config, request.start, request.end, pixels)
+        clip = sieve_clip(request.path, config, request.start, request.end, pixels, max_memory)
+    except MemoryError:  # before ValueError: numpy's and FFmpeg's are of either kind
+        return failed(request, out_of_memory(max_memory), time.perf_counter() - began)
     except ValueError as error:
         return failed(request, str(error), time.perf_counter() - began)
     except Exception as error:
         # A fault of this program's in one clip out of many must not end the run; its row says what it was.
         return failed(request, f"internal error: {type(error).__name__}: {error}", time.perf_counter() - began)
     return ClipOutcome(request, time.perf_counter() - began, clip)
+
+
+def out_of_memory(max_memory: int) -> str:
+    """The line for a clip that was promised to fit, and does not: a damaged or crafted one, most likely."""
+    return (
+        f"needs more memory than --max-memory {in_units(max_memory)} allows, or than there is; raise that, use fewer "
+        "--workers, or scale it down first"
+    )
 
 
 def failed(request: ClipRequest, error: str, seconds: float) -> ClipOutcome:

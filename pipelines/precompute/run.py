@@ -48,6 +48,7 @@ def precompute(
     retry_failed: bool = RunOptions.retry_failed,
     fail_fast: bool = RunOptions.fail_fast,
     clip_timeout: float = RunOptions.clip_timeout,
+    max_memory: int | str = RunOptions.max_memory,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Put every clip of `requests` into the cache `out`, which is made or gone on with.
@@ -68,6 +69,10 @@ def precompute(
         retry_failed: try clips again that failed before.
         fail_fast: stop at the first clip that fails.
         clip_timeout: seconds that one clip may take.
+        max_memory: bytes, or text such as "4 GB", that one clip may take besides what a worker has anyway (some 150
+            MB). One that may take more by its header is refused before it is decoded. On Linux a worker on the
+            processor is kept to it whatever a header says; workers on GPUs, whose drivers reserve memory by the
+            gigabyte, are not, and neither is this process (`workers` 0).
         progress: called in this thread at the start and after every clip.
 
     Raises:
@@ -78,7 +83,7 @@ def precompute(
         ConfigError: an option out of range.
         KeyboardInterrupt: clips that are done by then are published first; run again to go on.
     """
-    RunOptions(store, device, workers, retry_failed, fail_fast, clip_timeout)
+    options = RunOptions(store, device, workers, retry_failed, fail_fast, clip_timeout, max_memory)  # type: ignore[arg-type]
     if not requests:
         raise ManifestError("no clip in the inputs; name at least one video")
     began = time.monotonic()
@@ -87,6 +92,7 @@ def precompute(
     wanted = {request.id: request for request in distinct(requests)}
     chosen = choose_device(device)
     signals, reader = chosen.resolve(config)
+    used = dataclasses.replace(config, signals=signals)
     hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
     with CacheWriter.open(out, layout, hashed, _versions()) as writer:
         _check_against_index(writer.index(), wanted)
@@ -95,9 +101,7 @@ def precompute(
             work = _work(writer, wanted, retry_failed and not number)
             jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
             _warn_of_space(writer.path, len(jobs), layout)
-            crew = gather_crew(
-                chosen, dataclasses.replace(config, signals=signals), store == "patches", workers, len(jobs)
-            )
+            crew = gather_crew(chosen, used, store == "patches", workers, options.max_memory, len(jobs))
             lost = len(writer.lost)
             with Shards(writer, work) as shards, closing(make_clips(crew, jobs, clip_timeout)) as outcomes:
                 made += _publish(outcomes, shards, layout, len(jobs), fail_fast, progress or (lambda _: None))

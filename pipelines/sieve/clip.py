@@ -12,17 +12,16 @@ import os
 import numpy as np
 
 from codecsieve.codec.clip import ClipDecoder, in_true_order
+from codecsieve.codec.memory import HELD_BYTES
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
 from codecsieve.kernels.cpu.energy import slot_scores
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
+from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.crops import Crop, cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
-
-HELD_BYTES = 256 << 20
-"""Crops held at once for one clip; a clip with more has its slots resized whole as they come."""
 
 
 def sieve_clip(
@@ -31,6 +30,7 @@ def sieve_clip(
     start: float | None = None,
     end: float | None = None,
     pixels: bool = True,
+    max_memory: int = MAX_MEMORY,
 ) -> SievedClip:
     """Sieve one clip down to its K patches.
 
@@ -40,13 +40,14 @@ def sieve_clip(
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         pixels: also cut out the patches; without, `patches` is empty.
+        max_memory: bytes that the clip may take; one that may take more is refused before anything is decoded.
 
     Raises:
         VideoError: the file cannot be used: one line that names it and says what to do.
         ValueError: an option is out of range.
     """
     used = config or SieveConfig()
-    return in_true_order(lambda believe: _sieve(path, used, start, end, pixels, believe))
+    return in_true_order(lambda believe: _sieve(path, used, start, end, pixels, believe, max_memory))
 
 
 def _sieve(
@@ -56,8 +57,9 @@ def _sieve(
     end: float | None,
     pixels: bool,
     believe: bool,
+    max_memory: int,
 ) -> SievedClip:
-    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
+    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe, max_memory) as clip:
         scores: dict[int, np.ndarray] = {}
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
@@ -67,6 +69,7 @@ def _sieve(
             scores[index] = score_slot(slot, config)
             if pixels:
                 crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+                # A clip with more to hold has its slots resized whole as they come.
                 few = crop.nbytes * config.num_frames <= HELD_BYTES
                 held[index] = crop if few else cut_patches(crop, slot_corners(config.grid, config.patch_size))
         ids = clip.nearest_decoded(list(scores))

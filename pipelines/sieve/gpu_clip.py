@@ -26,6 +26,7 @@ from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.gpu import difference_signals, score_slots, search_signals
 from codecsieve.kernels.levels import Levels
 from codecsieve.kernels.reference.energy import fuse_weights
+from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.gpu_stack import MOST_STACKED, PictureStack
 from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
@@ -41,6 +42,7 @@ def sieve_clip_on_gpu(
     end: float | None = None,
     pixels: bool = True,
     turn: contextlib.AbstractContextManager[object] = _ANY_TIME,
+    max_memory: int = MAX_MEMORY,
 ) -> SievedClip:
     """Sieve one clip down to its K patches, as `clip.sieve_clip` does.
 
@@ -56,6 +58,7 @@ def sieve_clip_on_gpu(
         pixels: also cut out the patches.
         turn: entered for as long as pictures are decoded, so that no more clips are decoded at once than there are
             engines, while others are opened or finished.
+        max_memory: as for `clip.sieve_clip`, which refuses the same clips.
 
     Raises:
         NvdecError: this GPU cannot decode the clip so that every bit is right.
@@ -63,7 +66,7 @@ def sieve_clip_on_gpu(
         torch.OutOfMemoryError: the clip does not fit the GPU's free memory.
     """
     compared = config.signals if config.signals in ("search", "difference") else ""
-    with ClipDecoder(path, config.num_frames, compared or "search", start, end) as clip:
+    with ClipDecoder(path, config.num_frames, compared or "search", start, end, max_memory=max_memory) as clip:
         facts = clip.source.facts
         reads_bitstream = not compared and facts.codec in STATISTICS_CODECS
         if config.signals == "bitstream" and not reads_bitstream:

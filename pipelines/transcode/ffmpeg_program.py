@@ -19,9 +19,6 @@ import ffmpeg
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.transcode.config import ENCODERS, TranscodeOptions
 
-LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
-"""FFmpeg's option that keeps a playlist or a crafted file from opening the network."""
-
 TRIAL_SECONDS = 60.0
 _EXIT_SECONDS = 10.0
 

@@ -22,19 +22,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import av
 import ffmpeg
 
+from codecsieve.codec.facts import input_of, open_container
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.transcode.config import TranscodeOptions
 from codecsieve.pipelines.transcode.ffmpeg_program import (
-    LOCAL_FILES_ONLY,
     encode_command,
     find_ffmpeg,
     run,
 )
 from codecsieve.pipelines.transcode.plan import TranscodeJob
-from codecsieve.pipelines.transcode.verify import Budget, Expected, decode_video, open_video, verify
+from codecsieve.pipelines.transcode.verify import Budget, Expected, decode_video, verify
 
 _RECORD = "codecsieve transcode "  # what the mp4's comment starts with; JSON follows
 
@@ -127,9 +126,9 @@ def _fingerprint(job: TranscodeJob, options: TranscodeOptions) -> dict[str, obje
 def _kept(job: TranscodeJob, options: TranscodeOptions, budget: Budget) -> tuple[int, int] | None:
     """(frames, damaged) of an output that is there and as this job would make it, else None."""
     try:
-        with open_video(job.output) as container:
+        with open_container(job.output) as container:
             comment = container.metadata.get("comment", "")
-    except av.error.FFmpegError:
+    except VideoError:
         return None  # absent, or no video at all
     fingerprint, expected = _read_record(comment, job.output)
     if fingerprint != _fingerprint(job, options):
@@ -175,7 +174,8 @@ def _produce(job: TranscodeJob, options: TranscodeOptions, program: str, budget:
         "metadata": f"comment={_RECORD}{json.dumps(fingerprint | asdict(expected))}",
     }
     try:
-        stream = ffmpeg.input(f"file:{job.source}", threads=1, **LOCAL_FILES_ONLY)
+        url, bounds = input_of(job.source)
+        stream = ffmpeg.input(url, threads=1, **bounds)
         command = encode_command(program, stream, f"file:{part}", options, target)
         run(command, job.source, lambda: budget.check(job.source))
         count = verify(part, job.source, expected, options.gop, budget)

@@ -12,12 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.stream import Discard
 from av.video.frame import PictureType
 
-from codecsieve.codec.facts import REFUSED_CONTAINERS
+from codecsieve.codec.decoder import bounded_decoder, decode_packet
+from codecsieve.codec.facts import open_container, read_facts, video_stream
 from codecsieve.errors import VideoError
-from codecsieve.pipelines.transcode.ffmpeg_program import LOCAL_FILES_ONLY
 
 
 @dataclass(frozen=True)
@@ -56,33 +55,20 @@ class Decoded:
     time_base: Fraction
 
 
-def open_video(path: Path) -> av.container.InputContainer:
-    """Open a local file, and nothing that it may refer to; av.FFmpegError where that cannot be done."""
-    return av.open(f"file:{path}", options=LOCAL_FILES_ONLY, metadata_errors="replace")
-
-
 def decode_video(path: Path, budget: Budget) -> Decoded:
     """Decode a file's first video stream from end to end, on one thread; keep only its kinds of pictures."""
     kinds: list[str] = []
     damaged = 0
     try:
-        with open_video(path) as container:
-            kind = container.format.name.split(",")[0]
-            if kind in REFUSED_CONTAINERS:
-                raise VideoError(f"{path}: is a list of other files ({kind}); name the videos themselves")
-            streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-            if not streams:
-                raise VideoError(f"{path}: no video stream; give a file that has one")
-            for stream in container.streams:
-                # A truncated mp4 ends at the first packet it lacks of any stream that is not discarded.
-                stream.discard = Discard.default if stream is streams[0] else Discard.all
-            streams[0].codec_context.thread_count = 1
-            time_base = streams[0].time_base or Fraction(1, 90000)
-            for packet in container.demux(streams[0]):
+        with open_container(path) as container:
+            stream = video_stream(container)
+            assert stream is not None, "open_container opens nothing without a video stream"
+            decoder = bounded_decoder(stream, read_facts(container, path))
+            time_base = stream.time_base or Fraction(1, 90000)
+            for packet in container.demux(stream):
                 budget.check(path)
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
+                frames = decode_packet(decoder, packet if packet.size else None)
+                if frames is None:
                     damaged += 1
                     continue
                 kinds += ["K" if f.key_frame else PictureType(f.pict_type).name for f in frames]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from codec_cases import CLOSED_GOP, OPEN_GOP, decode_all, run_ffmpeg
 
-from codecsieve.codec import source as packet_source
 from codecsieve.codec.facts import open_container, read_facts
 from codecsieve.codec.indexed import IndexedSource
 from codecsieve.codec.packets import open_source
@@ -212,12 +211,3 @@ def test_time_begins_at_the_first_frame_shown(tmp_path: Path, make_video: Callab
     with open_source(str(cut)) as source:
         assert any(source.read(0).display < 0), "the cut hides the frames before 0.48 s"
         assert display_index_at(source, 1.0) == 25
-
-
-def test_a_gop_that_would_not_fit_memory_is_refused(
-    tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_video(tmp_path / "long.mp4", frames=30)
-    monkeypatch.setattr(packet_source, "MAX_GOP_BYTES", 100)
-    with pytest.raises(VideoError, match=r"has a GOP of 0 MB, over the limit of 0 MB"):
-        open_source(str(path))

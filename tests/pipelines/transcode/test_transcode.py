@@ -363,8 +363,8 @@ def test_bad_files_fail_alone_each_with_a_line_that_names_it(tmp_path: Path) -> 
         assert "\n" not in result.error
     reasons = [
         "No such file",
-        "cannot read it",
-        "cannot read it",
+        "is empty",
+        "not a readable video",
         "no video stream",
         "no frame of it decodes",
     ]

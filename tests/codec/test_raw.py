@@ -1,0 +1,83 @@
+"""A raw stream ends where its last picture does, whatever its file has behind it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codecsieve.codec import raw
+from codecsieve.codec.raw import end_of_stream
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve.clip import sieve_clip
+
+MakeVideo = Callable[..., Path]
+SMALL = SieveConfig(num_frames=8, k_keep=64)
+STREAMS = {"264": "libx264", "265": "libx265", "m2v": "mpeg2video", "mjpeg": "mjpeg", "gif": "gif"}
+FORMATS = {"mjpeg": "yuvj420p", "gif": "rgb8"}
+
+
+def grow(path: Path, size: int) -> None:
+    """Let a file have so many bytes more, which take no room on the disk and read as zeros."""
+    os.truncate(path, path.stat().st_size + size)
+
+
+@pytest.mark.parametrize("suffix", sorted(STREAMS))
+def test_what_is_before_a_tail_of_zeros_is_all_there(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 4 << 20)
+    path = make_video(
+        tmp_path / f"clip.{suffix}", STREAMS[suffix], frames=12, pixel_format=FORMATS.get(suffix, "yuv420p")
+    )
+    whole = sieve_clip(path, SMALL)
+    grow(path, 64 << 20)
+    end = end_of_stream(str(path), path.stat().st_size)
+    assert end is not None
+    assert end <= 1 << 20
+    clip = sieve_clip(path, SMALL)
+    assert (clip.frames, clip.patches.tobytes()) == (whole.frames, whole.patches.tobytes())
+
+
+@pytest.mark.slow
+def test_a_tail_of_gigabytes_takes_no_gigabytes_of_memory(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "clip.264", frames=12)
+    grow(path, 3 << 30)
+    program = (
+        "import resource\n"
+        "from codecsieve.pipelines.sieve.clip import sieve_clip\n"
+        f"assert sieve_clip({str(path)!r}).frames == 12\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert int(ended.stdout) < 500 * 1024 * (1 if sys.platform == "linux" else 1024), ended.stderr
+
+
+def test_damage_that_is_no_longer_than_a_picture_may_be_ends_nothing(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 8 << 20)
+    path = make_video(tmp_path / "clip.264", frames=12)
+    stream = path.read_bytes()
+    path.write_bytes(stream + bytes(6 << 20) + stream + bytes(6 << 20) + stream)
+    assert end_of_stream(str(path), path.stat().st_size) is None
+    path.write_bytes(stream + bytes(10 << 20) + stream)
+    assert end_of_stream(str(path), path.stat().st_size) == 1 << 20
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "mpg"])
+def test_streams_with_sizes_are_left_to_their_containers(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 4 << 20)
+    path = make_video(tmp_path / f"clip.{suffix}", "mpeg2video" if suffix == "mpg" else "mpeg4", frames=12)
+    with path.open("ab") as file:
+        file.write(random.Random(0).randbytes(12 << 20).replace(b"\0\0\1", b"\0\0\2"))
+    if suffix != "mpg":  # its packets begin as pictures do
+        assert end_of_stream(str(path), path.stat().st_size) is None
+    assert sieve_clip(path, SMALL).frames >= 11
