@@ -10,7 +10,6 @@ that takes more than that is a fault.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -84,7 +83,9 @@ def peak(path: str) -> tuple[float, float]:
     """Resident MB of this process before its first clip, and at its peak in it."""
     before = psutil.Process().memory_info().rss / 1e6
     sieve_clip(path, max_memory=UNLIMITED)
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    # And not ru_maxrss, which begins with what the process had that started this one.
+    status = Path("/proc/self/status").read_text().splitlines()
+    return before, next(int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("VmHWM:"))
 
 
 def told(path: Path) -> float:
