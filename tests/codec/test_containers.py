@@ -19,6 +19,7 @@ from codecsieve.errors import VideoError
 from codecsieve.pipelines.transcode.config import TranscodeOptions
 from codecsieve.pipelines.transcode.plan import TranscodeJob
 from codecsieve.pipelines.transcode.run import transcode_one
+from codecsieve.text import one_line, printable
 
 MakeVideo = Callable[..., Path]
 AT_ONCE = 30.0
@@ -134,15 +135,17 @@ def test_a_path_is_told_for_what_it_is_and_only_a_file_is_opened(tmp_path: Path)
             / ("long" * 99 + ".mp4"): "cannot be reached (File name too long); check the path and who may read it",
         }
         for path, reason in told.items():
-            assert refusal(path) == f"{path}: {reason}"
+            assert refusal(path) == one_line(f"{path}: {reason}")
 
 
-@pytest.mark.parametrize(("name", "what"), [("a\0b.mp4", "a NUL character"), ("\ud800.mp4", "characters")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("a\0b.mp4", "a NUL character"), ("\ud800.mp4", "characters")], ids=["NUL", "surrogate"]
+)
 def test_a_path_that_no_file_can_have_is_refused_as_any_other(tmp_path: Path, name: str, what: str) -> None:
     path = f"{tmp_path}/{name}"
     with pytest.raises(VideoError) as caught:
         open_source(path)
-    assert str(caught.value) == f"{path}: holds {what} which no file's name can; check the path"
+    assert str(caught.value) == f"{printable(path)}: holds {what} which no file's name can; check the path"
 
 
 def test_no_demuxer_that_reads_more_than_its_file_is_allowed() -> None:
