@@ -1,0 +1,152 @@
+"""Whether what is promised holds when things go wrong: damaged caches, damaged videos, runs that are killed.
+
+    python -m benchmarks.faults.run [caches] [videos] [kills] [--videos FOLDER]... [--quick] [--only ID]
+
+Each trial comes to one of five: held, lost (a clip is missing without a word), wrong (what differs from the truth
+without a word), hung (past its time limit, or something left behind), crashed (a traceback, an exception that is none
+of ours, a death by a signal, more than one line). All but the first should be 0. Every trial that did not hold stands
+in the JSON with its id, and `--only ID` repeats it; of several, those whose ids begin so, or match a pattern with *.
+
+Without --videos, those made on the spot by all of PyAV's encoders are damaged; the files of folders come besides.
+Kills want Linux, and fill a disk by mounting a small one where they may.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from benchmarks.common import RESULTS, save, show
+from benchmarks.faults import caches, disks, kills, videos
+from benchmarks.faults.outcome import COLUMNS, Tried, rows
+from codecsieve.commands.console import Meter
+from codecsieve.machine import available_cores
+
+TOTALS = {"caches": "damaged caches", "videos": "damaged videos", "kills": "disturbed runs"}
+PARTS = tuple(TOTALS)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is tried: caches that are damaged, videos that are, runs that are killed, runs of each other mishap."""
+
+    caches: int = 2000
+    videos: int = 2600
+    kills: int = 210
+    mishaps: int = 10
+
+
+QUICK = Scale(caches=40, videos=110, kills=8, mishaps=1)
+
+
+@click.command(help=__doc__)
+@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.option("--videos", "folders", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--quick", is_flag=True, help="A fiftieth of all that: under two minutes. Nothing is written.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--only", metavar="ID", help="These trials only. Nothing is written.")
+@click.option("--workers", type=click.IntRange(min=1), help="Trials at a time.  [default: one a core]")
+def main(
+    parts: tuple[str, ...], folders: tuple[Path, ...], quick: bool, seed: int, only: str | None, workers: int | None
+) -> None:
+    """Try; show what did not hold as it comes, then the tables; write the JSON."""
+    scale = QUICK if quick else Scale()
+    if only:
+        parts = (only.split("/")[0],)
+    figures: dict[str, Any] = {}
+    held = True
+    for part in parts or PARTS:
+        tried, figures[part] = run(part, scale, folders, seed, only, workers or available_cores())
+        show(part.capitalize(), COLUMNS, rows(tried, TOTALS[part]))
+        held &= all(one.verdict.outcome == "held" for one in tried)
+    if not only and not quick:
+        save("faults", {"scale": asdict(scale), "seed": seed, **_kept_parts(), **figures})
+    if not held:
+        sys.exit(1)
+
+
+def _kept_parts() -> dict[str, Any]:
+    """The figures that were written before, for the parts that are not tried now."""
+    path = RESULTS / "faults.json"
+    written = json.loads(path.read_text()) if path.exists() else {}
+    return {part: written[part] for part in PARTS if part in written}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A part that is ready to begin: its trials, what does them, and what the JSON says of it besides."""
+
+    trials: Sequence[Trial]
+    begin: Callable[[Sequence[Any]], Iterator[Tried]]
+    facts: dict[str, Any]
+
+
+class Trial(Protocol):
+    """What has an id."""
+
+    @property
+    def id(self) -> str:
+        """What repeats it."""
+
+
+def run(
+    part: str, scale: Scale, folders: Sequence[Path], seed: int, only: str | None, workers: int
+) -> tuple[list[Tried], dict[str, Any]]:
+    """One part: its trials, and its figures for the JSON."""
+    began, tried = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="codecsieve-faults-") as scratch:
+        attack = _ATTACKS[part](scale, folders, seed, workers, Path(scratch))
+        chosen = [trial for trial in attack.trials if only is None or _is_one_of(trial.id, only)]
+        with Meter("trials") as meter:
+            for done, one in enumerate(attack.begin(chosen), 1):
+                tried.append(one)
+                bad = one.verdict.outcome != "held"
+                if bad or only:
+                    click.echo(" ".join(f"{one.id}: {one.verdict.outcome}: {one.what}: {one.verdict.said}".split()))
+                meter.update(done, len(chosen), sum(each.verdict.outcome != "held" for each in tried))
+    table = rows(tried, TOTALS[part])
+    return tried, {
+        **attack.facts,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "table": [dict(zip(["kind", *COLUMNS[1:]], row, strict=True)) for row in table],
+        "not_held": [
+            {"id": one.id, "what": one.what, **asdict(one.verdict)} for one in tried if one.verdict.outcome != "held"
+        ],
+    }
+
+
+def _is_one_of(trial: str, only: str) -> bool:
+    return trial == only or trial.startswith(f"{only}/") or fnmatch.fnmatchcase(trial, only)
+
+
+def _caches(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
+    trials = list(caches.cache_trials(seed, scale.caches))
+    return Attack(trials, lambda chosen: caches.try_caches(chosen, workers), {"skipped": caches.skipped()})
+
+
+def _videos(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
+    files, lacking = videos.gather(folders, scratch)
+    trials = list(videos.video_trials(seed, scale.videos, files))
+    facts = {"files": [Path(file).name for file in files], "not_made": lacking}
+    return Attack(trials, lambda chosen: videos.try_videos(chosen, workers, files), facts)
+
+
+def _kills(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
+    trials: list[Any] = [*kills.kill_trials(seed, scale.kills), *disks.mishaps(seed, scale.kills, scale.mishaps)]
+    return Attack(trials, lambda chosen: kills.try_kills(chosen, 2 * workers), {"means": disks.means()})
+
+
+_ATTACKS = {"caches": _caches, "videos": _videos, "kills": _kills}
+
+
+if __name__ == "__main__":
+    main()
