@@ -148,7 +148,7 @@ def link_to_zeros(path: Path, random: Random) -> None:
 
 def link_to_copy(path: Path, random: Random) -> None:
     """A link to the right thing is in its place, which is no damage at all."""
-    moved = path.parent.parent / f"moved-{int(random.integers(1 << 30))}"
+    moved = path.parent.parent / f"moved-{path.parent.name}-{path.name}"
     os.rename(path, moved)
     path.symlink_to(moved)
 

@@ -33,8 +33,11 @@ LINE = 1000
 """Characters that a line for people may have; two paths of a folder deep down are as long."""
 
 _PACKAGE = str(Path(codecsieve.__file__).parent) + os.sep
-_BESIDE_AN_ERROR = re.compile(r"failed: |… and |\d+ of \d+ \w+, |\S+: \d+ clips take up to ")
-"""Lines that may stand beside the one that says why: clips that failed, progress, the warning of a disk nearly full."""
+_BESIDE_AN_ERROR = re.compile(
+    r"(failed|damaged|missing|repaired|to put it right|to make what is missing): |… and |\d+ of \d+ \w+, |"
+    r"\S+: \d+ clips take up to "
+)
+"""Lines that may stand beside the one that says why: lists of clips and damage, progress, a disk that is too small."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

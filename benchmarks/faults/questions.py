@@ -22,6 +22,7 @@ from benchmarks.faults.samples import (
     PLANNED,
     Check,
     Sample,
+    looks_whole,
     make_tokens,
     plan_is_whole,
     unpublished,
@@ -155,16 +156,21 @@ def verify(sample: Sample, cache: Path, command: Sequence[str] = ("verify",)) ->
 def repair(sample: Sample, cache: Path) -> str:
     """`verify --repair`, then `precompute`: status 0 where every clip of its inputs is right."""
     _command("verify", cache, "--repair")
-    return precompute(sample, cache)
+    return precompute(sample, cache, hidden=False)
 
 
-def precompute(sample: Sample, cache: Path) -> str:
-    """The same `precompute` again: status 0 where every clip of its inputs is right."""
+def precompute(sample: Sample, cache: Path, hidden: bool = True) -> str:
+    """The same `precompute` again: status 0 where every clip of its inputs is right.
+
+    hidden: but for clips whose bytes have changed in shard files that look whole: to find these is for `verify`.
+    """
     store = "indices" if sample.form == "indices" else "patches"
     told = _run(["precompute", sample.inputs, "--out", cache, *OPTIONS, "--store", store, "--quiet"], cache)
     if told.status:
         return (told.err or told.out).strip().splitlines()[0]
     unread = _unread(sample, cache)
+    if hidden:
+        unread = {clip_id for clip_id in unread if not looks_whole(sample, cache, clip_id)}
     if unread:
         raise FaultError("lost", f"status 0, but {len(unread)} clips cannot be read: {sorted(unread)[:4]}")
     return "every clip is in"

@@ -24,6 +24,8 @@ from click.testing import CliRunner
 
 from benchmarks.faults.encodes import CLIP_ENCODES, make_encode
 from codecsieve.cache import SparseCache, open_cache
+from codecsieve.cache.layout import SHARD_CLIPS
+from codecsieve.cache.shard import FOOTER_BYTES
 from codecsieve.cli import main
 from codecsieve.pipelines.learn.frozen import cached_features
 
@@ -142,7 +144,8 @@ def compress(cache: Path, target: Path) -> None:
     """A copy whose arrays zarr has compressed, which is read through zarr-python only."""
     source = zarr.open_group(cache, mode="r")
     copy = zarr.create_group(target, attributes=dict(source.attrs), zarr_format=3)
-    for name, array in source.arrays():
+    for name in ("patches", "positions", "scores", "frame_ids"):
+        array: Any = source[name]
         shape = array.shape[1:]
         written = copy.create_array(
             name, shape=array.shape, dtype=array.dtype, chunks=(1, *shape), shards=(64, *shape), fill_value=0
@@ -173,6 +176,18 @@ def unpublished(sample: Sample, folder: Path) -> set[str]:
         if there is not None and all(row in rows for row in there):
             gone |= {row["id"] for row in rows} - {row["id"] for row in there}
     return gone
+
+
+def looks_whole(sample: Sample, folder: Path, clip_id: str) -> bool:
+    """Whether a clip's shard files have the sizes and the indices that they should, whatever their other bytes are."""
+    shard = int(clip_id.removeprefix("clip-")) // SHARD_CLIPS
+    for truth in sorted(sample.folder.glob(f"*/c.{shard}.*")):
+        path = folder / truth.relative_to(sample.folder)
+        if not _is_file(path) or path.stat().st_size != truth.stat().st_size:
+            return False
+        if path.read_bytes()[-FOOTER_BYTES:] != truth.read_bytes()[-FOOTER_BYTES:]:
+            return False
+    return True
 
 
 def plan_is_whole(sample: Sample, folder: Path) -> bool:

@@ -2,13 +2,15 @@
 
 What a damaged picture should look like nobody can say. So a clip is held to what any clip keeps to: shapes, positions
 and frames in range, facts that can be; that another process makes the same of the file; and that neither takes more
-memory than the bound. The files are encodes made on the spot, see `encodes`, and those of folders that are given.
+memory than the bound. A file may be refused where FFmpeg itself shows no picture of it. The files are encodes made on
+the spot, see `encodes`, and those of folders that are given.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import os
 import tempfile
@@ -42,6 +44,8 @@ _LARGE = 1 << 20
 """Bytes of a file; of a larger one that can be cut anywhere, the beginning is taken."""
 _CUT_ANYWHERE = frozenset({".264", ".265", ".ts", ".mpg", ".ivf", ".obu", ".m4v", ".mkv", ".webm"})
 _CONFIG = SieveConfig(num_frames=16, input_size=112, patch_size=14, k_keep=64)
+_LARGE_ENOUGH = "memory"
+"""What a refusal speaks of that is right although there are pictures: they are too large."""
 _TAILS = (1 << 22, 1 << 26, 1 << 29)
 _NUMBERS = (0, 1, 2, 7, 8, 0x7F, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 
@@ -183,11 +187,14 @@ def _prepare(scratch: Path, files: Sequence[str]) -> Callable[[VideoTrial], _See
         _forget_peak()
         verdict = judge(lambda: _sieve(path, digests), [str(path)])
         peak = _peak()
-        path.unlink()
         said = verdict.said.replace(str(mine), "")
+        verdict = Verdict(verdict.outcome, said)
         if peak > BOUND:
-            return _Seen(Verdict("crashed", f"{peak / 1e9:.1f} GB of memory; {said}"))
-        return _Seen(Verdict(verdict.outcome, said), *digests)
+            verdict = Verdict("crashed", f"{peak / 1e9:.1f} GB of memory; {said}")
+        elif verdict.outcome == "held" and not digests and _LARGE_ENOUGH not in said and _is_shown(path):
+            verdict = Verdict("lost", f"FFmpeg shows pictures of it: {said}")
+        path.unlink()
+        return _Seen(verdict, *digests)
 
     return attempt
 
@@ -234,6 +241,20 @@ def _codec(path: str) -> str:
     """What FFmpeg calls the codec of a file that is not damaged yet."""
     with av.open(path) as container:
         return container.streams.video[0].codec_context.codec.canonical_name
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether FFmpeg's own demuxer and decoder, one packet after the other, show any picture of a file."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            for packet in itertools.islice(container.demux(stream), 1000):
+                with contextlib.suppress(av.FFmpegError):
+                    if packet.decode():
+                        return True
+    except (av.FFmpegError, IndexError, ValueError):
+        return False
+    return False
 
 
 def _as_seen(answer: _Seen | Verdict) -> _Seen:
