@@ -86,7 +86,6 @@ ENCODES = (
     Encode("msvideo1.avi", "msvideo1", "rgb555le"),
     Encode("zmbv.avi", "zmbv", "bgr0"),
     Encode("snow.avi", "snow"),
-    Encode("dirac.drc", "vc2"),
     Encode("v210.mov", "v210", "yuv422p10le"),
     Encode("raw.avi", "rawvideo", "yuv420p"),
     Encode("gif.gif", "gif", "rgb8"),

@@ -39,7 +39,8 @@ _COMBINATIONS = [
     for moment in moments
     if (target, moment) != ("worker", "start")
 ]
-_ON_ITS_OWN_BEHALF = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}
+_IN_PEACE = ("--clip-timeout", "300")
+_SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def set_scene(folder: Path) -> Scene:
     videos, cache = make_videos(folder / "videos"), folder / "undisturbed"
     for again in (False, True):  # the second is timed: kernels may have to be compiled in the first
         target = cache if again else folder / "first"
-        with Run(videos, target, folder) as run:
+        with Run(videos, target, folder, *_IN_PEACE) as run:
             pids = run.wait_for(run.workers)
             loaded = time.monotonic() - run.began
             run.wait_for(run.a_worker_reads)
@@ -133,7 +134,7 @@ def _disturb(scene: Scene, trial: KillTrial, folder: Path) -> str:
         elif act.startswith("STOP"):
             _stop(run, target, pid, act == "STOP, CONT", random)
         else:
-            run.send(_ON_ITS_OWN_BEHALF[act], None if target == "group" else pid)
+            run.send(_SIGNALS[act], None if target == "group" else pid)
         if moment == "sending":  # the main process was stopped for it, to take no answer
             run.send(signal.SIGCONT, run.pid)
         ended = run.end()
@@ -147,7 +148,7 @@ def _disturb(scene: Scene, trial: KillTrial, folder: Path) -> str:
 
 def finish(scene: Scene, cache: Path, folder: Path, workers: int = 0) -> None:
     """The same run again, to its end: the bytes are those of one that was never disturbed."""
-    with Run(scene.videos, cache, folder, "--retry-failed", workers=workers) as run:
+    with Run(scene.videos, cache, folder, *_IN_PEACE, "--retry-failed", workers=workers) as run:
         ended = run.end()
     check_ended(ended, [str(scene.folder)])
     if ended.status:
@@ -220,7 +221,7 @@ def _check_end(ended: Ended, act: str, target: str, moment: str, folder: str) ->
     to_main = target in ("main", "group")
     if to_main and act == "INT twice" and ended.status == -signal.SIGINT and "Traceback" not in ended.err:
         return  # the second met Python on its way out; a shell calls this 130, too
-    if act in _ON_ITS_OWN_BEHALF and to_main and ended.status == -_ON_ITS_OWN_BEHALF[act] and _by_right(act, moment):
+    if act in _SIGNALS and to_main and ended.status == -_SIGNALS[act] and _by_right(act, moment):
         return
     if act.startswith("INT") and moment in ("start", "any") and _in_python_itself(ended):
         return
