@@ -219,13 +219,13 @@ def _stop(run: Run, target: str, pid: int, go_on: bool, random: np.random.Genera
 def _check_end(ended: Ended, act: str, target: str, moment: str, folder: str) -> None:
     """Raise FaultError where a run ended as none may that had this done to it."""
     to_main = target in ("main", "group")
-    if to_main and act == "INT twice" and ended.status == -signal.SIGINT and "Traceback" not in ended.err:
-        return  # the second met Python on its way out; a shell calls this 130, too
+    interrupted = to_main and act.startswith(("TERM", "INT"))
+    if interrupted and ended.status == -signal.SIGINT and "Traceback" not in ended.err:
+        return  # as Python ends where the interrupt met code out of a string, or its way out; a shell says 130, too
     if act in _SIGNALS and to_main and ended.status == -_SIGNALS[act] and _by_right(act, moment):
         return
     if act.startswith("INT") and moment in ("start", "any") and _in_python_itself(ended):
         return
-    interrupted = to_main and act.startswith(("TERM", "INT"))
     check_ended(ended, [folder, "interrupted"], (0, 1, 130) if interrupted else (0, 1))
 
 

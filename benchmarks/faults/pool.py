@@ -14,9 +14,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from benchmarks.faults.outcome import Verdict
@@ -28,21 +26,9 @@ Prepare = Callable[[], Callable[[Trial], Answer]]
 
 START_SECONDS = 300.0
 """What a worker may take to prepare: kernels may have to be compiled."""
-_PRELOADED = [
-    "benchmarks.faults.outcome",
-    "codecsieve.cli",
-    "codecsieve.pipelines.precompute.run",
-    "codecsieve.pipelines.look.draw",
-]
-
-
-@dataclass
-class _Worker(Generic[Trial]):
-    process: BaseProcess
-    pipe: Connection
-    deadline: float
-    began: float = 0.0
-    trial: list[Trial] = field(default_factory=list)
+# A server that has imported these forks a worker in milliseconds; starting one anew takes seconds.
+_PRELOADED = ("codecsieve.cli", "codecsieve.pipelines.precompute.run", "codecsieve.pipelines.look.draw")
+_processes = multiprocessing.get_context("forkserver")
 
 
 def run_trials(
@@ -57,95 +43,98 @@ def run_trials(
 
     Where a worker was killed, or died, the answer is a Verdict: hung, or crashed. limit: seconds a trial may take;
     memory: bytes a worker may take on top of what it has once it is prepared; preload: modules that workers are given
-    imported. Raises RuntimeError where a trial raises.
+    imported. Raises RuntimeError where a trial raises, or a worker does not get as far as its first.
     """
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([*_PRELOADED, *preload])
+    _processes.set_forkserver_preload([*_PRELOADED, *preload])
     left = iter(trials)
-    crew: dict[Connection, _Worker[Trial]] = {}
-
-    def hire() -> None:
-        ours, theirs = processes.Pipe()
-        process = processes.Process(target=_serve, args=(theirs, prepare, memory), daemon=True)
-        process.start()
-        theirs.close()
-        crew[ours] = _Worker(process, ours, time.monotonic() + START_SECONDS)
-
-    def bury(worker: _Worker[Trial]) -> None:
-        worker.process.kill()
-        worker.process.join()
-        worker.pipe.close()
-        del crew[worker.pipe]
-
-    def give(worker: _Worker[Trial]) -> None:
-        for trial in left:
-            worker.trial = [trial]
-            worker.began = time.monotonic()
-            worker.deadline = worker.began + limit
-            with contextlib.suppress(OSError):  # it has just died: what it says will tell
-                worker.pipe.send(trial)
-            return
-        bury(worker)
-
+    crew: list[_Worker[Trial, Answer]] = [_Worker(prepare, memory) for _ in range(workers)]
     try:
-        for _ in range(workers):
-            hire()
         while crew:
-            next_end = min(worker.deadline for worker in crew.values())
-            heard = set(wait(list(crew), max(0.0, next_end - time.monotonic())))
-            for worker in list(crew.values()):
-                answer: Any
-                if worker.pipe in heard:
-                    answer = _receive(worker)
-                elif time.monotonic() >= worker.deadline:
-                    answer = Verdict("hung", f"not done after {limit:g} s")
+            for worker in _ready(crew):
+                done = worker.hear()
+                if worker.ended:
+                    worker.kill()
+                    crew[crew.index(worker)] = _Worker(prepare, memory)
+                elif (trial := next(left, None)) is not None:
+                    worker.give(trial, limit)
                 else:
-                    continue
-                seconds, trial = time.monotonic() - worker.began, worker.trial
-                if not trial and answer is not None:
-                    raise RuntimeError(f"a worker of the attack itself did not start: {answer}")
-                if isinstance(answer, _Raised):
-                    raise RuntimeError(f"the attack itself failed at {trial[0]}:\n{answer.trace}")
-                if isinstance(answer, _Gone) or (isinstance(answer, Verdict) and answer.outcome == "hung"):
-                    bury(worker)
-                    hire()
-                    answer = answer.verdict if isinstance(answer, _Gone) else answer
-                else:
-                    give(worker)
-                if trial:
-                    yield trial[0], answer, seconds
+                    worker.kill()
+                    crew.remove(worker)
+                yield from done
     finally:
-        for worker in list(crew.values()):
-            bury(worker)
+        for worker in crew:
+            worker.kill()
 
 
-@dataclass(frozen=True)
+class _Worker(Generic[Trial, Answer]):
+    """One process, this end of its pipe, and the trial that it has: none as long as it prepares."""
+
+    def __init__(self, prepare: Prepare[Trial, Answer], memory: int) -> None:
+        self.pipe, theirs = _processes.Pipe()
+        self._process = _processes.Process(target=_serve, args=(theirs, prepare, memory), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.ended = False
+        self._trial: Trial | None = None
+        self._began, self._limit = time.monotonic(), START_SECONDS
+
+    @property
+    def deadline(self) -> float:
+        """When its time is up."""
+        return self._began + self._limit
+
+    def give(self, trial: Trial, limit: float) -> None:
+        self._trial, self._began, self._limit = trial, time.monotonic(), limit
+        with contextlib.suppress(OSError):  # it has just died: `hear` will tell
+            self.pipe.send(trial)
+
+    def hear(self) -> list[tuple[Trial, Answer | Verdict, float]]:
+        """What came of its trial, of a worker that has something to say or has had its time."""
+        answer: Any
+        try:
+            answer = self.pipe.recv() if self.pipe.poll() else Verdict("hung", f"not done after {self._limit:g} s")
+            self.ended = isinstance(answer, Verdict) and answer.outcome == "hung"
+        except (EOFError, OSError):
+            self._process.join()
+            answer, self.ended = Verdict("crashed", f"the process died ({_cause(self._process.exitcode)})"), True
+        if isinstance(answer, _Raised):
+            raise RuntimeError(f"the attack itself failed at {self._trial}:\n{answer.trace}")
+        if self._trial is None and self.ended:
+            raise RuntimeError(f"a worker of the attack itself did not start: {answer.said}")
+        trial, self._trial = self._trial, None
+        return [] if trial is None else [(trial, answer, time.monotonic() - self._began)]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.pipe.close()
+
+
 class _Raised:
-    trace: str
+    """What a trial raised that is a fault of the attack's own."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
 
 
-@dataclass(frozen=True)
-class _Gone:
-    verdict: Verdict
+def _ready(crew: Sequence[_Worker[Any, Any]]) -> list[_Worker[Any, Any]]:
+    """Workers that have something to say, or have had their time; waits until there is one."""
+    until = min(worker.deadline for worker in crew)
+    heard: list[Any] = wait([worker.pipe for worker in crew], max(0.0, until - time.monotonic()))
+    return [worker for worker in crew if worker.pipe in heard or time.monotonic() >= worker.deadline]
 
 
-def _receive(worker: _Worker[Any]) -> Any:
-    try:
-        return worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join()
-        code = worker.process.exitcode or 0
-        name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return _Gone(Verdict("crashed", f"the process died ({name})"))
+def _cause(code: int | None) -> str:
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
 
 
 def _serve(pipe: Connection, prepare: Prepare[Any, Any], memory: int) -> None:
     """The life of a worker: None once it is prepared, then an answer for each trial."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("always")  # the same whichever trial comes first
-    try:
-        attempt = prepare()
-        _limit_memory(memory)
+    attempt = prepare()
+    _limit_memory(memory)
+    with contextlib.suppress(EOFError, OSError):  # the other end has gone: nobody wants an answer
         pipe.send(None)
         while True:
             trial = pipe.recv()
@@ -154,8 +143,6 @@ def _serve(pipe: Connection, prepare: Prepare[Any, Any], memory: int) -> None:
             except Exception:
                 answer = _Raised(traceback.format_exc())
             pipe.send(answer)
-    except (EOFError, OSError):
-        return
 
 
 def _limit_memory(more: int) -> None:
