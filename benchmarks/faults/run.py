@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -40,7 +41,7 @@ class Scale:
     """How much is tried: caches that are damaged, videos that are, runs that are killed, runs of each other mishap."""
 
     caches: int = 2000
-    videos: int = 2600
+    videos: int = 4000
     kills: int = 210
     mishaps: int = 10
 
@@ -58,18 +59,18 @@ QUICK = Scale(caches=40, videos=110, kills=8, mishaps=1)
 def main(
     parts: tuple[str, ...], folders: tuple[Path, ...], quick: bool, seed: int, only: str | None, workers: int | None
 ) -> None:
-    """Try; show what did not hold as it comes, then the tables; write the JSON."""
-    scale = QUICK if quick else Scale()
+    """Try; show what did not hold as it comes, and a table of each part; write the JSON after each."""
     if only:
-        parts = (only.split("/")[0],)
-    figures: dict[str, Any] = {}
+        part, seed = only.split("/")[0], int(only.split("/")[1])
+        parts = (part,)
     held = True
     for part in parts or PARTS:
-        tried, figures[part] = run(part, scale, folders, seed, only, workers or available_cores())
+        attack = Attack(QUICK if quick else Scale(), folders, seed, only, workers or available_cores())
+        tried, figures = attack.run(part)
         show(part.capitalize(), COLUMNS, rows(tried, TOTALS[part]))
         held &= all(one.verdict.outcome == "held" for one in tried)
-    if not only and not quick:
-        save("faults", {"scale": asdict(scale), "seed": seed, **_kept_parts(), **figures})
+        if not only and not quick:
+            save("faults", {**_kept_parts(), part: figures})
     if not held:
         sys.exit(1)
 
@@ -81,15 +82,6 @@ def _kept_parts() -> dict[str, Any]:
     return {part: written[part] for part in PARTS if part in written}
 
 
-@dataclass(frozen=True)
-class Attack:
-    """A part that is ready to begin: its trials, what does them, and what the JSON says of it besides."""
-
-    trials: Sequence[Trial]
-    begin: Callable[[Sequence[Any]], Iterator[Tried]]
-    facts: dict[str, Any]
-
-
 class Trial(Protocol):
     """What has an id."""
 
@@ -98,55 +90,58 @@ class Trial(Protocol):
         """What repeats it."""
 
 
-def run(
-    part: str, scale: Scale, folders: Sequence[Path], seed: int, only: str | None, workers: int
-) -> tuple[list[Tried], dict[str, Any]]:
-    """One part: its trials, and its figures for the JSON."""
-    began, tried = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="codecsieve-faults-") as scratch:
-        attack = _ATTACKS[part](scale, folders, seed, workers, Path(scratch))
-        chosen = [trial for trial in attack.trials if only is None or _is_one_of(trial.id, only)]
-        with Meter("trials") as meter:
-            for done, one in enumerate(attack.begin(chosen), 1):
+@dataclass(frozen=True)
+class Attack:
+    """What is asked for, see `main`."""
+
+    scale: Scale
+    folders: Sequence[Path]
+    seed: int
+    only: str | None
+    workers: int
+
+    def run(self, part: str) -> tuple[list[Tried], dict[str, Any]]:
+        """One part: its trials, and its figures for the JSON."""
+        began, tried, bad = time.monotonic(), [], []
+        parts = {"caches": self._caches, "videos": self._videos, "kills": self._kills}
+        with tempfile.TemporaryDirectory(prefix="codecsieve-faults-") as scratch, Meter("trials") as meter:
+            trials, begin, facts = parts[part](Path(scratch))
+            chosen = [trial for trial in trials if self.only is None or _is_one_of(trial.id, self.only)]
+            for done, one in enumerate(begin(chosen), 1):
                 tried.append(one)
-                bad = one.verdict.outcome != "held"
-                if bad or only:
+                if one.verdict.outcome != "held":
+                    bad.append({"id": one.id, "what": one.what, **asdict(one.verdict)})
+                if one.verdict.outcome != "held" or self.only:
                     click.echo(" ".join(f"{one.id}: {one.verdict.outcome}: {one.what}: {one.verdict.said}".split()))
-                meter.update(done, len(chosen), sum(each.verdict.outcome != "held" for each in tried))
-    table = rows(tried, TOTALS[part])
-    return tried, {
-        **attack.facts,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "table": [dict(zip(["kind", *COLUMNS[1:]], row, strict=True)) for row in table],
-        "not_held": [
-            {"id": one.id, "what": one.what, **asdict(one.verdict)} for one in tried if one.verdict.outcome != "held"
-        ],
-    }
+                meter.update(done, len(chosen), len(bad))
+        table = [dict(zip(["kind", *COLUMNS[1:]], row, strict=True)) for row in rows(tried, TOTALS[part])]
+        minutes = round((time.monotonic() - began) / 60, 1)
+        return tried, {"seed": self.seed, **facts, "minutes": minutes, "table": table, "not_held": bad}
+
+    def _caches(self, scratch: Path) -> _Part:
+        trials = list(caches.cache_trials(self.seed, self.scale.caches))
+        return trials, lambda chosen: caches.try_caches(chosen, self.workers), {"skipped": caches.skipped()}
+
+    def _videos(self, scratch: Path) -> _Part:
+        files, lacking = videos.gather(self.folders, scratch)
+        trials = list(videos.video_trials(self.seed, self.scale.videos, files))
+        facts = {"files": [Path(file).name for file in files], "not_made": lacking}
+        return trials, lambda chosen: videos.try_videos(chosen, self.workers, files), facts
+
+    def _kills(self, scratch: Path) -> _Part:
+        killed = list(kills.kill_trials(self.seed, self.scale.kills))
+        trials: list[Any] = [*killed, *disks.mishaps(self.seed, self.scale.kills, self.scale.mishaps)]
+        return trials, lambda chosen: kills.try_kills(chosen, 2 * self.workers), {"means": disks.means()}
+
+
+_Part = tuple[Sequence[Trial], Callable[[Sequence[Any]], Iterator[Tried]], dict[str, Any]]
+"""Of a part, its trials, what does them, and what the JSON says of it besides."""
 
 
 def _is_one_of(trial: str, only: str) -> bool:
     return trial == only or trial.startswith(f"{only}/") or fnmatch.fnmatchcase(trial, only)
 
 
-def _caches(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
-    trials = list(caches.cache_trials(seed, scale.caches))
-    return Attack(trials, lambda chosen: caches.try_caches(chosen, workers), {"skipped": caches.skipped()})
-
-
-def _videos(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
-    files, lacking = videos.gather(folders, scratch)
-    trials = list(videos.video_trials(seed, scale.videos, files))
-    facts = {"files": [Path(file).name for file in files], "not_made": lacking}
-    return Attack(trials, lambda chosen: videos.try_videos(chosen, workers, files), facts)
-
-
-def _kills(scale: Scale, folders: Sequence[Path], seed: int, workers: int, scratch: Path) -> Attack:
-    trials: list[Any] = [*kills.kill_trials(seed, scale.kills), *disks.mishaps(seed, scale.kills, scale.mishaps)]
-    return Attack(trials, lambda chosen: kills.try_kills(chosen, 2 * workers), {"means": disks.means()})
-
-
-_ATTACKS = {"caches": _caches, "videos": _videos, "kills": _kills}
-
-
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # runs in groups of their own must not be left behind
     main()

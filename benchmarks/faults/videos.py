@@ -37,7 +37,7 @@ LIMIT = 120.0
 """Seconds that one sieve may take; undamaged, these files take 0.01 to 0.5 s, with half a gigabyte of
 holes behind them up to 30."""
 BOUND = 1 << 30
-"""Bytes of memory that a process may have held at most, all that it needs to run among them."""
+"""Bytes of memory that a sieve may take besides what its process has before it."""
 _HARD = 3 << 30
 """Bytes of addresses beyond which a process gets none: what it holds is measured, this keeps the machine alive."""
 _LARGE = 1 << 20
@@ -184,13 +184,13 @@ def _prepare(scratch: Path, files: Sequence[str]) -> Callable[[VideoTrial], _See
         path.write_bytes(data)
         os.truncate(path, len(data) + tail)
         digests: list[str] = []
-        _forget_peak()
+        before = _held_before()
         verdict = judge(lambda: _sieve(path, digests), [str(path)])
-        peak = _peak()
+        took = _memory("VmHWM") - before
         said = verdict.said.replace(str(mine), "")
         verdict = Verdict(verdict.outcome, said)
-        if peak > BOUND:
-            verdict = Verdict("crashed", f"{peak / 1e9:.1f} GB of memory; {said}")
+        if took > BOUND:
+            verdict = Verdict("crashed", f"{took / 1e9:.1f} GB of memory; {said}")
         elif verdict.outcome == "held" and not digests and _LARGE_ENOUGH not in said and _is_shown(path):
             verdict = Verdict("lost", f"FFmpeg shows pictures of it: {said}")
         path.unlink()
@@ -261,15 +261,16 @@ def _as_seen(answer: _Seen | Verdict) -> _Seen:
     return answer if isinstance(answer, _Seen) else _Seen(answer)
 
 
-def _forget_peak() -> None:
-    """Count the peak of this process's memory from now on, where the system can."""
+def _held_before() -> int:
+    """Bytes of memory that this process holds; its peak is counted from now on, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
 
 
-def _peak() -> int:
-    """Bytes that this process has held at most."""
+def _memory(name: str) -> int:
+    """Bytes of this process's memory as Linux counts them: VmRSS, what it holds; VmHWM, the most that it has held."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
     return 0
