@@ -35,9 +35,9 @@ LINE = 1000
 _PACKAGE = str(Path(codecsieve.__file__).parent) + os.sep
 _BESIDE_AN_ERROR = re.compile(
     r"(failed|damaged|missing|repaired|to put it right|to make what is missing): |… and |\d+ of \d+ \w+, |"
-    r"\S+: \d+ clips take up to "
+    r"\S+: \d+ clips take up to |cache \S+ has lost "
 )
-"""Lines that may stand beside the one that says why: lists of clips and damage, progress, a disk that is too small."""
+"""Lines that may stand beside the one that says why: lists of clips and damage, progress, warnings of what follows."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
@@ -41,12 +42,13 @@ def run_trials(
 ) -> Generator[tuple[Trial, Answer | Verdict, float]]:
     """Do every trial in one of the workers; yield it, its answer and its seconds as each is done.
 
-    Where a worker was killed, or died, the answer is a Verdict: hung, or crashed. limit: seconds a trial may take;
+    Where a worker was killed, or died, the answer is a Verdict: hung, or crashed. A trial has hung if it is late twice,
+    since it may be the machine that was busy. limit: seconds a trial may take;
     memory: bytes a worker may take on top of what it has once it is prepared; preload: modules that workers are given
     imported. Raises RuntimeError where a trial raises, or a worker does not get as far as its first.
     """
     _processes.set_forkserver_preload([*_PRELOADED, *preload])
-    left = iter(trials)
+    left, late = deque(trials), set[Trial]()
     crew: list[_Worker[Trial, Answer]] = [_Worker(prepare, memory) for _ in range(workers)]
     try:
         while crew:
@@ -55,12 +57,17 @@ def run_trials(
                 if worker.ended:
                     worker.kill()
                     crew[crew.index(worker)] = _Worker(prepare, memory)
-                elif (trial := next(left, None)) is not None:
-                    worker.give(trial, limit)
+                elif left:
+                    worker.give(left.popleft(), limit)
                 else:
                     worker.kill()
                     crew.remove(worker)
-                yield from done
+                for trial, answer, seconds in done:
+                    if isinstance(answer, Verdict) and answer.outcome == "hung" and trial not in late:
+                        late.add(trial)
+                        left.append(trial)
+                    else:
+                        yield trial, answer, seconds
     finally:
         for worker in crew:
             worker.kill()
