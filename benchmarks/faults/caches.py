@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import zarr
 
 from benchmarks.faults.damage import BYTES, PLACES, Random, sparse_tail
 from benchmarks.faults.metadata import rewrite_json, rewrite_table
@@ -26,8 +27,8 @@ from codecsieve.pipelines.sieve.warm import warm_up
 
 LIMIT = 20.0
 """Seconds that one question may take: each is of a second at most, on a machine that does nothing else."""
-MEMORY = 1 << 30
-"""Bytes that a worker may have more than it begins with."""
+MEMORY = 4 << 30
+"""Bytes that a worker may have more than it begins with; Arrow alone reserves one gigabyte."""
 _SHARES = (0.5, 0.15, 0.15, 0.2)
 """Of the forms of the cache."""
 _COSTLY = ("inspect",)
@@ -92,6 +93,7 @@ def _form(seed: int, number: int) -> str:
 
 def _prepare(samples: dict[str, Sample], scratch: Path) -> Callable[[CacheTrial], tuple[Verdict, str]]:
     warm_up()
+    zarr.open_group(samples[FORMS[0]].folder, mode="r")  # which starts a thread, once, that memory might lack for later
     mine = Path(tempfile.mkdtemp(dir=scratch))
 
     def attempt(trial: CacheTrial) -> tuple[Verdict, str]:

@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from benchmarks.faults.outcome import Verdict
@@ -153,10 +154,12 @@ def _serve(pipe: Connection, prepare: Prepare[Any, Any], memory: int) -> None:
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process have so many bytes of addresses more than it has, where the system tells and knows limits."""
-    if sys.platform != "linux":
-        return
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[0])
-    most = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    """Let this process have so many bytes more than it has, where the system tells and knows limits.
+
+    Of memory that can be written to: addresses that are only reserved, as every thread does, would use up a limit of
+    addresses, and a thread that finds none left is waited for for ever.
+    """
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        has = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (has + more, has + more))

@@ -39,7 +39,7 @@ holes behind them up to 30."""
 BOUND = 1 << 30
 """Bytes of memory that a sieve may take besides what its process has before it."""
 _HARD = 3 << 30
-"""Bytes of addresses beyond which a process gets none: what it holds is measured, this keeps the machine alive."""
+"""Bytes beyond which it gets none: what it takes is measured, this keeps the machine alive."""
 _LARGE = 1 << 20
 """Bytes of a file; of a larger one that can be cut anywhere, the beginning is taken."""
 _CUT_ANYWHERE = frozenset({".264", ".265", ".ts", ".mpg", ".ivf", ".obu", ".m4v", ".mkv", ".webm"})
