@@ -37,7 +37,7 @@ LIMIT = 120.0
 """Seconds that one sieve may take; undamaged, these files take 0.01 to 0.5 s, with half a gigabyte of
 holes behind them up to 30."""
 BOUND = 1 << 30
-"""Bytes of memory that a sieve may take besides what its process has before it."""
+"""Bytes of memory that a sieve is told it may take, besides what its process has before it."""
 _HARD = 3 << 30
 """Bytes beyond which it gets none: what it takes is measured, this keeps the machine alive."""
 _LARGE = 1 << 20
@@ -200,7 +200,7 @@ def _prepare(scratch: Path, files: Sequence[str]) -> Callable[[VideoTrial], _See
 
 
 def _sieve(path: Path, digests: list[str]) -> str:
-    clip = sieve_clip(path, _CONFIG)
+    clip = sieve_clip(path, _CONFIG, max_memory=BOUND)
     _check(clip)
     digest = hashlib.sha256()
     for array in (clip.patches, clip.positions, clip.scores, clip.frame_ids):
