@@ -12,6 +12,7 @@ import click
 
 from codecsieve.commands.group import OneLineError
 from codecsieve.commands.verify import verify
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
         say_json(facts)
         return
     shown: list[tuple[str, object]] = [
-        (name, value) for name, value in facts.items() if name not in ("kinds", "config")
+        (name, "unknown" if value is None else value)
+        for name, value in facts.items()
+        if name not in ("kinds", "config")
     ]
     shown += [(f"  {kind}", count) for kind, count in facts["kinds"].items()]
     print_facts(f"Cache {cache}", shown)
@@ -92,7 +95,7 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
     return {
         "clips": len(clips),
         "failed": len(rows) - len(clips),
-        "not made": max(cache.planned - len(rows), 0),
+        "not made": _not_made(cache),
         "labels": len({row["label"] for row in clips} - {None}),
         "frames": sum(row["frames"] or 0 for row in clips),
         "size": in_units(len(clips) * clip_bytes),
@@ -100,6 +103,14 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
         "kinds": dict(sorted(kinds.items())),
         "config": cache.config,
     }
+
+
+def _not_made(cache: SparseCache) -> int | None:
+    """Clips that were planned and that the index does not list; None where the plan is damaged, as was warned of."""
+    try:
+        return max(cache.planned - len(cache.index), 0)
+    except CacheError:
+        return None
 
 
 @click.command(epilog=_INSPECT_NOTES)
@@ -128,7 +139,10 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     record = _find_clip(opened, clip_id)
     path = _find_video(record, video)
     known = {name.name for name in dataclasses.fields(SieveConfig)}
-    config = SieveConfig(**{name: value for name, value in opened.config.items() if name in known})
+    try:
+        config = SieveConfig(**{name: value for name, value in opened.config.items() if name in known})
+    except ConfigError as error:
+        raise CacheError(f"cache {opened.location} was made with options that cannot be: {error}") from error
     drawn = draw_clip(path, config, record["start"], record["end"], clip_id=record["id"])
     positions = opened[record["id"]].positions.astype(np.int64)
     kept = np.ravel_multi_index(tuple(positions.T), drawn.scores.shape)

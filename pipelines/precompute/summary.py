@@ -81,7 +81,7 @@ def summarise(
         if clip_id not in wanted:
             continue
         if status == "ok":
-            kinds[codec, signals] += 1
+            kinds[codec or "unknown", signals or "unknown"] += 1
         else:
             failures.append(Failure(clip_id, uri, error))
     return RunSummary(

@@ -128,7 +128,7 @@ def test_a_run_does_not_hang_on_a_fifo_nor_does_info(cache: Path, videos: Path) 
         fifo(cache / name, random.Random(0))
         for command in (("info", cache), ("verify", cache), ("precompute", videos, "--out", cache, *SMALL)):
             result = run(*command)
-            assert result.exit_code == 1, (name, command)
+            assert result.exit_code == (0 if (command[0], name) == ("info", "plan.parquet") else 1), (name, command)
             assert "is a FIFO, not a file" in result.stderr
         (cache / name).unlink()
         (cache / name).write_bytes(kept)
