@@ -341,3 +341,17 @@ def test_the_clock_of_a_run_starts_when_its_first_clip_does(
             now = seconds
             meter.update(done, 8, failed=0)
     assert capsys.readouterr().err == "4 of 8 clips, 0.3 clips/s, 0:00:12 left\n8 of 8 clips, 0.5 clips/s\n"
+
+
+def test_an_interrupt_while_the_program_is_loaded_is_one_line() -> None:
+    program = (
+        "import builtins, runpy, sys\n"
+        "real = builtins.__import__\n"
+        "def loading(name, *rest):\n"
+        "    if name == 'click': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = loading\n"
+        "runpy.run_module('codecsieve.__main__', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "codecsieve: interrupted; run the same command again\n")
