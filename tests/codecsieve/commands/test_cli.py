@@ -347,9 +347,9 @@ def test_an_interrupt_while_the_program_is_loaded_is_one_line() -> None:
     program = (
         "import builtins, runpy, sys\n"
         "real = builtins.__import__\n"
-        "def loading(name, *rest):\n"
+        "def loading(name, *rest, **named):\n"
         "    if name == 'click': raise KeyboardInterrupt\n"
-        "    return real(name, *rest)\n"
+        "    return real(name, *rest, **named)\n"
         "builtins.__import__ = loading\n"
         "runpy.run_module('codecsieve.__main__', run_name='__main__')\n"
     )
