@@ -40,7 +40,11 @@ def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:
     Raises ManifestError for a manifest that cannot be read, a folder without videos, one id given to
     different clips.
     """
-    rows = [row for given in inputs for row in _rows(os.path.abspath(given))]
+    return requests_of([row for given in inputs for row in _rows(os.path.abspath(given))])
+
+
+def requests_of(rows: Sequence[Row]) -> list[ClipRequest]:
+    """The same for rows that are read. Raises ManifestError where one id is given to different clips."""
     _check_ids(rows)
     paths = list(dict.fromkeys(row.path for row in rows))
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -1,18 +1,20 @@
 """A manifest's lines: a file of text or Parquet that lists clips as `path,label[,start,end,id]`.
 
 Text may name its columns in its first line or not, and separate them by commas, tabs, or, where there are
-only path and label, by spaces. Relative paths start at the manifest's own folder. What the lines stand for,
-and their ids, are left to `clips`.
+only path and label, by spaces. Columns of other names are kept with the clip. Relative paths start at the manifest's
+own folder. What the lines stand for, and their ids, are left to `clips`.
 """
 
 from __future__ import annotations
 
 import csv
+import difflib
 import itertools
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,7 +36,9 @@ _BATCH = 4096
 
 @dataclass(frozen=True)
 class Row:
-    """One clip as it was asked for. where: for messages, such as `list.csv line 3`; id: None if not given."""
+    """One clip as it was asked for. where: for messages, such as `list.csv line 3`; id: None if not given; further:
+    name and value of the manifest's other columns, as far as they have one.
+    """
 
     where: str
     path: str
@@ -42,6 +46,7 @@ class Row:
     start: float | None = None
     end: float | None = None
     id: str | None = None
+    further: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 def read_rows(path: str) -> Iterator[Row]:
@@ -79,7 +84,9 @@ def _text_rows(path: str) -> Iterator[Row]:
         raise ManifestError(f"{manifest} line {number}: no column 'path' among {found}; {_RULE}")
     else:
         if len(first) > len(COLUMNS):
-            raise ManifestError(f"{manifest} line {number}: {len(first)} columns; {_RULE}")
+            raise ManifestError(
+                f"{manifest} line {number}: {len(first)} columns; {_RULE}, or the first line name them all"
+            )
         names = list(COLUMNS[: len(first)])
         lines = itertools.chain([(number, first)], lines)
     empty = True
@@ -149,11 +156,13 @@ def _looks_like_header(fields: Sequence[str], manifest: str) -> bool:
 
 
 def _check_header(names: Sequence[str], where: str) -> None:
-    for name in names:
-        if name not in COLUMNS:
-            raise ManifestError(f"{where}: unknown column {quoted(name)}; {_RULE}")
-        if names.count(name) > 1:
+    """Further columns may have any name, but not one that a slip of the pen made of `label`."""
+    for name, count in Counter(names).items():
+        if count > 1:
             raise ManifestError(f"{where}: column {quoted(name)} comes twice; {_RULE}")
+    if "label" not in names:
+        for name in difflib.get_close_matches("label", names, n=1, cutoff=0.8):
+            raise ManifestError(f"{where}: unknown column {quoted(name)}; did you mean label?")
 
 
 def _parquet_rows(path: str) -> Iterator[Row]:
@@ -195,6 +204,9 @@ def _make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
         start=_seconds(fields, "start", where) or None,
         end=_seconds(fields, "end", where),
         id=clip_id,
+        further=tuple(
+            (name, text) for name, value in fields.items() if name not in COLUMNS and (text := _text(value)) is not None
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.inputs.clips import distinct, read_inputs
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
+from codecsieve.pipelines.inputs.manifest import read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
 
 
@@ -101,6 +102,26 @@ def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
     assert (second.path, second.label, second.start) == ("/b.mp4", None, 2.5)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_further_columns_are_kept_with_the_clip(tmp_path: Path, suffix: str) -> None:
+    columns = {"video_id": ["v1", "v2"], "path": ["a.mp4", "b.mp4"], "label_id": [3, 4], "label": ["cat", "dog"]}
+    manifest = tmp_path / f"list{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table(columns), manifest)
+    else:
+        between = "\t" if suffix == ".tsv" else ","
+        lines = zip(*([name, *map(str, values)] for name, values in columns.items()), strict=True)
+        write(manifest, "\n".join(between.join(line) for line in lines))
+    assert [(clip.path, clip.label) for clip in read_inputs([manifest])] == [
+        (str(tmp_path / "a.mp4"), "cat"),
+        (str(tmp_path / "b.mp4"), "dog"),
+    ]
+    assert [row.further for row in read_rows(str(manifest))] == [
+        (("video_id", "v1"), ("label_id", "3")),
+        (("video_id", "v2"), ("label_id", "4")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -108,7 +129,8 @@ def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
         ("\n \n", "is empty"),
         ("path,label\n", "names its columns but no clip"),
         ("name,codec\na.mp4,h264\n", "line 1: no column 'path' among name, codec"),
-        ("path,lable\na.mp4,1\n", "line 1: unknown column 'lable'"),
+        ("path,lable\na.mp4,1\n", "line 1: unknown column 'lable'; did you mean label"),
+        ("path,label,split,split\na.mp4,1,x,y\n", "line 1: column 'split' comes twice"),
         ("path,path\na.mp4,1\n", "line 1: column 'path' comes twice"),
         ("a.mp4,1\nb.mp4,1,2\n", "line 2: 3 columns, the first line has 2"),
         ("a.mp4,1,0,1,x,more\n", "line 1: 6 columns"),
