@@ -22,6 +22,7 @@ from codecsieve.codec.search import search_pictures, subtract_pictures, with_pre
 from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource, PacketTableError
+from codecsieve.codec.spread import Spread
 from codecsieve.errors import VideoError
 from codecsieve.machine import MAX_MEMORY
 
@@ -64,6 +65,7 @@ class ClipDecoder:
         end: float | None = None,
         believe: bool = True,
         max_memory: int = MAX_MEMORY,
+        spread: Spread = Spread(),  # noqa: B008  # it is frozen
     ) -> None:
         """Open a clip and choose its frames; `believe`, `max_memory`: see `packets.open_source`.
 
@@ -76,7 +78,7 @@ class ClipDecoder:
         self.pictures_decoded = 0
         try:
             self.signals = choose_signals(self.source.facts, signals)
-            self.sample: FrameSample = sample_frames(self.source, num_frames, start, end)
+            self.sample: FrameSample = sample_frames(self.source, num_frames, start, end, spread)
         except BaseException:
             self.source.close()
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from codecsieve.codec.gop import Gop
 from codecsieve.codec.source import PacketSource
+from codecsieve.codec.spread import Spread
 from codecsieve.errors import VideoError
 
 
@@ -28,6 +30,13 @@ class FrameSample:
     """int64 [T]: display index in the file of each slot's frame; repeats where the clip has fewer than T."""
     frames: int
     """Frames in the clip, from `start` to `end`."""
+    first: int = 0
+    """Display index in the file of the clip's first frame."""
+
+    def places(self, frame_ids: np.ndarray, target_frames: int) -> np.ndarray:
+        """Where frames are in the clip, in places 0..target_frames-1: round(frame / (N - 1) * (target_frames - 1))."""
+        fraction = (frame_ids - self.first) * (target_frames - 1) / max(1, self.frames - 1)
+        return np.rint(fraction).astype(np.int64).clip(0, target_frames - 1)
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,13 @@ class GopPlan:
 
 
 def sample_frames(
-    source: PacketSource, num_frames: int, start: float | None = None, end: float | None = None
+    source: PacketSource,
+    num_frames: int,
+    start: float | None = None,
+    end: float | None = None,
+    spread: Spread = Spread(),  # noqa: B008  # it is frozen
 ) -> FrameSample:
-    """Spread `num_frames` slots over the frames whose time is in [start, end) seconds: `linspace`, rounded down.
+    """Spread `num_frames` slots over the frames whose time is in [start, end) seconds, see `SPREADS`.
 
     Raises ValueError for an impossible range, VideoError where the file has no frame in it.
     """
@@ -63,8 +76,23 @@ def sample_frames(
         until = "its end" if end is None else f"{end:g} s"
         length = f"{source.frames} frames, {source.facts.seconds:.2f} s"
         raise VideoError(f"{path}: no frame between {start or 0.0:g} s and {until} (the file has {length})")
-    ids = first + np.linspace(0, stop - first - 1, num_frames, dtype=np.int64)
-    return FrameSample(frame_ids=ids, frames=stop - first)
+    frames, slots = stop - first, np.arange(num_frames)
+    if spread.kind == "ends":
+        ids = np.linspace(0, frames - 1, num_frames, dtype=np.int64)
+    elif frames < num_frames:
+        ids = slots.clip(max=frames - 1)
+    elif spread.kind == "middle":
+        ids = (2 * slots + 1) * (frames - 1) // (2 * num_frames)
+    else:
+        drawn = _seeded(source, spread, first, frames).random_sample(num_frames)
+        ids = ((slots + drawn) * (frames - 1) / num_frames).astype(np.int64)
+    return FrameSample(first + ids, frames, first)
+
+
+def _seeded(source: PacketSource, spread: Spread, first: int, frames: int) -> np.random.RandomState:
+    """What a clip is, not where it lies or which others there are, says what is drawn; the same in every numpy."""
+    size = os.path.getsize(source.facts.path)
+    return np.random.RandomState([spread.seed, size & 0xFFFFFFFF, size >> 32, first, frames])
 
 
 def display_index_at(source: PacketSource, seconds: float) -> int:

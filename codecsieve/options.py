@@ -48,7 +48,15 @@ class Rule:
 
 
 def option(
-    default: Any, help: str, *, flag: str = "", new: str = "", both: bool = False, size: bool = False, **rule: Any
+    default: Any,
+    help: str,
+    *,
+    flag: str = "",
+    new: str = "",
+    both: bool = False,
+    size: bool = False,
+    added: bool = False,
+    **rule: Any,
 ) -> Any:
     """A field of a dataclass of options.
 
@@ -59,9 +67,10 @@ def option(
         new: what stands for None in the help, where that is the default.
         both: of a bool: the command line can turn it off, too.
         size: of an int: it is a number of bytes, and may be given as text such as "4 GB".
+        added: what was written down before there was this option stands for its default.
         rule: fields of `Rule`.
     """
-    told = {"help": help, "flag": flag, "new": new, "both": both, "size": size, "rule": Rule(**rule)}
+    told = {"help": help, "flag": flag, "new": new, "both": both, "size": size, "added": added, "rule": Rule(**rule)}
     return dataclasses.field(default=default, metadata=told)
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecsieve.codec.signals import SIGNALS
+from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
 from codecsieve.machine import MAX_MEMORY
-from codecsieve.options import check_options, option
+from codecsieve.options import check_options, declared, option
 from codecsieve.text import quoted
 
 METHOD = 1
@@ -73,6 +74,21 @@ class SieveConfig:
         "What is kept: the highest scores; whole slots, uniformly spaced; any.",
         choices=POLICIES,
     )
+    spread: str = option(
+        "ends",
+        "Which frames the slots show: evenly from first to last; the middle one of equal segments; any one of each.",
+        choices=SPREADS,
+        added=True,
+    )
+    spread_seed: int = option(0, "Seed of --spread jitter.", at_least=0, at_most=2**32 - 1, added=True)
+    target_frames: int | None = option(
+        None,
+        "A patch's time is its frame's place in the clip, in so many.",
+        new="its slot",
+        at_least=1,
+        at_most=65536,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -115,6 +131,11 @@ class SieveConfig:
         return self.num_frames * self.grid * self.grid
 
     @property
+    def spreading(self) -> Spread:
+        """Which frames the slots show."""
+        return Spread(self.spread, self.spread_seed)
+
+    @property
     def selection(self) -> Selection:
         """Those of the options that choose among scores."""
         return Selection(
@@ -128,8 +149,13 @@ class SieveConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain JSON values, in the order above."""
-        return dataclasses.asdict(self)
+        """The options as plain JSON values, in the order above; of those that older caches do not know, as far as
+        they are not at their defaults: a cache without one was made with its default.
+        """
+        unsaid = {own.name for own in declared(type(self)) if own.metadata["added"]}
+        values = dataclasses.asdict(self)
+        default = dataclasses.asdict(type(self)())
+        return {name: value for name, value in values.items() if name not in unsaid or value != default[name]}
 
 
 @dataclass(frozen=True)

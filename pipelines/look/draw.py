@@ -37,7 +37,7 @@ def _draw(
     name: str,
     believe: bool,
 ) -> DrawnClip:
-    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe) as clip:
+    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe, spread=config.spreading) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = {}, {}
         for slot in clip.slots(config.input_size):

@@ -59,7 +59,10 @@ def _sieve(
     believe: bool,
     max_memory: int,
 ) -> SievedClip:
-    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe, max_memory) as clip:
+    decoder = ClipDecoder(
+        path, config.num_frames, config.signals, start, end, believe, max_memory, spread=config.spreading
+    )
+    with decoder as clip:
         scores: dict[int, np.ndarray] = {}
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
@@ -77,7 +80,7 @@ def _sieve(
         indices = select_from(slot_scores, config)
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
         patches = _cut(ids, positions, held, config)
-        return assemble_clip(clip, ids, slot_scores, indices, patches, sizes[int(ids[0])], "ffmpeg")
+        return assemble_clip(clip, config, ids, slot_scores, indices, patches, sizes[int(ids[0])], "ffmpeg")
 
 
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:

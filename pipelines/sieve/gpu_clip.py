@@ -66,7 +66,10 @@ def sieve_clip_on_gpu(
         torch.OutOfMemoryError: the clip does not fit the GPU's free memory.
     """
     compared = config.signals if config.signals in ("search", "difference") else ""
-    with ClipDecoder(path, config.num_frames, compared or "search", start, end, max_memory=max_memory) as clip:
+    decoder = ClipDecoder(
+        path, config.num_frames, compared or "search", start, end, max_memory=max_memory, spread=config.spreading
+    )
+    with decoder as clip:
         facts = clip.source.facts
         reads_bitstream = not compared and facts.codec in STATISTICS_CODECS
         if config.signals == "bitstream" and not reads_bitstream:
@@ -94,7 +97,7 @@ def sieve_clip_on_gpu(
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
         patches = stack.cut(ids[positions[:, 0]], positions[:, 1:] * config.patch_size)
         size = upright_layout(layout)
-        return assemble_clip(clip, ids, slot_scores, indices, patches, (size.height, size.width), "nvdec")
+        return assemble_clip(clip, config, ids, slot_scores, indices, patches, (size.height, size.width), "nvdec")
 
 
 def _compared_scores(

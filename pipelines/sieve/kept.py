@@ -22,7 +22,8 @@ class SievedClip:
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
     positions: np.ndarray
-    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending."""
+    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending; with `target_frames`, in place of the
+    slot, where in the clip its frame is."""
     scores: np.ndarray
     """int32 [K]: energy (0..255) summed over the patch's pixels."""
     frame_ids: np.ndarray
@@ -53,6 +54,7 @@ class SievedClip:
 
 def assemble_clip(
     clip: ClipDecoder,
+    config: SieveConfig,
     ids: np.ndarray,
     slot_scores: np.ndarray,
     indices: np.ndarray,
@@ -63,6 +65,8 @@ def assemble_clip(
     """What is known of a clip once it is sieved; size: height and width of its first picture, upright."""
     facts = clip.source.facts
     positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
+    if config.target_frames is not None:
+        positions[:, 0] = clip.sample.places(ids, config.target_frames)[positions[:, 0]]
     return SievedClip(
         patches=patches,
         positions=positions.astype(np.uint16),

@@ -9,8 +9,9 @@ import pytest
 from codec_cases import CLOSED_GOP, HEVC_OPEN_GOP, OPEN_GOP
 
 from codecsieve.codec.packets import open_source
-from codecsieve.codec.plan import display_index_at, plan_gops, sample_frames
+from codecsieve.codec.plan import FrameSample, display_index_at, plan_gops, sample_frames
 from codecsieve.codec.source import PacketSource
+from codecsieve.codec.spread import Spread
 from codecsieve.errors import VideoError
 
 
@@ -30,6 +31,43 @@ def test_slots_are_spread_from_the_first_frame_to_the_last(long_clip: Path) -> N
         assert sample.frame_ids.tolist() == np.linspace(0, 599, 7).astype(int).tolist()
         assert sample_frames(source, 1).frame_ids.tolist() == [0]
         assert sample_frames(source, 600).frame_ids.tolist() == list(range(600))
+
+
+def test_frames_may_be_one_of_each_of_equal_segments(long_clip: Path, tmp_path: Path) -> None:
+    with open_source(str(long_clip)) as source:
+        middle = sample_frames(source, 8, spread=Spread("middle"))
+        assert middle.frame_ids.tolist() == [int(599 / 8 * (number + 0.5)) for number in range(8)]
+        assert middle.places(middle.frame_ids, 64).tolist() == [4, 12, 20, 28, 35, 43, 51, 59]
+        drawn = [sample_frames(source, 8, spread=Spread("jitter", seed)).frame_ids for seed in range(50)]
+        part = sample_frames(source, 8, 4.0, 12.0, Spread("jitter"))
+        assert part.frame_ids.min() >= 100
+        assert part.frame_ids.max() < 300
+        assert np.all(np.diff(part.places(part.frame_ids, 64)) > 0)
+    edges = 599 / 8 * np.arange(9)
+    for ids in drawn:
+        assert np.all((ids >= edges[:-1].astype(int)) & (ids < edges[1:]))
+    assert len({tuple(ids.tolist()) for ids in drawn}) == 50
+    # Over seeds, all of a segment comes: its mean is the middle.
+    np.testing.assert_allclose(np.mean(drawn, 0), middle.frame_ids, atol=4 * 75 / np.sqrt(12 * 50))
+    moved = tmp_path / "moved.mp4"
+    moved.write_bytes(long_clip.read_bytes())
+    with open_source(str(moved)) as source:
+        assert sample_frames(source, 8, spread=Spread("jitter", 7)).frame_ids.tolist() == drawn[7].tolist()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 8, 9, 63, 64, 65, 640])
+def test_a_frame_s_place_in_its_clip_is_rounded(frames: int) -> None:
+    ids = np.linspace(0, frames - 1, 8).astype(int)
+    places = FrameSample(1000 + ids, frames, first=1000).places(1000 + ids, 64)
+    assert places.tolist() == [round(frame / max(1, frames - 1) * 63) for frame in ids.tolist()]
+    if frames in (8, 64, 640):
+        assert places.tolist() == [0, 9, 18, 27, 36, 45, 54, 63]
+
+
+def test_a_clip_shorter_than_its_segments_shows_each_frame_and_then_the_last(tmp_path: Path, make_video) -> None:
+    with open_source(str(make_video(tmp_path / "short.mp4", frames=3))) as source:
+        for kind in ("middle", "jitter"):
+            assert sample_frames(source, 5, spread=Spread(kind)).frame_ids.tolist() == [0, 1, 2, 2, 2]
 
 
 def test_a_clip_shorter_than_its_slots_repeats_frames(tmp_path: Path, make_video) -> None:

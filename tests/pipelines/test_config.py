@@ -55,6 +55,9 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
         ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
+        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter"),
+        ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
+        ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
@@ -83,7 +86,15 @@ def test_values_at_the_edge_are_accepted(options: dict[str, object]) -> None:
 def test_options_go_through_json_and_back() -> None:
     config = SieveConfig(k_keep=100, signals="search", anchors=2, w_mv=0.5)
     assert SieveConfig(**json.loads(json.dumps(config.to_dict()))) == config
-    assert list(config.to_dict()) == [field.name for field in dataclasses.fields(SieveConfig)]
+    other = SieveConfig(num_frames=8, spread="jitter", spread_seed=3, target_frames=64, k_keep=256)
+    assert SieveConfig(**json.loads(json.dumps(other.to_dict()))) == other
+    assert list(other.to_dict()) == [field.name for field in dataclasses.fields(SieveConfig)]
+
+
+def test_an_option_that_older_caches_do_not_know_is_said_only_where_it_is_not_at_its_default() -> None:
+    known = {field.name for field in dataclasses.fields(SieveConfig)} - {"spread", "spread_seed", "target_frames"}
+    assert set(SieveConfig(k_keep=7).to_dict()) == known
+    assert set(SieveConfig(spread="middle").to_dict()) == known | {"spread"}
 
 
 def test_a_configuration_does_not_change() -> None:

@@ -257,6 +257,29 @@ def test_sampling_keeps_whole_slots_uniformly_spaced(tmp_path: Path, make_video,
     assert clip.positions[:16, 1:].tolist() == [[row, column] for row in range(4) for column in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("spread", "frames", "times"),
+    [
+        ("ends", [0, 9, 18, 27, 36, 45, 54, 63], [0, 9, 18, 27, 36, 45, 54, 63]),
+        ("middle", [3, 11, 19, 27, 35, 43, 51, 59], [3, 11, 19, 27, 35, 43, 51, 59]),
+    ],
+)
+def test_a_sampled_frame_s_time_is_its_place_in_the_clip(
+    tmp_path: Path, make_video, spread: str, frames: list[int], times: list[int]
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=80, size=(96, 64), moving="noise")
+    config = SieveConfig(8, 56, k_keep=8 * 16, policy="sampling", spread=spread, target_frames=64)
+    clip = sieve_clip(path, config, start=0.4, end=2.96)  # frames 10 to 73: 64 of them
+    assert clip.frames == 64
+    assert clip.frame_ids.tolist() == [10 + frame for frame in frames]
+    assert clip.positions[:, 0].tolist() == [time for time in times for _ in range(16)]
+    assert clip.positions[-16:, 1:].tolist() == [[row, column] for row in range(4) for column in range(4)]
+    # The same pixels as at their slots.
+    alone = sieve_clip(path, SieveConfig(8, 56, k_keep=8 * 16, policy="sampling", spread=spread), 0.4, 2.96)
+    assert alone.positions[:, 0].tolist() == [slot for slot in range(8) for _ in range(16)]
+    np.testing.assert_array_equal(alone.patches, clip.patches)
+
+
 def test_random_patches_are_the_clips_own_and_the_same_every_time(tmp_path: Path, make_video) -> None:
     config = SieveConfig(num_frames=8, input_size=56, k_keep=40, policy="random")
     paths = [make_video(tmp_path / f"{seed}.mp4", frames=20, size=(96, 64), seed=seed) for seed in range(2)]

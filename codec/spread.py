@@ -1,0 +1,21 @@
+"""How a clip's slots are spread over its frames, as plain data: `plan.sample_frames` does it.
+
+Nothing heavy is imported here: the command line reads it, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPREADS = ("ends", "middle", "jitter")
+"""`ends`: evenly from the first frame to the last. `middle`, `jitter`: the clip is cut into equal segments, one a slot;
+a slot shows the frame in the middle of its segment, or any one of it, drawn anew for each clip and seed. Of a clip with
+fewer frames than slots they show every frame once, and then the last."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """kind: one of `SPREADS`; seed: of `jitter`."""
+
+    kind: str = "ends"
+    seed: int = 0
