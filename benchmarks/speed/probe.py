@@ -23,7 +23,8 @@ from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.pipelines.learn.frozen import FrozenEncoder, cached_features, encode_clips
 from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.probe.config import ProbeConfig
-from codecsieve.pipelines.probe.training import LabelledTokens, evaluate, train_probes
+from codecsieve.pipelines.probe.tokens import LabelledTokens
+from codecsieve.pipelines.probe.training import evaluate, train_probes
 
 CLASSES = 4
 LAYOUT = Layout(num_frames=16, k_keep=256, patch=14)

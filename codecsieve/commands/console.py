@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -56,6 +57,7 @@ class Meter:
             TextColumn("{task.fields[facts]}", markup=False),
             console=console,
             disable=quiet or not console.is_terminal,
+            redirect_stdout=sys.stdout.isatty(),  # what is printed meanwhile must reach a file or a pipe
         )
         self._plain = not quiet and not console.is_terminal
         self._task = self._bar.add_task(self._what, total=None, facts="")

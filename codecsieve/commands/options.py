@@ -45,7 +45,7 @@ def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Ca
         return click.option(name, field.name, is_flag=True, default=None, help=about["help"])
     if kind.startswith("tuple"):
         parse = _numbers(float if "float" in kind else int)
-        return click.option(name, field.name, callback=parse, metavar=metavar, help=help)
+        return click.option(name, field.name, cls=Numbers, callback=parse, metavar=metavar, help=help)
     metavar = metavar or "|".join(about["rule"].choices) or None
     return click.option(name, field.name, type=TYPES[kind], metavar=metavar, help=help)
 
@@ -72,6 +72,31 @@ def _numbers(kind: type[float] | type[int]) -> Any:
             raise click.BadParameter(f"{quoted(text)} must be numbers with commas between", param=parameter) from None
 
     return parse
+
+
+class Numbers(click.Option):
+    """An option of several numbers in one text."""
+
+
+class SpacedNumbers(click.Command):
+    """A command whose options of several numbers may also have them as words of their own: `--seeds 0 1 2`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Make one text of such words, before click sees them."""
+        flags = {flag for option in self.params if isinstance(option, Numbers) for flag in option.opts}
+        normalise = ctx.token_normalize_func or str
+        words: list[str] = []
+        taking = False
+        for word in args:
+            if word.startswith("--"):
+                taking = normalise(word.partition("=")[0]) in flags
+                # Of `--seeds 0` the value is still to come: it is given as `--seeds=0`, so that words can be added.
+                words.append(f"{word}=" if taking and "=" not in word else word)
+            elif taking:
+                words[-1] += f" {word}"
+            else:
+                words.append(word)
+        return super().parse_args(ctx, words)
 
 
 def take(options: dict[str, Any], config: type) -> dict[str, Any]:

@@ -14,9 +14,6 @@ from codecsieve.options import check_options, option
 SMALL_SET = 20_000
 """Fewer training clips than this are trained on for 30 epochs, not 10."""
 
-LAST_RATE = 1e-7
-"""Where every learning rate ends."""
-
 
 @dataclass(frozen=True)
 class ProbeRun:
@@ -38,10 +35,22 @@ class ProbeRun:
     """Channels that the encoder's tokens must have; None: any."""
     frames_token_num: int | None = None
     """Patches that a whole frame must have; None: any."""
+    num_classes: int | None = None
+    """Classes that the set must have, or has where it is not known by name."""
     selection: dict[str, Any] = field(default_factory=dict)
     """Fields of `SieveConfig`: a cache that is there must have them, one that is made gets them."""
+    fresh: dict[str, Any] = field(default_factory=dict)
+    """Fields of `SieveConfig` that a cache gets which is made, where `selection` does not say them."""
+    hevc: bool = False
+    """Whether the set's folder NAME_hevc goes before NAME."""
+    manifests: dict[str, str] = field(default_factory=dict)
+    """File names by split, where they are others than `find_manifests` looks for."""
     features_dir: Path | None = None
     """The feature cache; None: beside the sparse cache."""
+    checkpoint_dir: Path | None = None
+    """Where checkpoints go; None: `out`."""
+    report_dir: Path | None = None
+    """Where a line is added to a report in the published form; None: `out`."""
     workers: int = 0
     """Processes that read the sparse cache for the encoder."""
     device: str = "auto"
@@ -55,7 +64,7 @@ class ProbeConfig:
     """How probes are trained. Raises ConfigError for values that cannot work."""
 
     learning_rates: tuple[float, ...] = option(
-        (1e-4,), "Learning rates, trained side by side.", flag="--default-lr-list", at_least=LAST_RATE
+        (1e-4,), "Learning rates, trained side by side.", flag="--default-lr-list", above=0
     )
     seeds: tuple[int, ...] = option((0,), "First weights; each rate is tried with each.", at_least=0)
     epochs: int | None = option(
@@ -68,6 +77,28 @@ class ProbeConfig:
     batch_size: int = option(16, "Clips of one process in one step.", above=0)
     weight_decay: float = option(0.0, "AdamW's.", flag="--default-weight-decay", at_least=0)
     eval_freq: int = option(1, "Epochs from validation to validation.", above=0)
+    min_rate: float = option(
+        1e-7,
+        "Where every learning rate ends, step by step in a line; one that is lower stays as it is.",
+        flag="--default-min-lr",
+        at_least=0,
+        added=True,
+    )
+    clip_grad: float = option(5.0, "Norm that each probe's gradient is clipped to.", above=0, added=True)
+    smoothing: float = option(0.1, "Label smoothing, where a clip has one class.", at_least=0, at_most=1, added=True)
+    views: int = option(
+        1,
+        "Samplings of each training clip, frames drawn anew, each a cache; an epoch takes the next.",
+        above=0,
+        added=True,
+    )
+    temporal_crops: int = option(
+        1,
+        "Samplings of each clip that is judged; logits are averaged.",
+        flag="--num-temporal-crops",
+        above=0,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""

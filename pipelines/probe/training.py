@@ -1,20 +1,19 @@
 """Training attentive probes on tokens, several learning rates and seeds at once, and choosing among them.
 
-AdamW (0.9, 0.999), linear decay to 1e-7 step by step, gradients of each probe clipped to a norm of 5, label smoothing
-0.1. One learning rate and one epoch are chosen on a validation split, by the mean over seeds. A run that was cut off
-goes on at its last whole epoch and ends with the same bits. Where tokens come from is the caller's.
+AdamW (0.9, 0.999), linear decay step by step, gradients of each probe clipped by their norm, label smoothing; where
+clips have several classes, a binary cross-entropy for each, without smoothing. One learning rate and one epoch are
+chosen on a validation split, by the mean over seeds. A run that was cut off goes on at its last whole epoch and ends
+with the same bits. Where tokens come from is the caller's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from codecsieve.encoder.probe_head import ProbeBank
 from codecsieve.errors import ConfigError
 from codecsieve.files import make_folder, remove_partial_files
+from codecsieve.options import declared
 from codecsieve.pipelines.learn.checkpoint import (
     part,
     read_checkpoint,
@@ -30,26 +30,13 @@ from codecsieve.pipelines.learn.checkpoint import (
     write_checkpoint,
 )
 from codecsieve.pipelines.learn.ranks import Ranks
-from codecsieve.pipelines.loading.order import PADDING, ClipOrder
-from codecsieve.pipelines.probe.config import LAST_RATE, ProbeConfig
-from codecsieve.pipelines.probe.metrics import Scores, Tally
+from codecsieve.pipelines.loading.order import ClipOrder
+from codecsieve.pipelines.probe.config import ProbeConfig
+from codecsieve.pipelines.probe.metrics import Ranking, Scores, Tally
+from codecsieve.pipelines.probe.tokens import LabelledTokens, read_ahead
 from codecsieve.text import quoted
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-
-_CLIP_NORM = 5.0
-_SMOOTHING = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledTokens:
-    """A split. read: clip numbers 0..n-1 to their tokens, float16 or float32 [B, N, D]; labels: int64 [n]."""
-
-    read: Callable[[Sequence[int]], np.ndarray]
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -76,20 +63,29 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay)
 
     def step(self, number: int, tokens: Tensor, labels: Tensor, clips: int) -> None:
-        """One step, from 0, on this process's clips of it; clips: of all processes. Tokens [B, N, D], labels [B]."""
+        """One step, from 0, on this process's clips of it: tokens [B, N, D], labels [B] or [B, C]; clips: of all."""
         for group, (rate, _) in zip(self.optimizer.param_groups, self.config.probes, strict=True):
-            group["lr"] = LAST_RATE + (rate - LAST_RATE) * (1 - number / self.steps)
-        logits = predict(self.bank, tokens, self.ranks)
+            last = min(rate, self.config.min_rate)
+            group["lr"] = last + (rate - last) * (1 - number / self.steps)
         # A sum over clips divided by those of all processes: the same gradient, however they are shared out.
-        loss = F.cross_entropy(
-            logits.float().flatten(0, 1), labels.repeat(len(self.bank)), label_smoothing=_SMOOTHING, reduction="sum"
-        )
+        loss = summed_loss(predict(self.bank, tokens, self.ranks).float(), labels, self.config.smoothing)
         self.optimizer.zero_grad()
         (loss / clips).backward()
         self.ranks.sum_([p.grad for p in self.bank.parameters() if p.grad is not None])
         for probe in self.bank.probes:
-            nn.utils.clip_grad_norm_(probe.parameters(), _CLIP_NORM)
+            nn.utils.clip_grad_norm_(probe.parameters(), self.config.clip_grad)
         self.optimizer.step()
+
+
+def summed_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """The losses of logits [M, B, C] summed over probes and clips: cross-entropy with label smoothing of labels [B], or
+    the mean over classes of binary cross-entropies of labels [B, C].
+    """
+    probes, _, classes = logits.shape
+    if labels.dim() == 2:
+        truth = labels.to(logits.dtype).expand_as(logits)
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / classes
+    return F.cross_entropy(logits.flatten(0, 1), labels.repeat(probes), label_smoothing=smoothing, reduction="sum")
 
 
 def predict(bank: ProbeBank, tokens: Tensor, ranks: Ranks) -> Tensor:
@@ -107,6 +103,7 @@ def train_probes(
     identity: dict[str, Any] | None = None,
     ranks: Ranks | None = None,
     progress: Callable[[int, int], None] | None = None,
+    looked: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train probes, choose, and leave `last.safetensors` and `best.safetensors` in a folder.
 
@@ -119,6 +116,7 @@ def train_probes(
         identity: plain JSON that says what the tokens are; a training of something else is not gone on with.
         ranks: the processes that share the clips.
         progress: called with the steps done and to be done.
+        looked: called with each entry of the history, as it comes.
 
     Raises:
         ConfigError: a split is empty, or `out` holds a training of something else.
@@ -149,6 +147,8 @@ def train_probes(
         if state["epoch"] % config.eval_freq == 0 or state["epoch"] == epochs:
             scores = evaluate(training.bank, validation, config.batch_size, ranks).scores()
             state = _look(state, training, scores, out)
+            if looked:
+                looked(state["history"][-1])
         if ranks.first:
             write_checkpoint(out / LAST, training_tensors(training.bank, training.optimizer), state)
     ranks.wait()
@@ -164,15 +164,21 @@ def load_probes(path: Path) -> ProbeBank:
     return bank
 
 
-def evaluate(bank: ProbeBank, split: LabelledTokens, batch_size: int, ranks: Ranks) -> Tally:
-    """Count what probes get right of a split, over all processes."""
+def evaluate(bank: ProbeBank, split: LabelledTokens, batch_size: int, ranks: Ranks) -> Tally | Ranking:
+    """Count what probes get right of a split, over all processes; logits are the mean over its samplings."""
     order = ClipOrder(len(split), batch_size, shuffle=False, rank=ranks.rank, world_size=ranks.size)
     tally = Tally.empty(len(bank), bank.classes, ranks.device)
+    ranking = Ranking.empty(len(bank), split.labels.to(ranks.device)) if split.labels.dim() == 2 else None
     with torch.no_grad():
-        for tokens, labels in _read_ahead(split, list(order), ranks.device):
-            tally.add(predict(bank, tokens, ranks), labels)
-    tally.sum_(ranks)
-    return tally
+        for clips, views in read_ahead(split.views, list(order), ranks.device):
+            logits = torch.stack([predict(bank, tokens, ranks).float() for tokens in views]).mean(0)
+            if ranking is None:
+                tally.add(logits, split.labels[clips].to(ranks.device))
+            else:
+                ranking.add(logits, clips.to(ranks.device))
+    counted = ranking or tally
+    counted.sum_(ranks)
+    return counted
 
 
 def _train_epoch(
@@ -184,31 +190,12 @@ def _train_epoch(
 ) -> None:
     order.epoch, order.done = epoch, 0
     share = training.config.batch_size * training.ranks.size
-    for at, (tokens, labels) in enumerate(_read_ahead(train, list(order), training.ranks.device)):
+    device, view = training.ranks.device, train.views[epoch % len(train.views)]
+    for at, (clips, (tokens,)) in enumerate(read_ahead([view], list(order), device)):
         number = epoch * len(order) + at
-        training.step(number, tokens, labels, min(share, len(train) - at * share))
+        training.step(number, tokens, train.labels[clips].to(device), min(share, len(train) - at * share))
         if progress:
             progress(number + 1, training.steps)
-
-
-def _read_ahead(
-    split: LabelledTokens, batches: Sequence[Sequence[int]], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens and labels of each batch, without padding, on the device; the next batch is read meanwhile."""
-
-    def read(batch: Sequence[int]) -> tuple[Tensor, Tensor]:
-        clips = [number for number in batch if number != PADDING]
-        # A batch of padding alone has no clip, but still tokens of the right shape.
-        tokens = torch.from_numpy(split.read(clips or [0])[: len(clips)])
-        return tokens.to(device), split.labels[clips].to(device)
-
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, batches[0])
-        for following in [*batches[1:], None]:
-            current = ahead.result()
-            if following is not None:
-                ahead = reader.submit(read, following)
-            yield current
 
 
 def _look(state: dict[str, Any], training: Training, scores: Sequence[Scores], out: Path) -> dict[str, Any]:
@@ -218,9 +205,10 @@ def _look(state: dict[str, Any], training: Training, scores: Sequence[Scores], o
     for number, rate in enumerate(config.learning_rates):
         at = number * len(config.seeds)
         seeds = scores[at : at + len(config.seeds)]
-        top1, top5, loss = (sum(getattr(one, name) for one in seeds) / len(seeds) for name in ("top1", "top5", "loss"))
-        found = {"learning_rate": rate, "epoch": state["epoch"], "top1": top1, "top5": top5, "loss": loss}
-        if choice is not None and (top1, -loss) <= (choice["top1"], -choice["loss"]):
+        mean = mean_scores(seeds)
+        found = {"learning_rate": rate, "epoch": state["epoch"], **dataclasses.asdict(mean)}
+        del found["clips"]
+        if choice is not None and (mean.judged, -mean.loss) <= (judged(choice), -choice["loss"]):
             continue
         choice = found
         if first:
@@ -236,6 +224,24 @@ def _look(state: dict[str, Any], training: Training, scores: Sequence[Scores], o
         for (rate, seed), one in zip(config.probes, scores, strict=True)
     ]
     return {**state, "choice": choice, "history": [*state["history"], {"epoch": state["epoch"], "probes": look}]}
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Of several probes on one split."""
+    return dataclasses.replace(
+        scores[0],
+        **{
+            name: sum(getattr(one, name) for one in scores) / len(scores)
+            for name in ("top1", "top5", "loss", "mean_ap")
+            if getattr(scores[0], name) is not None
+        },
+    )
+
+
+def judged(look: dict[str, Any]) -> float:
+    """Of an entry of the history, see `Scores.judged`; those written before there was a mean_ap have none."""
+    found: float = look["top1"] if look.get("mean_ap") is None else look["mean_ap"]
+    return found
 
 
 def _identity(
@@ -262,6 +268,7 @@ def _identity(
 
 
 def _check_identity(out: Path, made: dict[str, Any], asked: dict[str, Any]) -> None:
+    made = {own.name: own.default for own in declared(ProbeConfig) if own.metadata["added"]} | made
     for name in [*asked, *made]:
         if made.get(name) != asked.get(name):
             raise ConfigError(

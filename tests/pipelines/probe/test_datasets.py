@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from cache_cases import fill, names
 
-from codecsieve.cache import open_cache
 from codecsieve.errors import ConfigError, ManifestError
-from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.probe.datasets import CLASSES, Split, check_splits, find_clips, read_set, split_off_validation
+from codecsieve.pipelines.probe.datasets import CLASSES, read_set
 
 
 def write_set(root: Path, name: str, **splits: str) -> None:
@@ -26,8 +23,10 @@ def lines(numbers: Sequence[int], label: Callable[[int], object]) -> str:
 
 def test_the_published_sets_are_known_with_their_class_counts() -> None:
     assert dict(CLASSES) == {
-        "ssv2": 174, "diving48": 48, "perception_test": 63, "epic_verb": 97,
-        "epic_noun": 300, "hmdb51": 51, "k400": 400, "charadesego": 157,
+        "ssv2": 174, "SSV2": 174, "diving48": 48, "perception_test": 63, "epic_verb": 97, "epic_noun": 300,
+        "hmdb51": 51, "ucf101": 101, "k400": 400, "k600": 600, "k700": 700, "k710": 710, "mit": 339, "rareact": 149,
+        "COIN": 150, "jester": 27, "Drone_Action": 13, "charadesego": 157, "CharadesEgo_v1_only1st": 157,
+        "CharadesEgo_v1_only3rd": 157,
     }  # fmt: skip
 
 
@@ -72,41 +71,104 @@ def test_labels_outside_of_the_classes_are_refused(
         read_set(tmp_path, name)
 
 
-def test_clips_are_found_by_place_or_by_id_and_failed_ones_are_counted(tmp_path: Path) -> None:
-    fill(tmp_path / "cache", names(12), failing={"clip-2"})
-    cache = open_cache(tmp_path / "cache")
-    write_set(tmp_path, "mine", train=lines(range(4), lambda n: n % 2), val=lines([7, 5], lambda n: n % 2))
-    labelled = read_set(tmp_path, "mine")
-    found = find_clips(cache, labelled)
-    assert found is not None
-    assert [cache.clip_ids[number] for number in found["train"].numbers] == ["clip-0", "clip-1", "clip-3"]
-    assert found["train"].labels == [0, 1, 1]  # the manifest's, not the cache's
-    assert found["train"].failed == 1
-    assert [cache.clip_ids[number] for number in found["val"].numbers] == ["clip-7", "clip-5"]
+# --- names of folders and manifests
 
-    write_set(tmp_path, "moved", train="/new/a.mp4,x,,\n/videos/clip-4.mp4,y,,\n")
-    moved = read_set(tmp_path, "moved")
-    assert find_clips(cache, moved) is None
-    by_id = find_clips(cache, moved, [ClipRequest("/new/a.mp4", "clip-9")])
-    assert by_id is not None
-    assert [cache.clip_ids[number] for number in by_id["train"].numbers] == ["clip-9", "clip-4"]
+TWO = "a.mp4 0\nb.mp4 1\n"
 
 
-def test_a_tenth_of_each_class_is_split_off_the_same_clips_whatever_their_order() -> None:
-    ids = [f"clip-{number}" for number in range(130)]
-    labels = [0] * 100 + [1] * 20 + [2] * 9 + [3]
-    train, validation = split_off_validation(Split(list(range(130)), labels), ids)
-    assert [validation.labels.count(label) for label in range(4)] == [10, 2, 1, 0]
-    assert sorted(train.numbers + validation.numbers) == list(range(130))
-    assert all(labels[number] == label for number, label in zip(train.numbers, train.labels, strict=True))
-    turned = split_off_validation(Split(list(range(129, -1, -1)), labels[::-1]), ids)[1]
-    assert set(turned.numbers) == set(validation.numbers)
+def write_files(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text(TWO)
+    return folder
 
 
-def test_empty_and_overlapping_splits_are_refused(tmp_path: Path) -> None:
-    write_set(tmp_path, "mine", train=lines(range(2), lambda n: n), test=lines([1], lambda n: n))
-    labelled = read_set(tmp_path, "mine")
-    with pytest.raises(ConfigError, match=r"split test \(0 clips\) must not be empty: 1 clips of .*test.csv failed"):
-        check_splits({"train": Split([0], [0]), "test": Split([], [], 1)}, labelled)
-    with pytest.raises(ConfigError, match=r"test.csv: 1 clips are in train, too"):
-        check_splits({"train": Split([0, 1], [0, 1]), "test": Split([1], [1])}, labelled)
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (("ssv2_train_new.csv", "ssv2_val_new.csv", "train.csv"), ("ssv2_train_new.csv", "ssv2_val_new.csv")),
+        (("train_new.csv", "val_new.csv", "train.csv", "val.csv"), ("train_new.csv", "val_new.csv")),
+        (("SSv2_train_new.csv", "SSv2_val_new.csv", "val.csv"), ("SSv2_train_new.csv", "SSv2_val_new.csv")),
+        (("ssv2_train.csv", "ssv2_val.csv"), ("ssv2_train.csv", "ssv2_val.csv")),
+        (("train.csv", "val_new.csv"), ("train.csv",)),
+    ],
+)
+@pytest.mark.parametrize("folder", ["ssv2", "ssv2_hevc"])
+def test_manifests_of_the_published_names_are_found(
+    tmp_path: Path, folder: str, files: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    write_files(tmp_path / folder, *files)
+    labelled = read_set(tmp_path, "ssv2")
+    assert tuple(path.name for path in labelled.manifests.values()) == found
+    assert labelled.rows["train"][0].path == str(tmp_path / folder / "a.mp4")
+    assert (labelled.name, len(labelled.classes)) == ("ssv2", 174)
+
+
+def test_of_two_folders_the_codec_road_takes_the_re_encoded_one(tmp_path: Path) -> None:
+    for name in ("k400", "k400_hevc"):
+        write_files(tmp_path / name, "train_new.csv")
+    assert read_set(tmp_path, "k400").manifests["train"].parent.name == "k400"
+    assert read_set(tmp_path, "k400", hevc=True).manifests["train"].parent.name == "k400_hevc"
+    named = read_set(tmp_path, "k400_hevc")
+    assert (named.manifests["train"].parent.name, len(named.classes)) == ("k400_hevc", 400)
+
+
+def test_a_manifest_may_be_named(tmp_path: Path) -> None:
+    write_files(tmp_path / "ucf101", "train.csv", "val.csv", "fold2.csv")
+    manifests = read_set(tmp_path, "ucf101", manifests={"train": "fold2.csv"}).manifests
+    assert [path.name for path in manifests.values()] == ["fold2.csv", "val.csv"]
+    with pytest.raises(ManifestError, match=r"fold3.csv: no such file; it was named to list the val clips"):
+        read_set(tmp_path, "ucf101", manifests={"val": "fold3.csv"})
+
+
+def test_what_cannot_be_found_or_told_apart_is_told_with_what_there_is(tmp_path: Path) -> None:
+    write_files(tmp_path / "mine", "a_train_new.csv", "b_train_new.csv")
+    with pytest.raises(ManifestError, match=r"a_train_new.csv and b_train_new.csv: name one of them"):
+        read_set(tmp_path, "mine")
+    with pytest.raises(ManifestError, match=r"'hmbd51': no folder .*hmbd51 nor hmbd51_hevc; .* mine; known .*hmdb51"):
+        read_set(tmp_path, "hmbd51")
+
+
+def test_the_classes_of_a_set_may_be_said(tmp_path: Path) -> None:
+    write_files(tmp_path / "mine", "train.csv")
+    write_files(tmp_path / "jester", "train.csv")
+    assert len(read_set(tmp_path, "mine", num_classes=12).classes) == 12
+    with pytest.raises(ConfigError, match=r"num_classes \(12\) must be 27, the classes of jester"):
+        read_set(tmp_path, "jester", num_classes=12)
+
+
+# --- several classes a clip
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "a.mp4,3;17;40\nb.mp4,5\n",
+        'a.mp4,"40, 3 17"\nb.mp4,5\n',
+        "a.mp4,3\nb.mp4,5\na.mp4,40\na.mp4,17\na.mp4,3\n",
+        "a.mp4 c003;c017;c040\nb.mp4 c005\n",
+    ],
+)
+def test_a_clip_of_charades_has_all_the_classes_that_are_said_of_it(tmp_path: Path, lines: str) -> None:
+    folder = tmp_path / "charadesego"
+    folder.mkdir()
+    (folder / "train_new.csv").write_text(lines)
+    labelled = read_set(tmp_path, "charadesego")
+    assert labelled.multi_label
+    assert labelled.labels["train"] == [(3, 17, 40), (5,)]
+    assert len(labelled.rows["train"]) == 2
+    assert len(labelled.classes) == 157
+
+
+def test_where_each_clip_of_charades_has_one_class_it_is_a_set_like_others(tmp_path: Path) -> None:
+    write_files(tmp_path / "charadesego", "train_new.csv")
+    labelled = read_set(tmp_path, "charadesego")
+    assert (labelled.multi_label, labelled.labels["train"]) == (False, [0, 1])
+
+
+def test_a_class_that_charades_does_not_have_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "charadesego"
+    folder.mkdir()
+    (folder / "train.csv").write_text("a.mp4,3;157\nb.mp4,1\n")
+    with pytest.raises(ManifestError, match=r"train.csv line 1: label \('157'\) must be in 0..156"):
+        read_set(tmp_path, "charadesego")
