@@ -18,7 +18,7 @@ import pyarrow as pa
 from codecsieve.errors import CacheError
 from codecsieve.files import publish
 
-from .layout import INDEX, SHARD_CLIPS
+from .layout import INDEX, SHARD_CLIPS, is_id
 from .location import Location
 from .parquet import column, from_parquet, to_parquet
 
@@ -162,8 +162,8 @@ def parse_part(data: bytes, name: str, shard: int) -> pa.Table:
 def _wrong_row(table: pa.Table, shard: int) -> str:
     """What is wrong with some row of a part; nothing where they all say what a row must."""
     ids, rows = column(table, "id"), [row for row in column(table, "row") if row is not None]
-    if not all(clip_id and clip_id.isprintable() for clip_id in ids) or len(set(ids)) < len(ids):
-        return "an id is missing, not printable, or comes twice"
+    if not all(map(is_id, ids)) or len(set(ids)) < len(ids):
+        return "an id is missing, not printable, too long, or comes twice"
     if len(set(rows)) < len(rows) or any(row // SHARD_CLIPS != shard for row in rows):
         return "a row is another shard's or comes twice"
     told = (table[name].is_valid().to_pylist() for name in ("uri", "row", "crc32c", "error"))

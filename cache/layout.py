@@ -33,6 +33,7 @@ LOCK = ".lock"
 GROUP = "zarr.json"
 REMAKE = "run `codecsieve verify {} --repair`, then precompute again: its clips are then made anew"
 MOST_CLIP_BYTES = 1 << 31
+_LONGEST_ID = 1000
 
 Store = Literal["patches", "indices"]
 
@@ -136,6 +137,11 @@ class ClipArrays:
             if value is not None:
                 checksum = google_crc32c.extend(checksum, np.ascontiguousarray(value).reshape(-1).view("u1"))
         return checksum
+
+
+def is_id(text: str | None) -> bool:
+    """Whether a clip may have such an id: printable text, and not without end."""
+    return bool(text) and len(text or "") <= _LONGEST_ID and (text or "").isprintable()
 
 
 def full_config(config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from codecsieve.errors import CacheError
 from codecsieve.files import publish
 from codecsieve.text import shortened
 
-from .layout import PLAN, SHARD_CLIPS
+from .layout import PLAN, SHARD_CLIPS, is_id
 from .location import Location
 from .parquet import column, from_parquet, to_parquet
 
@@ -34,8 +34,8 @@ def read_plan(location: Location) -> list[str | None]:
         raise CacheError(f"{name} is damaged: its rows are not 0..{len(table) - 1}; {_advice(location)}")
     ids = column(table, "id")
     given = [clip_id for clip_id in ids if clip_id is not None]
-    if not all(clip_id and clip_id.isprintable() for clip_id in given) or len(set(given)) < len(given):
-        raise CacheError(f"{name} is damaged: an id is empty, not printable, or comes twice; {_advice(location)}")
+    if not all(map(is_id, given)) or len(set(given)) < len(given):
+        raise CacheError(f"{name} is damaged: an id is not printable, too long, or comes twice; {_advice(location)}")
     return ids
 
 

@@ -7,7 +7,6 @@ cache, to `verify`.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from .plan import planned_clips
 from .sources import Form, ZarrSource, open_sources, read_clip
 
 Verify = Literal["once", True, False]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +145,10 @@ class SparseCache:
 
     @cached_property
     def planned(self) -> int:
-        """Clips that were planned, whatever became of them. Raises CacheError where the plan is damaged."""
+        """Clips that were planned, whatever became of them. Raises CacheError where the plan is damaged.
+
+        The index may list fewer: a run is at it or was cut off, or parts of the index are lost.
+        """
         return planned_clips(self._location)
 
     @cached_property
@@ -200,22 +201,8 @@ def open_cache(
     (True), never (False). form: "shards" reads local shard files directly, "zarr" goes through zarr-python, "auto"
     takes the first where it can; both give the same. storage_options: for fsspec.
 
-    Raises CacheError where there is no cache, or its metadata or index is damaged. Where the plan of a local cache
-    has clips that were never made, or whose part of the index is lost, a warning tells how many.
+    Raises CacheError where there is no cache, or its metadata or index is damaged.
     """
     location = Location.of(path, storage_options)
     read_group(location)
-    cache = SparseCache(location, join_parts(read_parts(location).values()), verify, form)
-    if location.local:
-        _warn_of_missing(cache)
-    return cache
-
-
-def _warn_of_missing(cache: SparseCache) -> None:
-    try:
-        missing = cache.planned - len(cache.index)
-    except CacheError as error:
-        _log.warning("%s", error)  # it can be read all the same
-        return
-    if missing > 0:
-        _log.warning("cache %s lacks %d of the clips planned; run precompute again", cache.location, missing)
+    return SparseCache(location, join_parts(read_parts(location).values()), verify, form)

@@ -77,8 +77,9 @@ class ShardFile:
         offsets, sizes = index[index[:, 0] != EMPTY].T.tolist()
         if any(nbytes != chunk_bytes for nbytes in sizes):
             raise _damaged(path, f"is damaged: its chunks are not all of {chunk_bytes} bytes")
-        if any(offset + chunk_bytes > size - FOOTER_BYTES for offset in offsets):
-            raise _damaged(path, f"is damaged: it has {size} bytes, fewer than its index tells of")
+        told = len(offsets) * chunk_bytes + FOOTER_BYTES
+        if size != told or any(offset + chunk_bytes > size - FOOTER_BYTES for offset in offsets):
+            raise _damaged(path, f"is damaged: it has {size} bytes, its index tells of {told}")
         self._offsets = [None if offset == EMPTY else int(offset) for offset in index[:, 0]]
 
     def check(self, slots: Iterable[int]) -> None:

@@ -33,6 +33,7 @@ from .layout import (
     attributes,
     config_difference,
     full_config,
+    is_id,
     metadata_files,
 )
 from .location import Location
@@ -188,8 +189,8 @@ class CacheWriter:
                 f"clip {shortened(twice)} is in the inputs twice; give it once, or give each an id of its own"
             )
         for clip_id in wanted:
-            if not clip_id or not clip_id.isprintable():
-                raise CacheError(f"clip id {quoted(clip_id)} must be printable text; give the clip an id of its own")
+            if not is_id(clip_id):
+                raise CacheError(f"clip id {quoted(clip_id)} must be printable text, and short; give it one of its own")
 
     def _give_rows(self, new: Sequence[str]) -> None:
         """Plan clips: in rows that are free, since a lost plan was made again, then behind all others."""

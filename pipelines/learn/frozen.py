@@ -23,6 +23,7 @@ from codecsieve.cache import SparseCache
 from codecsieve.cache.features import FeatureCache, feature_key, make_features, read_layout, refuse_foreign
 from codecsieve.cache.layout import GROUP, LOCK
 from codecsieve.encoder import OneVisionEncoder
+from codecsieve.errors import ConfigError
 from codecsieve.files import lock, make_folder
 from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.loading.loader import as_it_is, errors_in_one_line
@@ -135,11 +136,13 @@ def cached_features(
         progress: called with the clips done and to be done by this process.
 
     Raises:
-        ConfigError: the cache stores no pixels.
+        ConfigError: the cache stores no pixels, or there are no clips.
         CacheError: `folder` holds features of something else, is damaged, or is being written by another run.
     """
     ranks = ranks or Ranks()
     cache.check_pixels()  # before anything is made
+    if not numbers:
+        raise ConfigError(f"clips (0) must be > 0: there are none to encode in cache {cache.location}; run precompute")
     key = feature_key(cache, encoder.name, encoder.fingerprint)
     folder = folder or Path(f"{cache.location}.features") / key.digest()
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@ afterwards. Which clips make a batch is left to `order`, in which processes they
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codecsieve.cache import SparseCache, SparseClip
-from codecsieve.errors import ConfigError
+from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.loading.order import PADDING
 from codecsieve.text import quoted, shortened
+
+_log = logging.getLogger(__name__)
 
 NO_LABEL = -100
 """The label of padding and of clips without one: what torch's losses leave out."""
@@ -82,6 +85,8 @@ class SparseDataset(Dataset[Batch]):
             ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
         """
         cache.check_pixels()
+        if clips is None:
+            _warn_of_missing(cache)
         self.cache = cache
         self._numbers = list(range(len(cache))) if clips is None else _numbers(cache, clips)
         if not self._numbers:
@@ -147,6 +152,17 @@ class SparseDataset(Dataset[Batch]):
                     "name the class, or leave the clip out"
                 )
         return [indices[label] for label in labels if label is not None]
+
+
+def _warn_of_missing(cache: SparseCache) -> None:
+    """Tell of clips that were planned and that the index does not list, so that nobody trains without them unawares."""
+    try:
+        missing = cache.planned - len(cache.index)
+    except CacheError as error:
+        _log.warning("%s", error)  # what is there can be read all the same
+        return
+    if missing > 0:
+        _log.warning("cache %s lacks %d of the clips planned; run precompute again", cache.location, missing)
 
 
 def class_names(labels: Iterable[str | None]) -> tuple[str, ...]:

@@ -366,3 +366,14 @@ def test_a_gpu_gives_the_same_batches(cache: SparseCache) -> None:
             assert device.patches.is_cuda
             torch.testing.assert_close(device.patches.cpu(), host.patches, atol=1e-4, rtol=0)
             assert same(replace(device.to("cpu"), patches=host.patches), host)
+
+
+def test_a_loader_of_a_cache_that_lacks_clips_of_its_plan_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "cache", names(66))
+    make_loader(open_cache(tmp_path / "cache"), batch_size=2)
+    assert not caplog.messages
+    (tmp_path / "cache" / "index" / "part-000001.parquet").unlink()
+    make_loader(open_cache(tmp_path / "cache"), batch_size=2)
+    assert caplog.messages == [f"cache {tmp_path / 'cache'} lacks 2 of the clips planned; run precompute again"]
