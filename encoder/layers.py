@@ -1,43 +1,20 @@
-"""The parts of the transformer: attention, MLP, block, and the head that pools tokens into one vector.
+"""The parts of the transformer: embedding, attention, MLP, blocks, and the head that pools tokens into one vector.
 
-Tokens are x: [B, K, C]. Which of them may see each other is `Reach`: with padding, or with clips of different length
-laid end to end. Names of parameters are those of the published checkpoints.
+Tokens are x: [B, K, C]. Which of them may see each other, and what computes that, is left to `attention`. Names of
+parameters are those of the published checkpoints.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from codecsieve.encoder.attention import Attend
 from codecsieve.encoder.config import EncoderConfig
 from codecsieve.encoder.rope import rotate
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Which tokens an attention reaches; without either, a clip's tokens reach all of that clip.
-
-    mask: bool [B, 1, 1, K], False for padding. lengths: tokens of each clip where the clips lie end to end, B = 1.
-    """
-
-    mask: Tensor | None = None
-    lengths: tuple[int, ...] | None = None
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, reach: Reach, dropout: float = 0.0) -> Tensor:
-    """Scaled dot-product attention: q [B, heads, Q, D], k and v [B, heads, K, D] -> [B, heads, Q, D].
-
-    Where clips lie end to end, Q is K, or one query a clip; each clip then is an attention of its own.
-    """
-    if reach.lengths is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=reach.mask, dropout_p=dropout)
-    sizes = list(reach.lengths)
-    queries = q.split(sizes if q.shape[2] == k.shape[2] else 1, dim=2)
-    clips = zip(queries, k.split(sizes, dim=2), v.split(sizes, dim=2), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*clip, dropout_p=dropout) for clip in clips], dim=2)
+from codecsieve.encoder.tokens import normalise
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -56,6 +33,23 @@ def make_norm(config: EncoderConfig) -> nn.Module:
     return kind(config.hidden_size, eps=config.layer_norm_eps)
 
 
+class PatchEmbedding(nn.Module):
+    """A patch as a token: a linear map of its pixels."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        """The weight is a convolution's, as in the published checkpoints; a patch meets it once."""
+        super().__init__()
+        size = config.patch_size
+        self.patch_embedding = nn.Conv2d(config.num_channels, config.hidden_size, size, stride=size, bias=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Patches uint8 or float [B, K, 3, P, P] -> [B, K, C]."""
+        weight = self.patch_embedding.weight
+        if patches.dtype == torch.uint8:
+            patches = normalise(patches)
+        return F.linear(patches.to(weight.dtype).flatten(2), weight.flatten(1))
+
+
 class Attention(nn.Module):
     """Self-attention of tokens that know where they are."""
 
@@ -69,12 +63,13 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], reach: Reach) -> Tensor:
-        """Tokens x [B, K, C] -> [B, K, C]."""
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> tuple[Tensor, Tensor | None]:
+        """Tokens x [B, K, C] -> [B, K, C], and the weights [B, heads, K, K] if `attend` keeps them."""
         q = rotate(split_heads(self.q_proj(x), self.heads), *rope)
         k = rotate(split_heads(self.k_proj(x), self.heads), *rope)
         v = split_heads(self.v_proj(x), self.heads)
-        return self.out_proj(join_heads(attend(q, k, v, reach, self.dropout if self.training else 0.0)))
+        x, weights = attend(q, k, v, self.dropout if self.training else 0.0)
+        return self.out_proj(join_heads(x)), weights
 
 
 class MLP(nn.Module):
@@ -103,10 +98,37 @@ class Block(nn.Module):
         self.layer_norm2 = make_norm(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], reach: Reach) -> Tensor:
-        """Tokens x [B, K, C] -> [B, K, C]."""
-        x = x + self.self_attn(self.layer_norm1(x), rope, reach)
-        return x + self.mlp(self.layer_norm2(x))
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> tuple[Tensor, Tensor | None]:
+        """Tokens x [B, K, C] -> [B, K, C], and the weights [B, heads, K, K] if `attend` keeps them."""
+        attended, weights = self.self_attn(self.layer_norm1(x), rope, attend)
+        x = x + attended
+        return x + self.mlp(self.layer_norm2(x)), weights
+
+
+class BlockStack(nn.Module):
+    """The blocks, one after the other."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        """`gradient_checkpointing` trades a second forward pass for the memory of activations."""
+        super().__init__()
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend, keep_states: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """Tokens x [B, K, C] -> [B, K, C]; what they are before and after each block, and the weights, if kept."""
+        states, kept = [x], []
+        for layer in self.layers:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, weights = checkpoint(layer, x, rope, attend, use_reentrant=False)
+            else:
+                x, weights = layer(x, rope, attend)
+            if keep_states:
+                states.append(x)
+            if attend.keep_weights:
+                kept.append(weights)
+        return x, tuple(states) if keep_states else None, tuple(kept) if attend.keep_weights else None
 
 
 class PoolingHead(nn.Module):
@@ -120,14 +142,15 @@ class PoolingHead(nn.Module):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, reach: Reach) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Tokens x [B, K, C] -> [B, C]; clips that lie end to end [1, K, C] -> [clips, C]."""
         attention, heads = self.attention, self.attention.num_heads
         query_weight, kv_weight = attention.in_proj_weight.tensor_split([x.shape[-1]])
         query_bias, kv_bias = attention.in_proj_bias.tensor_split([x.shape[-1]])
-        queries = 1 if reach.lengths is None else len(reach.lengths)
+        pack = attend.reach.pack
+        queries = 1 if pack is None else len(pack.lengths)
         q = F.linear(self.probe, query_weight, query_bias).expand(x.shape[0], queries, -1)
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
-        pooled = attend(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads), reach)
+        pooled, _ = attend(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads))
         pooled = attention.out_proj(join_heads(pooled)).flatten(0, 1)  # [B or clips, C]
         return pooled + self.mlp(self.norm(pooled))

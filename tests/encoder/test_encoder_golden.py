@@ -47,13 +47,12 @@ def test_sparse_tokens(folder: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_under_auto_classes(folder: Path, case: str) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_under_auto_classes(folder: Path, case: str, attention: str) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    from codecsieve.encoder.auto import register
-
-    register()
+    pytest.importorskip("codecsieve.encoder.auto")
     pixels, indices, hidden, pooled = load_case(folder, case)
-    model = transformers.AutoModel.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True, attn_implementation=attention)
     patches, positions = tokens_of_pixels(pixels, indices)
     with torch.no_grad():
         outputs = model(pixels, visible_indices=indices), model(patches=patches, positions=positions)

@@ -54,7 +54,11 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
 
 
 def test_what_is_saved_is_what_is_loaded(encoder: OneVisionEncoder, folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
     loaded = OneVisionEncoder.from_pretrained(folder)
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
