@@ -28,9 +28,10 @@ IMPLEMENTATIONS = ("sdpa", "flash_attention_2", "eager")
 """Names of transformers', which is where users know them from."""
 
 BLOCK_MASK_TOKENS = 2048
-"""Longest pack that a device without a kernel for it, and dear in calls, attends to with a mask of all by all.
+"""Longest pack, in tokens, that a GPU which has no kernel for it attends to in one call, masking all by all.
 
-On a processor clip by clip is the faster at every size (benchmarks.speed.encoder); on a GPU this is not measured.
+A processor never does: clip by clip it is as fast or faster at every size (`benchmarks.speed.encoder`). The bound
+keeps the mask small, 4 MB; what is fastest on a GPU in float32 is not measured.
 """
 
 _KERNEL_HEAD = 256  # channels of a head that flash kernels take
@@ -172,7 +173,7 @@ def call_kernel(kernel: Callable[..., Any], q: Tensor, k: Tensor, v: Tensor, pac
         query_ends, longest_query = ends, longest
     else:
         query_ends, longest_query = torch.arange(len(ends), device=ends.device, dtype=ends.dtype), 1
-    packed = (x[0].transpose(0, 1) for x in (q, k, v))  # [tokens, heads, D]
+    packed = (x[0].transpose(0, 1).contiguous() for x in (q, k, v))  # [tokens, heads, D]; a probe's queries are one
     return kernel(*packed, query_ends, ends, longest_query, longest).transpose(0, 1)[None]
 
 

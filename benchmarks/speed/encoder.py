@@ -1,14 +1,17 @@
-"""The encoder's forward pass against transformers' own ViT of the same size, at the same number of tokens.
+"""The encoder's passes: against transformers' own ViT of the same size, with clips of different K, and a whole step.
 
-Both take embedded inputs of one clip through the same number of blocks with torch's attention: the encoder K patches at
-their positions, the ViT a square picture of K patches. They are timed in turn, so that a noisy machine is as noisy for
-both. The encoder is timed up to its last hidden state as well as with its pooling head, which the ViT has not.
+    python -m benchmarks.speed.encoder [--device cuda]
+
+Three sections: the forward pass of several sizes; packed clips of different K against padded ones and one by one; and
+work, memory and time of a pass and of a training step, for the size that is published. Both models take embedded inputs
+through the same number of blocks with torch's attention: the encoder K patches at their positions, the ViT a picture of
+K patches. The encoder is timed up to its last hidden state as well as with its pooling head, which the ViT has not.
+On a GPU everything is bfloat16, flash-attn is measured where it is installed, and the JSON is named after the GPU.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,67 +20,68 @@ import torch
 import transformers
 
 from benchmarks.common import save, show
-from codecsieve.encoder import EncoderConfig, OneVisionEncoder
+from benchmarks.speed.encoder_models import make_encoder, make_vit, picture_of, tokens_of
+from benchmarks.speed.encoder_packed import packed
+from benchmarks.speed.encoder_step import ON_CPU, ON_GPU, Shape, step
+from benchmarks.speed.turns import Bench
 
-SIZES = (("tiny", 256), ("tiny", 1024), ("small", 256), ("small", 1024), ("base", 256))
-"""Preset and tokens; the tokens are the square of a whole number, which the ViT's picture needs."""
+SIZES = (("tiny", (16, 16)), ("tiny", (32, 32)), ("small", (16, 16)), ("small", (32, 32)), ("base", (16, 16)))
+"""Preset, and rows and columns of patches."""
 
 
 @click.command(help=__doc__)
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda.")
 @click.option("--repeats", default=15, show_default=True, help="Passes of each, in turn; medians are given.")
-@click.option("--threads", default=1, show_default=True, help="Of torch.")
-def main(repeats: int, threads: int) -> None:
-    """Time every size, print the table, write the JSON."""
+@click.option("--step-repeats", default=3, show_default=True, help="The same for the third section.")
+@click.option("--threads", default=1, show_default=True, help="Of torch, on a processor.")
+@click.option("--preset", help="Of the third section. [default: large on a GPU, base on a processor]")
+@click.option("--tokens", type=int, help="Of a clip there, a multiple of 32. [default: 2048; 512]")
+def main(device: str, repeats: int, step_repeats: int, threads: int, preset: str | None, tokens: int | None) -> None:
+    """Time every section, print the tables, write the JSON."""
     torch.set_num_threads(threads)
-    rows = [_measured(preset, tokens, repeats) for preset, tokens in SIZES]
+    on_gpu = device != "cpu"
+    if on_gpu and not torch.cuda.is_available():
+        raise click.ClickException("no NVIDIA GPU that torch can use; run this on a machine that has one")
+    bench = Bench(torch.device(device), torch.bfloat16 if on_gpu else torch.float32, repeats)
+    usual = ON_GPU if on_gpu else ON_CPU
+    shape = Shape(preset or usual.preset, tokens or usual.tokens, usual.clips)
+    rows = [_pass(bench, *size) for size in SIZES]
     columns = ["size", "tokens", "encoder ms", "with pooling ms", "ViT ms", "encoder / ViT"]
-    show("Forward pass, one clip, float32", columns, [list(row.values()) for row in rows])
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    save("encoder", {"versions": versions, "threads": threads, "repeats": repeats, "passes": rows})
+    show(
+        f"Forward pass, one clip, {str(bench.dtype).removeprefix('torch.')}", columns, [[*row.values()] for row in rows]
+    )
+    figures = {
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "dtype": str(bench.dtype).removeprefix("torch."),
+        "threads": threads,
+        "repeats": repeats,
+        "passes": rows,
+        "packed": packed(bench),
+        "step": step(Bench(bench.device, bench.dtype, step_repeats), shape),
+    }
+    save("encoder" + ("-" + "-".join(torch.cuda.get_device_name().lower().split()) if on_gpu else ""), figures)
 
 
-def _measured(preset: str, tokens: int, repeats: int) -> dict[str, Any]:
-    config = EncoderConfig.preset(preset)
-    encoder = OneVisionEncoder(config).eval()
-    headless = OneVisionEncoder(EncoderConfig.from_dict(config.to_dict() | {"use_head": False})).eval()
-    side = round(tokens**0.5)
-    vit = transformers.ViTModel(
-        transformers.ViTConfig(
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.intermediate_size,
-            image_size=side * config.patch_size,
-            patch_size=config.patch_size,
-            attn_implementation="sdpa",
-        ),
-        add_pooling_layer=False,
-    ).eval()
-    patches = torch.randn(1, tokens, 3, config.patch_size, config.patch_size)
-    positions = torch.stack(torch.meshgrid(*map(torch.arange, (1, side, side)), indexing="ij"), -1).reshape(1, -1, 3)
-    picture = torch.randn(1, 3, side * config.patch_size, side * config.patch_size)
+def _pass(bench: Bench, preset: str, grid: tuple[int, int]) -> dict[str, Any]:
+    encoder, headless = make_encoder(preset, bench), make_encoder(preset, bench, use_head=False)
+    vit = make_vit(preset, grid, bench)
+    tokens, picture = tokens_of(grid, bench), picture_of(grid, bench)
     passes: dict[str, Callable[[], Any]] = {
-        "encoder": lambda: headless(patches=patches, positions=positions),
-        "with pooling": lambda: encoder(patches=patches, positions=positions),
+        "encoder": lambda: headless(**tokens),
+        "with pooling": lambda: encoder(**tokens),
         "vit": lambda: vit(pixel_values=picture),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
     with torch.inference_mode():
-        for number in range(repeats + 2):
-            for name, run in passes.items():
-                begun = time.perf_counter()
-                run()
-                if number >= 2:
-                    seconds[name].append(time.perf_counter() - begun)
-    median = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-    ratio = statistics.median(a / b for a, b in zip(seconds["encoder"], seconds["vit"], strict=True))
+        taken = bench.milliseconds(passes)
+    median = {name: statistics.median(times) for name, times in taken.items()}
     return {
         "size": preset,
-        "tokens": tokens,
+        "tokens": grid[0] * grid[1],
         "encoder_ms": median["encoder"],
         "with_pooling_ms": median["with pooling"],
         "vit_ms": median["vit"],
-        "encoder_of_vit": ratio,
+        "encoder_of_vit": statistics.median(a / b for a, b in zip(taken["encoder"], taken["vit"], strict=True)),
     }
 
 

@@ -90,6 +90,13 @@ def test_registering_again_does_no_harm() -> None:
     assert transformers.AutoConfig.for_model("onevision_encoder").hidden_size == 1024
 
 
+def test_the_classes_by_themselves(encoder: OneVisionEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    model = auto.OneVisionEncoderModel.from_pretrained(tmp_path, trust_remote_code=True, attn_implementation="sdpa")
+    assert isinstance(model.config, auto.OneVisionEncoderConfig)
+    assert_equal(model, encoder)
+
+
 # Outputs
 
 
