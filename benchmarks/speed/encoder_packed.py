@@ -17,7 +17,7 @@ from benchmarks.speed.turns import Bench
 from codecsieve.encoder import EncoderConfig, pack_clips, pad_clips
 from codecsieve.encoder.attention import Attend, Pack, Reach, block_mask
 
-MIXES = ((32, 4), (16, 32), (8, 128), (4, 512))
+MIXES = ((4, 8), (32, 8), (16, 32), (8, 128), (4, 512))
 GPU_MIXES = (*MIXES, (16, 512), (16, 2048))
 """Clips, and their mean K; each clip has half of it to one and a half."""
 PRESET = {"cpu": "tiny", "cuda": "large"}
