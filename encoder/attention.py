@@ -27,12 +27,15 @@ except ImportError:  # an older torch
 IMPLEMENTATIONS = ("sdpa", "flash_attention_2", "eager")
 """Names of transformers', which is where users know them from."""
 
-BLOCK_MASK_TOKENS = 2048
-"""Longest pack, in tokens, that a GPU which has no kernel for it attends to in one call, masking all by all.
+PAIRS_A_CALL = 3500
+"""Where no kernel takes clips of different length: how many pairs of query and key cost a processor what a call costs.
 
-A processor never does: clip by clip it is as fast or faster at every size (`benchmarks.speed.encoder`). The bound
-keeps the mask small, 4 MB; what is fastest on a GPU in float32 is not measured.
+A mask that keeps clips apart has all pairs computed, and all but a clip's own thrown away; with more than this for each
+clip, clip by clip is faster. Measured with 3 and 12 heads of 64 channels, clips of 4 to 96 tokens and their pooling.
 """
+
+PAIRS_A_GPU_CALL = 1_000_000
+"""The same for a GPU in float32: 25 us of a launch, at 10e12 operations a second. Reckoned, not measured."""
 
 _KERNEL_HEAD = 256  # channels of a head that flash kernels take
 _KERNEL_TYPES = (torch.float16, torch.bfloat16)
@@ -126,7 +129,8 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, reach: Reach, dropout: float) -> Tens
         return F.scaled_dot_product_attention(q, k, v, attn_mask=reach.mask, dropout_p=dropout)
     if varlen_attn is not None and dropout == 0 and kernel_refusal(q.device, q.dtype, q.shape[-1]) is None:
         return call_kernel(varlen_attn, q, k, v, pack)
-    if q.device.type != "cpu" and k.shape[2] <= BLOCK_MASK_TOKENS:
+    pairs = q.shape[1] * q.shape[2] * k.shape[2]
+    if pairs <= len(pack.lengths) * (PAIRS_A_CALL if q.device.type == "cpu" else PAIRS_A_GPU_CALL):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=block_mask(q, k, pack), dropout_p=dropout)
     clips = [F.scaled_dot_product_attention(*clip, dropout_p=dropout) for clip in _clips(q, k, v, pack)]
     return torch.cat(clips, dim=2)

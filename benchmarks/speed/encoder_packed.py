@@ -1,7 +1,7 @@
 """Clips of different K: end to end in one pass, padded with a mask, and one pass each.
 
-What attention alone takes stands beside it: as the encoder does it (a kernel for different lengths on a GPU, clip by
-clip on a processor) and as one call with a mask of all tokens by all.
+What attention alone takes stands beside it: as the encoder does it (by a kernel for different lengths on a GPU; on a
+processor by one masked call, or a call a clip), as a call a clip, and as one call with a mask of all tokens by all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRESET = {"cpu": "tiny", "cuda": "large"}
 def packed(bench: Bench) -> list[dict[str, Any]]:
     """The section; ms."""
     rows = [_mix(bench, *mix) for mix in (GPU_MIXES if bench.device.type == "cuda" else MIXES)]
-    columns = ["clips", "K", "tokens", "packed", "padded", "clip by clip", "attention, packed", "by block mask"]
+    columns = ["clips", "K", "tokens", "packed", "padded", "one by one", "attention", "call a clip", "block mask"]
     title = f"Clips of different K, {PRESET[bench.device.type]} encoder, forward, ms"
     show(title, columns, [[row["clips"], f"{row['least']}-{row['most']}", *list(row.values())[3:]] for row in rows])
     return rows
@@ -50,14 +50,16 @@ def _mix(bench: Bench, clips: int, mean: int) -> dict[str, Any]:
     config = EncoderConfig.preset(preset)
     shape = (1, sum(lengths), config.num_attention_heads, config.head_size)
     q, k, v = (torch.randn(shape, generator=random).to(bench.device, bench.dtype).transpose(1, 2) for _ in range(3))
+    each = list(zip(*(x.split(lengths, dim=2) for x in (q, k, v)), strict=True))
     ends = Pack(tuple(lengths), pack["cu_seqlens"].to(bench.device))
     with torch.inference_mode():
         median = bench.medians(
             {
                 "packed_ms": lambda: encoder(**pack),
                 "padded_ms": lambda: encoder(**padded),
-                "clip_by_clip_ms": lambda: [encoder(**clip) for clip in alone],
+                "one_by_one_ms": lambda: [encoder(**clip) for clip in alone],
                 "attention_packed_ms": lambda: Attend(Reach(pack=ends))(q, k, v),
+                "attention_a_call_a_clip_ms": lambda: [F.scaled_dot_product_attention(*clip) for clip in each],
                 "attention_block_mask_ms": lambda: F.scaled_dot_product_attention(
                     q, k, v, attn_mask=block_mask(q, k, ends)
                 ),

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from codecsieve.encoder import EncoderConfig, EncoderOutput, OneVisionEncoder, attention, pack_clips, pad_clips
-from codecsieve.encoder.attention import Attend, Pack, Reach, block_mask, kernel_refusal
+from codecsieve.encoder.attention import Attend, Pack, Reach, kernel_refusal
 from codecsieve.errors import EncoderError
 
 Clips = list[tuple[Tensor, Tensor]]
@@ -121,16 +121,45 @@ def packed(lengths: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Pack]:
     return q, k, v, Pack(lengths, ends)
 
 
-LENGTHS = [(5, 12, 1), (7,), (1, 1, 1), (3, 40, 3, 40)]
+def clip_by_clip(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Attention of every token, or of one query a clip, by hand."""
+    outputs, start = [], 0
+    for number, length in enumerate(lengths):
+        own = slice(start, start + length)
+        queries = q[:, :, own] if q.shape[2] == k.shape[2] else q[:, :, number : number + 1]
+        weights = (queries @ k[:, :, own].transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        outputs.append(weights @ v[:, :, own])
+        start += length
+    return torch.cat(outputs, dim=2)
 
 
-@pytest.mark.parametrize("lengths", LENGTHS)
-def test_a_block_mask_keeps_clips_apart(lengths: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("lengths", "calls", "pooling_calls"),
+    [
+        ((5, 12, 1), 1, 1),
+        ((7,), 1, 1),
+        ((1, 1, 1), 1, 1),
+        ((3, 40, 3, 80), 4, 1),  # a mask of 126 by 126 takes longer than four calls
+        ((1, 2000), 2, 2),
+    ],
+)
+def test_small_clips_are_one_call_and_large_ones_a_call_each(
+    lengths: tuple[int, ...], calls: int, pooling_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    torchs = F.scaled_dot_product_attention
+
+    def count(*arguments: Any, **options: Any) -> Tensor:
+        counted.append(1)
+        return torchs(*arguments, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", count)
     q, k, v, pack = packed(lengths)
-    for queries in (q, q[:, :, : len(lengths)]):  # of every token, and one a clip
-        wanted, _ = Attend(Reach(pack=pack))(queries, k, v)
-        found = F.scaled_dot_product_attention(queries, k, v, attn_mask=block_mask(queries, k, pack))
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    for queries, wanted_calls in ((q, calls), (q[:, :, : len(lengths)], pooling_calls)):
+        counted.clear()
+        found, _ = Attend(Reach(pack=pack))(queries, k, v)
+        assert len(counted) == wanted_calls
+        torch.testing.assert_close(found, clip_by_clip(queries, k, v, lengths), rtol=0, atol=1e-5)
 
 
 class Kernel:
