@@ -154,7 +154,7 @@ def _eager(
         if reach.mask is not None:
             scores = scores.masked_fill(~reach.mask, -math.inf)
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
-        outputs.append(F.dropout(weights, dropout) @ own_v)
+        outputs.append((F.dropout(weights, dropout) if dropout else weights) @ own_v)
         if keep_weights:
             kept.append(weights)
     if reach.pack is not None and keep_weights:

@@ -1,8 +1,9 @@
-"""A forward pass and a training step: floating-point operations, memory on top of the weights, time.
+"""A forward pass and a training step: floating-point operations, memory, time.
 
 Operations are counted, not measured, for the published size too. A step is a forward and a backward pass of the sum of
-squares of the last hidden state, its memory with the gradients; no optimiser. flash-attn is left out where it cannot
-run, and eager attention shows what kernels spare.
+squares of the last hidden state; no optimiser. Kept is what the backward pass needs of the forward one, a peak what a
+GPU holds on top of the weights, gradients included. flash-attn is left out where it cannot run,
+and eager attention shows what kernels spare.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def step(bench: Bench, shape: Shape) -> dict[str, Any]:
         [[*row.values()] for row in counted],
     )
     rows = _measured(bench, shape)
-    columns = ["model", "attention", "forward ms", "forward MB", "step ms", "step MB"]
+    columns = ["model", "attention", "forward ms", "forward peak MB", "step ms", "kept MB", "step peak MB"]
     title = f"{shape.preset}, {shape.clips} x {shape.tokens} tokens"
     show(title, columns, [[*row.values()] for row in rows])
     return {"operations": counted, "preset": shape.preset, "tokens": shape.tokens, "clips": shape.clips, "models": rows}
@@ -85,9 +86,10 @@ def _measured(bench: Bench, shape: Shape) -> list[dict[str, Any]]:
             "model": name,
             "attention": attention,
             "forward_ms": forward_ms[f"{name} {attention}"],
-            "forward_mb": bench.peak_mb(forward[f"{name} {attention}"]),
+            "forward_peak_mb": bench.peak_mb(forward[f"{name} {attention}"]),
             "step_ms": step_ms[f"{name} {attention}"],
-            "step_mb": bench.peak_mb(steps[f"{name} {attention}"]),
+            "kept_mb": kept_mb(*named[name, attention]),
+            "step_peak_mb": bench.peak_mb(steps[f"{name} {attention}"]),
         }
         for name, attention in named
     ]
@@ -103,6 +105,22 @@ def _runs(bench: Bench, shape: Shape, attention: str) -> dict[str, tuple[nn.Modu
         "encoder": (encoder, lambda: encoder(**tokens).last_hidden_state),
         "ViT": (vit, lambda: vit(pixel_values=picture).last_hidden_state),
     }
+
+
+def kept_mb(model: nn.Module, run: Callable[[], torch.Tensor]) -> float:
+    """What a forward pass keeps for the backward one, besides the weights; each storage once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = run()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    del output  # until here, so that no storage's address was given out twice
+    return sum(size for address, size in kept.items() if address not in weights) / 2**20
 
 
 def _attentions(device: torch.device) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,7 @@ from click.testing import CliRunner
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from benchmarks.speed import encoder, encoder_packed, encoder_step
-from benchmarks.speed.encoder_step import Shape, operations
-from benchmarks.speed.turns import Bench
-
-BENCH = Bench(torch.device("cpu"), torch.float32, 1)
+from benchmarks.speed.encoder_step import Shape, kept_mb, operations
 
 
 def test_operations_are_those_of_the_matrix_products() -> None:
@@ -26,13 +22,11 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     assert 1 < counted["vit"] / counted["encoder"] < 1.03  # one token more
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a peak that begins again")
-def test_the_peak_is_what_a_pass_takes_and_no_earlier_one() -> None:
-    def take(mb: int) -> object:
-        return torch.ones(mb * 2**18) + 1
-
-    assert 180 < (BENCH.peak_mb(lambda: take(100)) or 0) < 260
-    assert (BENCH.peak_mb(lambda: take(10)) or 0) < 60
+def test_what_is_kept_is_counted_once_and_without_weights() -> None:
+    linear = torch.nn.Linear(64, 64)
+    tokens = torch.randn(4096, 64)  # 1 MB, which both products keep
+    assert kept_mb(linear, lambda: linear(tokens) + linear(tokens)) == 1
+    assert kept_mb(linear, lambda: linear(tokens).exp()) == 2  # and exp its output
 
 
 @pytest.mark.slow
@@ -45,13 +39,13 @@ def test_all_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--repeats", "1", "--step-repeats", "1", "--preset", "tiny", "--tokens", "32"]
     done = CliRunner().invoke(encoder.main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    figures = saved["encoder"]
-    (passed,), (mix,) = figures["passes"], figures["packed"]
+    (passed,), (mix,) = saved["encoder"]["passes"], saved["encoder_packed"]["packed"]
+    rows = saved["encoder_step"]["step"]["models"]
     assert (passed["tokens"], mix["clips"]) == (6, 3)
     assert all(value > 0 for name, value in mix.items() if name.endswith("_ms"))
-    models = [(row["model"], row["attention"]) for row in figures["step"]["models"]]
+    models = [(row["model"], row["attention"]) for row in rows]
     assert models == [("encoder", "sdpa"), ("ViT", "sdpa"), ("encoder", "eager"), ("ViT", "eager")]
-    assert all(row["step_ms"] > 0 for row in figures["step"]["models"])
+    assert all(row["step_ms"] > 0 and row["kept_mb"] > 0 for row in rows)
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
