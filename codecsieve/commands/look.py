@@ -106,10 +106,13 @@ def _cache_facts(cache: SparseCache) -> dict[str, Any]:
 
 
 def _not_made(cache: SparseCache) -> int | None:
-    """Clips that were planned and that the index does not list; None where the plan is damaged, as was warned of."""
+    """Clips that were planned and that the index does not list; None where the plan is damaged, which is told."""
+    from codecsieve.commands.console import tell
+
     try:
         return max(cache.planned - len(cache.index), 0)
-    except CacheError:
+    except CacheError as error:
+        tell(str(error))
         return None
 
 

@@ -187,8 +187,8 @@ def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_ids_must_be_printable(tmp_path: Path) -> None:
-    for clip_id in ("", "a\nb", os.fsdecode(b"caf\xe9.mp4")):
-        with pytest.raises(CacheError, match="must be printable text; give the clip an id of its own"):
+    for clip_id in ("", "a\nb", os.fsdecode(b"caf\xe9.mp4"), "long" * 300):
+        with pytest.raises(CacheError, match="must be printable text, and short; give it one of its own"):
             fill(tmp_path / "cache", [clip_id])
 
 
