@@ -16,6 +16,7 @@ import click
 
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.learn.families import BASELINES
 from codecsieve.text import quoted
 
 DATA_ROOT = Path("/data_3/data_attentive_probe")
@@ -27,10 +28,13 @@ FRAMES, TARGET_FRAMES = 8, 64
 
 @dataclass(frozen=True)
 class Family:
-    """policy: what a cache keeps; fresh: options of a cache that is made, where they are not given."""
+    """policy: what a cache keeps; fresh: options of a cache that is made, where they are not given; baseline: whose
+    frames it keeps, where that is another model than ours.
+    """
 
     policy: str
     fresh: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str | None = None
 
 
 _CODEC = Family("saliency", {"mv_compensate": "similarity", "static_fallback": True})
@@ -42,8 +46,9 @@ FAMILIES: Mapping[str, Family] = {
     "llava_vit_codec": _CODEC,
     "chunk_wise_sampling": Family("sampling"),
     "llava_vit_sampling": Family("sampling"),
+    **{name: Family("sampling", baseline=name) for name in BASELINES},
 }
-"""Ours, and the new and old names of the published programs, with the defaults that these have."""
+"""Ours, the new and old names of the published programs, with the defaults that these have, and their baselines."""
 
 
 def family_of(name: str | None) -> Family | None:

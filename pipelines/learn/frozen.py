@@ -10,13 +10,13 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from codecsieve.cache import SparseCache
@@ -70,9 +70,13 @@ class FrozenEncoder:
 
 def fingerprint(model: OneVisionEncoder) -> str:
     """Hex SHA-256 of a model's architecture, type and weights."""
-    config = {name: value for name, value in vars(model.config).items() if name != "other"}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name, value in model.state_dict().items():
+    return digest_of({name: value for name, value in vars(model.config).items() if name != "other"}, model)
+
+
+def digest_of(described: Mapping[str, Any], network: nn.Module) -> str:
+    """Hex SHA-256 of what a network's numbers depend on, which is told as plain JSON, and of its weights."""
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -26,15 +26,17 @@ class ProbeRun:
     cache_dir: Path
     """The sparse cache; made, or made whole, where it is not."""
     model_weight: str
-    """The encoder: a folder or a hub id."""
+    """The encoder: a folder or a hub id; of a baseline also its family's name, or timm's name of it."""
     out: Path
     """Where checkpoints and report go."""
     model_name: str | None = None
     """What the report calls the encoder; None: the last part of `model_weight`."""
+    baseline: str | None = None
+    """A family of baselines, a name in `BASELINES`, that the encoder must be of; None: any, ours included."""
     embedding_size: int | None = None
     """Channels that the encoder's tokens must have; None: any."""
     frames_token_num: int | None = None
-    """Patches that a whole frame must have; None: any."""
+    """Patches that a whole frame must have, of a baseline tokens that it gives of one; None: any."""
     num_classes: int | None = None
     """Classes that the set must have, or has where it is not known by name."""
     selection: dict[str, Any] = field(default_factory=dict)

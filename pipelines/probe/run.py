@@ -22,14 +22,23 @@ import torch.nn.functional as F  # noqa: N812
 from codecsieve.cache import SparseCache
 from codecsieve.cache.features import FeatureCache
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.learn.frozen import FrozenEncoder, TokenEncoder, cached_features
+from codecsieve.pipelines.learn.baselines import Baseline
+from codecsieve.pipelines.learn.baselines import load_encoder as load_any
+from codecsieve.pipelines.learn.frozen import TokenEncoder, cached_features
 from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.pipelines.probe.datasets import read_set
 from codecsieve.pipelines.probe.report import add_published_line, circumstances, results, training, write_report
 from codecsieve.pipelines.probe.tokens import LabelledTokens, Read
 from codecsieve.pipelines.probe.training import evaluate, train_probes
-from codecsieve.pipelines.probe.views import Plan, View, check_selection, complete_caches, open_views
+from codecsieve.pipelines.probe.views import (
+    Plan,
+    View,
+    check_selection,
+    complete_caches,
+    open_views,
+    whole_frames,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, such as "clips encoded", how many, and of how many."""
@@ -64,7 +73,7 @@ def run_probe(
     ranks, report = ranks or Ranks(), progress or (lambda what, done, total: None)
     labelled = read_set(run.data_root, run.dataset, run.hevc, run.manifests, run.num_classes)
     selection = check_selection(run)
-    encoder = encoder or load_encoder(run, ranks)
+    encoder = encoder or load_encoder(run, selection, ranks)
     plan = Plan.of(run.cache_dir, selection, config)
     if ranks.first:
         complete_caches(plan, labelled, selection, run.device, partial(report, "clips put into the cache"))
@@ -100,11 +109,18 @@ def run_probe(
     return outcome
 
 
-def load_encoder(run: ProbeRun, ranks: Ranks) -> TokenEncoder:
-    """The encoder that is named. Raises EncoderError, and ConfigError where its tokens are of another size."""
-    encoder = FrozenEncoder.load(run.model_weight, run.model_name, ranks)
+def load_encoder(run: ProbeRun, selection: dict[str, Any], ranks: Ranks) -> TokenEncoder:
+    """The encoder that is named, for a cache of a selection.
+
+    Raises EncoderError, and ConfigError where its tokens are of another size, or a baseline does not take the frames.
+    """
+    encoder = load_any(run.model_weight, run.model_name, run.baseline, ranks)
     if run.embedding_size not in (None, encoder.dim):
         raise ConfigError(f"embedding_size ({run.embedding_size}) must be {encoder.dim}, as of {run.model_weight}")
+    if isinstance(encoder, Baseline):
+        encoder.check_frames(whole_frames(selection))
+        if run.baseline is not None and run.frames_token_num not in (None, tokens := encoder.frame_tokens()):
+            raise ConfigError(f"frames_token_num ({run.frames_token_num}) must be {tokens}, as of {run.model_weight}")
     return encoder
 
 

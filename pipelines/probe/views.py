@@ -81,9 +81,20 @@ def check_selection(run: ProbeRun) -> dict[str, Any]:
     else:
         selection = run.fresh | run.selection
     patches = SieveConfig(**selection).grid ** 2
-    if run.frames_token_num not in (None, patches):
+    if run.baseline is None and run.frames_token_num not in (None, patches):
         raise ConfigError(f"frames_token_num ({run.frames_token_num}) must be {patches}, the patches of a whole frame")
     return selection
+
+
+def whole_frames(selection: dict[str, Any]) -> int:
+    """How many frames a cache keeps whole of a clip, as baselines want them. Raises ConfigError where it keeps none."""
+    config = SieveConfig(**selection)
+    if config.policy != "sampling":
+        raise ConfigError(
+            f"policy ({config.policy}) must be sampling: a baseline takes whole frames; use --model-family sampling, "
+            "and a cache of its own"
+        )
+    return config.k_keep // config.grid**2
 
 
 def selection_of(cache: SparseCache) -> dict[str, Any]:
