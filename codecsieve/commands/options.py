@@ -78,24 +78,33 @@ class Numbers(click.Option):
     """An option of several numbers in one text."""
 
 
+class Words(click.Option):
+    """An option, given as `multiple`, whose values are one word each."""
+
+
 class SpacedNumbers(click.Command):
-    """A command whose options of several numbers may also have them as words of their own: `--seeds 0 1 2`."""
+    """A command whose options of several numbers, or words, may have them one after the other: `--seeds 0 1 2`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Make one text of such words, before click sees them."""
-        flags = {flag for option in self.params if isinstance(option, Numbers) for flag in option.opts}
+        """Make one text of such words, or give each its option, before click sees them."""
+        flags, of_words = (
+            {flag for option in self.params if isinstance(option, kind) for flag in option.opts}
+            for kind in (Numbers, Words)
+        )
         normalise = ctx.token_normalize_func or str
         words: list[str] = []
-        taking = False
+        taking, again, bare = False, "", False
         for word in args:
             if word.startswith("--"):
-                taking = normalise(word.partition("=")[0]) in flags
+                flag = normalise(word.partition("=")[0])
+                taking, again, bare = flag in flags, flag if flag in of_words else "", "=" not in word
                 # Of `--seeds 0` the value is still to come: it is given as `--seeds=0`, so that words can be added.
                 words.append(f"{word}=" if taking and "=" not in word else word)
             elif taking:
                 words[-1] += f" {word}"
             else:
-                words.append(word)
+                words.append(f"{again}={word}" if again and not bare else word)
+                bare = False
         return super().parse_args(ctx, words)
 
 

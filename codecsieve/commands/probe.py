@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from codecsieve.commands.group import OneLineError
-from codecsieve.commands.options import SpacedNumbers, options_of, take
+from codecsieve.commands.options import SpacedNumbers, Words, options_of, take
 from codecsieve.commands.published import (
     DATA_ROOT,
     FAMILIES,
@@ -40,6 +40,10 @@ Sampling takes a frame of each of --num-frames segments: the middle one to judge
 Tokens are made once and kept beside the cache. A run that was cut off is finished by the same command. Several
 processes share the work under torchrun: torchrun --nproc-per-node 8 -m codecsieve probe ...
 
+A baseline is a vision model of transformers or timm, over a cache of whole frames: --model-family sampling, or its
+family's name; --model-weight is a folder, a hub id, timm's name, or a family's name, which stands for its large model.
+--compare probes several of them, and ours, and writes a table and a picture of it.
+
 The options of attentive_probe.py and attentive_probe_codec.py of OneVision-Encoder are understood as they are; a line
 tells those that have no effect here.
 
@@ -47,6 +51,8 @@ tells those that have no effect here.
 Example:
   codecsieve probe --dataset hmdb51 --data-root sets --cache-dir cache \\
     --model-weight lmms-lab-encoder/onevision-encoder-large --default-lr-list 1e-4,3e-4
+  codecsieve probe --dataset hmdb51 --data-root sets --model-family sampling --seeds 0 1 2 \\
+    --compare lmms-lab-encoder/onevision-encoder-large clip siglip2 facebook/dinov2-base
 """
 
 _SELECTION = (
@@ -80,7 +86,14 @@ _SELECTION = (
     help="The sparse cache; made where it is not there.  [default: one in DATA_ROOT/NAME.caches, or the user's cache "
     "folder]",
 )
-@click.option("--model-weight", required=True, metavar="DIR|ID", help="The encoder: a folder or a hub id.")
+@click.option("--model-weight", metavar="DIR|ID", help="The encoder: a folder or a hub id; or a baseline's name.")
+@click.option(
+    "--compare",
+    cls=Words,
+    multiple=True,
+    metavar="DIR|ID ...",
+    help="Several of these in place of one: a table and a picture.",
+)
 @click.option("--model-name", help="What the report calls it.  [default: the end of --model-weight]")
 @click.option("--out", metavar="FOLDER", help="For report and checkpoints.  [default: probe_NAME]")
 @click.option("--save-report", metavar="FOLDER", help="For a report in the published form.  [default: --out]")
@@ -92,8 +105,8 @@ _SELECTION = (
 @click.option(
     "--model-family",
     metavar="|".join(FAMILIES),
-    help="Of the cache: what is kept, the patches that the codec tells of, or whole frames (8, one a segment).  "
-    "[default: as it is; new: codec]",
+    help="Of the cache: what is kept, the patches that the codec tells of, or whole frames (8, one a segment), for a "
+    "baseline by its name.  [default: as it is; new: codec]",
 )
 @options_of(SieveConfig, _SELECTION, said="Of the cache: {lower}  [default: as it is; new: {default}]")
 @click.option(
@@ -129,13 +142,15 @@ def probe(device: str, quiet: bool, **options: Any) -> None:
     """Train a small classifier on a frozen encoder's tokens of a cache, and report its accuracy."""
     try:
         from codecsieve.commands.console import tell
-        from codecsieve.commands.probe_shown import Looks, Meters, print_report
+        from codecsieve.commands.probe_shown import Looks, Meters, print_comparison, print_report
         from codecsieve.pipelines.learn.ranks import joined
+        from codecsieve.pipelines.probe.compare import compare
         from codecsieve.pipelines.probe.run import run_probe
     except ModuleNotFoundError as error:
         raise OneLineError(f"{error.name} is not installed; pip install 'codecsieve[probe]'", 1) from error
     without_effect = take_foreign(options)
     config = _config(options)
+    compared = _compared(options)
     run, notes = _run(options, device)
     if without_effect:
         notes.append(f"no effect here: {', '.join(f'--{name}' for name in without_effect)}")
@@ -145,12 +160,29 @@ def probe(device: str, quiet: bool, **options: Any) -> None:
                 tell(f"codecsieve: {note}")
         looks = Looks(config, quiet or not ranks.first)
         try:
-            report = run_probe(run, config, ranks, meters.update, looks.show)
+            if compared:
+                report = compare(compared, run, config, ranks, meters.update, looks.show, looks.begin)
+            else:
+                report = run_probe(run, config, ranks, meters.update, looks.show)
         except EncoderError as error:
             raise OneLineError(str(error), 1) from error
         first = ranks.first
     if first:
-        print_report(report, run.out)
+        (print_comparison if compared else print_report)(report, run.out)
+    if first and compared and report["failed"]:  # torchrun would end the first while it speaks
+        click.get_current_context().exit(1)
+
+
+def _compared(options: dict[str, Any]) -> tuple[str, ...]:
+    """The encoders to compare, the first of which stands for the run's; none where there is one to be probed."""
+    compared: tuple[str, ...] = options.pop("compare")
+    if bool(compared) == (options["model_weight"] is not None):
+        raise click.UsageError("Give one of --model-weight and --compare.")
+    if compared and options["model_name"] is not None:
+        raise ConfigError(f"model_name ({quoted(options['model_name'])}) names one encoder, and --compare has several")
+    if compared:
+        options["model_weight"] = compared[0]
+    return compared
 
 
 def _config(options: dict[str, Any]) -> ProbeConfig:
@@ -201,6 +233,7 @@ def _run(options: dict[str, Any], device: str) -> tuple[ProbeRun, list[str]]:
         out=out,
         selection=selection,
         fresh=fresh,
+        baseline=None if family is None else family.baseline,
         hevc=hevc,
         manifests={split: path for split, path in manifests.items() if path is not None},
         features_dir=_folder(options.pop("features_dir")),

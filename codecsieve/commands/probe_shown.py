@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from codecsieve.commands.console import Meter, print_facts, say
+from codecsieve.commands.console import Meter, print_facts, print_failures, print_rows, say
 from codecsieve.pipelines.probe.config import ProbeConfig
 from codecsieve.pipelines.probe.training import judged
 
@@ -43,6 +43,12 @@ class Looks:
         self._config = config
         self._quiet = quiet
         self._best: dict[float, float] = {}
+
+    def begin(self, model: str) -> None:
+        """The looks that follow are another model's."""
+        self._best.clear()
+        if not self._quiet:
+            say(f"model {model}")
 
     def show(self, look: dict[str, Any]) -> None:
         for rate in self._config.learning_rates:
@@ -92,6 +98,36 @@ def print_report(report: dict[str, Any], out: Path) -> None:
         ("report", out / "report.json"),
     ]
     print_facts(f"Attentive probe, {report['dataset']}", facts)
+
+
+def print_comparison(comparison: dict[str, Any], out: Path) -> None:
+    models = comparison["models"]
+    scores = {
+        what: name for what, name in (("mAP", "mean_ap"), ("top-1", "top1"), ("top-5", "top5")) if name in models[0]
+    }
+    rows = [
+        [
+            model["model"],
+            *(_mean_and_spread(model[name]) for name in scores.values()),
+            model["tokens"],
+            model["channels"],
+            "made before" if model["encoding_seconds"] is None else f"{model['encoding_seconds']:.1f}",
+        ]
+        for model in models
+    ]
+    print_rows(
+        f"Attentive probes, {comparison['dataset']}, {models[0]['split']}, seeds {comparison['seeds']}",
+        ["model", *(f"{what}, %" for what in scores), "tokens", "channels", "encoding, s"],
+        rows,
+    )
+    say(f"Saved table and picture to {out / 'compare.json'}, {out / 'compare.png'}")
+    print_failures([f"{name}: {reason}" for name, reason in comparison["failed"].items()], str(out / "compare.json"))
+
+
+def _mean_and_spread(score: dict[str, float | None]) -> str:
+    """In percent."""
+    spread = "" if score["deviation"] is None else f" ± {100 * score['deviation']:.2f}"
+    return f"{100 * (score['mean'] or 0):.2f}{spread}"
 
 
 def _accuracies(name: str, scores: dict[str, Any], deviation: float | None) -> list[tuple[str, object]]:
