@@ -173,7 +173,8 @@ def test_the_published_sampling_command_runs_as_it_is(follower: Path, monkeypatc
     assert len(open_cache(cache)) == 4
     drawn = places(cache.with_name(f"{cache.name}.jitter-0"))
     assert len(drawn) > 1
-    assert all(len(times) == 8 and set(times) <= set(range(64)) for times in drawn)
+    # Frames of neighbouring segments may be in the same place of 64: clips have more frames than that.
+    assert all(len(times) in (7, 8) and set(times) <= set(range(64)) for times in drawn)
     report = json.loads((follower / "data" / "probe_diving48" / "report.json").read_text())
     assert report["model"] == "hf_llava_vit_large_ln"
     assert report["tokens"] == [8 * 256, 64]
