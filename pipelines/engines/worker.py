@@ -147,7 +147,7 @@ class Worker(Generic[Job, Answer]):
         writing.join()
         # Not before: a file that is opened next may get the number that a thread still waits on.
         connection.close()
-        _how_it_ended(process)
+        process.join()  # however long that takes: nobody else lets go of a process that has ended
 
     def _start(self, function: bytes, depth: int) -> tuple[Connection, multiprocessing.process.BaseProcess]:
         ours, theirs = _processes.Pipe()
