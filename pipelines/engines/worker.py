@@ -84,7 +84,7 @@ class Worker(Generic[Job, Answer]):
         self.alone = False  # has a job with which it gets no other
         self.dismissed = False  # gets no more jobs
         self.jobs: dict[int, Given[Job]] = {}
-        self.arrived: set[int] = set()  # of the jobs' answers, those that are in the inbox
+        self.arrived: set[int] = set()  # the jobs whose answers are in the inbox, or have been
         self._inbox = inbox
         self._outbox: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
         self._given = 0
@@ -147,7 +147,7 @@ class Worker(Generic[Job, Answer]):
         writing.join()
         # Not before: a file that is opened next may get the number that a thread still waits on.
         connection.close()
-        _how_it_ended(process)
+        process.join()  # however long that takes: nobody else lets go of a process that has ended
 
     def _start(self, function: bytes, depth: int) -> tuple[Connection, multiprocessing.process.BaseProcess]:
         ours, theirs = _processes.Pipe()
@@ -180,7 +180,9 @@ class Worker(Generic[Job, Answer]):
             match message:
                 case None:
                     self._tell(Ready())
-                case (int(number), answer) if number in self.jobs and number not in self.arrived:
+                case (int(number), _) if number in self.arrived:
+                    pass  # said twice; the job that it has by now is not to pay for it
+                case (int(number), answer) if number in self.jobs:
                     self.arrived.add(number)
                     self._tell(Answered(number, answer))
                 case _:

@@ -26,7 +26,7 @@ from codecsieve.encoder import OneVisionEncoder
 from codecsieve.errors import ConfigError
 from codecsieve.files import lock, make_folder
 from codecsieve.pipelines.learn.ranks import Ranks
-from codecsieve.pipelines.loading.loader import as_it_is, errors_in_one_line
+from codecsieve.pipelines.loading.loader import ReadInWorkers, as_it_is, errors_in_one_line
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def encode_clips(
     Raises ConfigError where the cache stores no pixels, CacheError where it cannot be read.
     """
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        Patches(cache),
+        ReadInWorkers(Patches(cache)),
         batch_sampler=[list(batch) for batch in batches],
         collate_fn=as_it_is,
         num_workers=workers,

@@ -20,7 +20,7 @@ from codecsieve.errors import ConfigError
 from codecsieve.machine import available_cores
 from codecsieve.pipelines.loading.augment import GREY, Normalisation
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
-from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader
+from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader, as_workers_tell
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -58,7 +58,8 @@ class ClipSource:
             layout = self.dataset.cache.layout
             k, p = layout.k_keep, layout.patch
             return np.zeros((k, 3, p, p), np.uint8), np.zeros((k, 3), np.int32)
-        clip = self.dataset.clip(number)
+        with as_workers_tell():
+            clip = self.dataset.clip(number)
         assert clip.patches is not None
         return clip.patches, clip.positions.astype(np.int32)
 

@@ -10,13 +10,14 @@ Reading is done by the cache, in this process unless `workers` are asked for. `d
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from codecsieve.cache import SparseCache
 from codecsieve.errors import CacheError, ConfigError
@@ -128,7 +129,7 @@ class TorchLoader(SparseLoader):
         self._ahead: DataLoader[Batch] | None = None
         if config.workers:
             self._ahead = DataLoader(
-                dataset,
+                ReadInWorkers(dataset),
                 batch_sampler=self.order,
                 collate_fn=as_it_is,
                 num_workers=config.workers,
@@ -170,12 +171,38 @@ def make_loader(
     return TorchLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
 
 
+class ReadInWorkers(Dataset[Any]):
+    """A data set as torch's DataLoader is to have it, whose worker processes can tell an error of the cache."""
+
+    def __init__(self, dataset: Any) -> None:
+        """Take a data set that reads whole batches."""
+        self.dataset = dataset
+
+    def __getitems__(self, numbers: Sequence[int]) -> Any:
+        """What the data set has there."""
+        with as_workers_tell():
+            return self.dataset.__getitems__(numbers)
+
+
+@contextlib.contextmanager
+def as_workers_tell() -> Iterator[None]:
+    """Raise an error of the cache as one that comes whole out of a worker process; see `errors_in_one_line`.
+
+    torch would make another of its kind, with a traceback for its message, of which a CacheError holds only so much;
+    of DALI's, the kind would be lost.
+    """
+    try:
+        yield
+    except CacheError as error:
+        raise RuntimeError(f"{CacheError.__name__}: {error}") from error
+
+
 def errors_in_one_line(batches: Iterable[Item]) -> Iterator[Item]:
     """The same batches; an error of the cache in the line that it was, whichever worker process met it."""
     try:
         yield from batches
     except Exception as error:
-        # torch and DALI put a worker's traceback into the message; its last line is the error itself.
+        # torch and DALI put a worker's traceback into the message; its last line is that of `as_workers_tell`.
         _, found, line = str(error).rstrip().rpartition(f"{CacheError.__name__}: ")
         if not found:
             raise

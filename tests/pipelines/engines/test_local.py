@@ -187,9 +187,27 @@ class HangsAtStart(StartsNoWorker):
         return time.sleep, (60,)
 
 
-def workers_alive() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+def workers_alive(run: int | None = None) -> list[psutil.Process]:
+    """Of a run's process, this one or another."""
+    return [child for child in psutil.Process(run).children() if "spawn_main" in command(child)]
+
+
+def command(child: psutil.Process) -> str:
+    """Its command line; "" where it has ended."""
+    try:
+        return " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # or nobody has waited for it yet
+        return ""
+
+
+def all_waited_for(children: list[psutil.Process], seconds: float) -> bool:
+    """Whether, within that time, nothing is left of them; psutil's own waiting would let go of them itself."""
+    deadline = time.monotonic() + seconds
+    while any(psutil.pid_exists(child.pid) for child in children):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_every_job_is_answered_once() -> None:
@@ -268,7 +286,7 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     run = subprocess.Popen(
         [sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], cwd=Path(__file__).parent
     )
-    while not (children := [c for c in psutil.Process(run.pid).children() if "spawn_main" in " ".join(c.cmdline())]):
+    while not (children := workers_alive(run.pid)):
         assert run.poll() is None
         time.sleep(0.05)
     time.sleep(1)
@@ -382,16 +400,38 @@ def test_workers_of_which_none_is_ready_in_time_are_an_error(other: type[StartsN
 def test_a_worker_that_does_not_even_read_what_it_is_to_do_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the command line is longer than a pipe holds, and python itself is on a disk that does not answer."""
+    """As where the command line is longer than a pipe holds, and python itself is on a disk that does not answer.
+
+    Once the disk does, nothing is left of the workers that were started.
+    """
     monkeypatch.setattr(local, "_BURIAL_SECONDS", 1.0)
     resource_tracker.ensure_running()
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nexec sleep 15\n")
+    program, answering = tmp_path / "python", tmp_path / "answering"
+    program.write_text(f'#!/bin/sh\nuntil test -e "{answering}"; do sleep 0.1; done\nexec "{sys.executable}" "$@"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "argv", ["x" * (1 << 20)])
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(program))
     with pytest.raises(WorkerError, match=r"not ready after 0\.5 s"):
         list(run_jobs([act], ["a", "b"], timeout=30, start_timeout=0.5))
+    started = workers_alive()
+    assert len(started) == 3
+    answering.touch()
+    assert all_waited_for(started, 30)
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_its_time_to_end_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that a driver holds: the run does not wait, and yet nothing is left of it when it ends."""
+    monkeypatch.setattr(local, "_BURIAL_SECONDS", 0.1)
+    monkeypatch.setattr("codecsieve.pipelines.engines.worker._EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(BaseProcess, "kill", lambda _: None)
+    ((job, lost),) = run_jobs([act], ["close the pipe"], timeout=30)
+    assert isinstance(lost, Lost)
+    assert (job, lost.reason) == ("close the pipe", "its worker process died (it closed its pipe and did not exit)")
+    (slow,) = workers_alive()
+    time.sleep(1)  # until whoever gives up waiting has done so
+    os.kill(slow.pid, signal.SIGKILL)
+    assert all_waited_for([slow], 10)
 
 
 def test_a_machine_that_has_no_room_for_processes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

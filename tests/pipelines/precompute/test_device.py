@@ -255,8 +255,9 @@ def test_no_more_clips_are_decoded_at_once_than_there_are_engines(
     decoding, most, together = [0], [0], threading.Barrier(4, timeout=20)
 
     def decode(*arguments: Any) -> None:
+        *_, turn, _max_memory = arguments
         together.wait()
-        with arguments[-1]:
+        with turn:
             decoding[0] += 1
             most[0] = max(most[0], decoding[0])
             time.sleep(0.05)

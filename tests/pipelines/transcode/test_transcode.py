@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -441,7 +442,12 @@ def test_an_output_with_b_pictures_is_not_published(job: TranscodeJob, tmp_path:
 
 def programs() -> list[psutil.Process]:
     """What this process runs, but for what earlier tests' worker processes have left it."""
-    return [child for child in psutil.Process().children() if "multiprocessing" not in " ".join(child.cmdline())]
+    running = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, though perhaps nobody has waited for it yet
+            if "multiprocessing" not in " ".join(child.cmdline()):
+                running.append(child)
+    return running
 
 
 @pytest.mark.slow
