@@ -30,14 +30,14 @@ format: install  ## mend what ruff can
 	$(BIN)/ruff format .
 
 # The package is checked as the wheel that users get, not as the folders that it is made of. build/ goes first: setuptools
-# would pack what an earlier build left there, files since removed included. The script is checked from its own folder, where
-# codecsieve is found as users find it: because it is installed.
-types: install  ## mypy on the wheel; mypy and pyright on a user's script
+# would pack what an earlier build left there, files since removed included. The scripts are checked from their own folder,
+# where codecsieve is found as users find it: because it is installed.
+types: install  ## mypy on the wheel; mypy and pyright on a user's scripts
 	rm -rf build
 	$(PIP) wheel --quiet --no-deps -w build/wheel .
 	$(PIP) install --quiet --no-deps --target build/typed build/wheel/*.whl
 	cd build/typed && $(MYPY) --cache-dir $(CURDIR)/.mypy_cache/package -p codecsieve
-	cd tests/typing && $(MYPY) --cache-dir $(CURDIR)/.mypy_cache/script --strict user_script.py
+	cd tests/typing && $(MYPY) --cache-dir $(CURDIR)/.mypy_cache/script --strict user_script.py wrong_options.py
 	cd tests/typing && $(CURDIR)/$(BIN)/pyright --pythonpath $(CURDIR)/$(BIN)/python
 
 # Before the tests' workers start, each of which would compile them for itself.

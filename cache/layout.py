@@ -18,8 +18,6 @@ from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
-import zarr
-from zarr.storage import MemoryStore
 
 from codecsieve.errors import ConfigError
 from codecsieve.text import quoted
@@ -193,6 +191,9 @@ def metadata_files(arrays: Iterable[ArrayLayout], rows: int, group_attributes: M
     One chunk a clip, 64 chunks a shard, no compression: read speed is the memory's, and nothing but the
     position in the file depends on the other clips.
     """
+    import zarr  # a quarter of a second, which reading local shards does not need
+    from zarr.storage import MemoryStore
+
     files: dict[str, Any] = {}
     group = zarr.create_group(store=MemoryStore(files), attributes=dict(group_attributes), zarr_format=3)
     for array in arrays:

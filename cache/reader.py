@@ -26,7 +26,7 @@ from .location import Location
 from .metadata import read_group
 from .parquet import column
 from .plan import planned_clips
-from .sources import Form, ZarrSource, open_sources, read_clip
+from .sources import Form, open_sources, read_clip
 
 Verify = Literal["once", True, False]
 
@@ -82,7 +82,7 @@ class SparseCache:
         group = read_group(location)
         self.layout, self.config = group.layout, group.config
         self._sources = open_sources(location, self.layout, form)
-        self._missing_reads_zero = any(isinstance(source, ZarrSource) for source in self._sources.values())
+        self._missing_reads_zero = any(source.missing_reads_zero for source in self._sources.values())
         clips = index.filter(pc.field("status") == "ok")
         self.clip_ids: list[str] = column(clips, "id")
         self.labels: list[str | None] = column(clips, "label")

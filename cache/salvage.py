@@ -20,7 +20,7 @@ from .location import Location
 from .metadata import read_array
 from .plan import contradiction, read_plan, rows_of
 from .shard import ShardFile
-from .sources import ShardSource, Source, ZarrSource, open_group, open_sources
+from .sources import ShardSource, Source, open_sources
 
 ASIDE = ".aside"
 """Ends the name of what stood in a file's place and was put aside."""
@@ -130,6 +130,8 @@ def _check_array(location: Location, array: ArrayLayout, rows: int, ours: bool) 
         raise CacheError(f"{location}/{array.name}/{GROUP} is not as codecsieve wrote it")
     if metadata.rows < rows:
         raise CacheError(f"{location}/{array.name}/{GROUP} has {metadata.rows} rows, the plan has {rows}")
+    from .zarr_source import ZarrSource, open_group  # see `sources`
+
     ZarrSource(open_group(location), array, str(location))
 
 

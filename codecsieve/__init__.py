@@ -3,7 +3,9 @@
     import codecsieve as cs
 
     clip = cs.sieve("video.mp4", k_keep=1024)          # one clip's patches, positions, scores
-    cache = cs.open_cache("cache")                     # what `codecsieve precompute` wrote
+    cs.precompute("videos/", "cache", k_keep=1024)     # many clips into a cache, as `codecsieve precompute` does
+    cache = cs.open_cache("cache")
+    loader = cs.make_loader(cache, batch_size=16)      # batches for a model, such as cs.load_encoder(FOLDER_OR_HUB_ID)
 
 Names are loaded when they are first used, so that `import codecsieve` and `codecsieve --help` stay quick.
 """
@@ -12,28 +14,43 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from codecsieve import encoder
     from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
     from codecsieve.codec.clip import ClipSignals, read_clip
-    from codecsieve.errors import CacheError, VideoError
+    from codecsieve.encoder import load_encoder
+    from codecsieve.errors import CacheError, CodecsieveError, ConfigError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
-    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords
+    from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
     from codecsieve.pipelines.loading.loader import make_loader
+    from codecsieve.pipelines.precompute.summary import Progress, RunSummary
     from codecsieve.pipelines.sieve.kept import SievedClip
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Batch": "codecsieve.pipelines.loading.dataset",
     "CacheError": "codecsieve.errors",
     "ClipSignals": "codecsieve.codec.clip",
+    "CodecsieveError": "codecsieve.errors",
+    "ConfigError": "codecsieve.errors",
+    "Progress": "codecsieve.pipelines.precompute.summary",
+    "RunSummary": "codecsieve.pipelines.precompute.summary",
     "SieveConfig": "codecsieve.pipelines.config",
     "SievedClip": "codecsieve.pipelines.sieve.kept",
     "SparseBatch": "codecsieve.cache",
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
+    "SparseDataset": "codecsieve.pipelines.loading.dataset",
     "VideoError": "codecsieve.errors",
+    "collate": "codecsieve.pipelines.loading.dataset",
+    "load_encoder": "codecsieve.encoder",
     "make_loader": "codecsieve.pipelines.loading.loader",
     "open_cache": "codecsieve.cache",
     "read_clip": "codecsieve.codec.clip",
@@ -42,16 +59,26 @@ _HOME = {
 }
 
 __all__ = [
+    "Batch",
     "CacheError",
     "ClipSignals",
+    "CodecsieveError",
+    "ConfigError",
+    "Progress",
+    "RunSummary",
     "SieveConfig",
     "SievedClip",
     "SparseBatch",
     "SparseCache",
     "SparseClip",
+    "SparseDataset",
     "VideoError",
+    "collate",
+    "encoder",
+    "load_encoder",
     "make_loader",
     "open_cache",
+    "precompute",
     "read_clip",
     "score_patches",
     "select_patches",
@@ -64,7 +91,7 @@ def sieve(
     *,
     start: float | None = None,
     end: float | None = None,
-    **options: Any,
+    **options: Unpack[SieveKeywords],
 ) -> SievedClip:
     """Sieve one clip, without a cache.
 
@@ -76,26 +103,75 @@ def sieve(
 
     Returns:
         SievedClip: `patches` uint8 [K, 3, P, P], `positions` uint16 [K, 3] (slot, row, column), `scores` int32 [K]
-        and what they come from.
+        and what they come from. A notebook draws it, and `show()` gives the picture.
 
     Raises:
         VideoError: the file cannot be used: one line that names it and says what to do.
         ValueError: an option is out of range.
-        TypeError: an option that `SieveConfig` does not have.
+        TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
     """
+    from codecsieve.options import check_names
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
+    check_names("sieve", options, SieveConfig)
     return sieve_clip(path, SieveConfig(**options), start, end)
+
+
+def precompute(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    preset: str = "onevision",
+    progress: Callable[[Progress], None] | None = None,
+    **options: Unpack[PrecomputeKeywords],
+) -> RunSummary:
+    """Put videos into a cache, which is made or gone on with: what `codecsieve precompute` does.
+
+    Worker processes are spawned, so a script calls this under `if __name__ == "__main__":`.
+
+    Args:
+        inputs: a video, a folder of videos, a manifest, or several of these.
+        out: the cache's folder.
+        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
+        progress: called at the start and after every clip.
+        options: fields of `SieveConfig`, such as `k_keep=1024`, and of `codecsieve.pipelines.config.RunOptions`, such
+            as `workers=8, device="cpu"`.
+
+    Returns:
+        RunSummary: how many clips were made, and the failures, each with its reason; `complete` where there are none.
+
+    Raises:
+        CacheError: `out` cannot be made or written, or holds something else, or a cache of other options.
+        ValueError: an option is out of range, or a manifest cannot be understood.
+        TypeError: an option that there is not, with the one that was probably meant.
+        KeyboardInterrupt: what is done by then is kept; call it again to go on.
+    """
+    from codecsieve.options import check_names
+    from codecsieve.pipelines.config import RunOptions, SieveConfig
+    from codecsieve.pipelines.inputs.clips import read_inputs
+    from codecsieve.pipelines.precompute.run import precompute as run
+
+    check_names("precompute", options, SieveConfig, RunOptions)
+    given: dict[str, Any] = {**options}
+    of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
+    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    return run(read_inputs(listed), out, SieveConfig.preset(preset, **given), progress=progress, **of_run)
 
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
+        if name not in _HOME and name != "encoder":
             raise AttributeError(f"module 'codecsieve' has no attribute {name!r}")
-        return getattr(importlib.import_module(_HOME[name]), name)
+        try:
+            if name == "encoder":
+                return importlib.import_module("codecsieve.encoder")
+            return getattr(importlib.import_module(_HOME[name]), name)
+        except ModuleNotFoundError as error:  # of torch, mostly
+            needed = f"codecsieve.{name} needs {error.name}, which is not installed"
+            raise ImportError(f"{needed}; pip install 'codecsieve[encoder]'", name=error.name) from error
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, "encoder"])

@@ -22,6 +22,10 @@ class ConfigError(CodecsieveError, ValueError):
     """An option that cannot work: one line with its value and the rule."""
 
 
+class OptionError(CodecsieveError, TypeError):
+    """An option that there is not: one line that names the one that was probably meant."""
+
+
 class ManifestError(CodecsieveError, ValueError):
     """The inputs cannot be understood: one line with the file, the line, and the rule it breaks."""
 

@@ -7,14 +7,15 @@ its own options of the same fields (`commands.options`). What an option does is 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from codecsieve.errors import ConfigError
-from codecsieve.text import quoted
+from codecsieve.errors import ConfigError, OptionError
+from codecsieve.text import quoted, shortened
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -91,6 +92,16 @@ def check_options(options: Any) -> None:
         else:
             plain = _plain(field.name, kind, rule, value)
         object.__setattr__(options, field.name, plain)
+
+
+def check_names(function: str, given: Iterable[str], *options: type) -> None:
+    """Raise OptionError for the first name that is no field of these dataclasses, with the name that is nearest."""
+    known = [field.name for one in options for field in dataclasses.fields(one)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
+            advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise OptionError(f"{function}() has no option {shortened(name)}; {advice}")
 
 
 def declared(options: type) -> Sequence[dataclasses.Field[Any]]:

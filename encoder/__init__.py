@@ -10,11 +10,15 @@ from codecsieve.encoder.model import EncoderOutput, OneVisionEncoder
 from codecsieve.encoder.tokens import normalise, pack_clips, pad_clips, tokens_of_frames, tokens_of_pixels
 from codecsieve.errors import EncoderError
 
+load_encoder = OneVisionEncoder.from_pretrained
+"""Load a published or a saved encoder by folder or hub id: `codecsieve.load_encoder(FOLDER_OR_HUB_ID)`."""
+
 __all__ = [
     "EncoderConfig",
     "EncoderError",
     "EncoderOutput",
     "OneVisionEncoder",
+    "load_encoder",
     "normalise",
     "pack_clips",
     "pad_clips",

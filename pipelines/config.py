@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from codecsieve.codec.signals import SIGNALS
 from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
 from codecsieve.machine import MAX_MEMORY
-from codecsieve.options import check_options, declared, option
+from codecsieve.options import check_names, check_options, declared, option
 from codecsieve.text import quoted
 
 METHOD = 1
@@ -38,6 +38,34 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
 the codec could not predict three times as much as motion: better on MPEG-4 streams, much the same on H.264 and `search`
 (docs/evidence.md)."""
+
+
+class SieveKeywords(TypedDict, total=False):
+    """The fields of `SieveConfig` as functions take them, so that type checkers and editors know each by name.
+
+    A test holds names, types and choices against the dataclass's.
+    """
+
+    num_frames: int
+    input_size: int
+    patch_size: int
+    k_keep: int
+    signals: Literal["auto", "bitstream", "search", "difference"]
+    mv_compensate: Literal["none", "mean", "median", "similarity", "affine"]
+    center_prior: float
+    center_sigma: float
+    fuse: Literal["weighted", "max", "sum", "geomean"]
+    w_mv: float
+    w_res: float
+    static_fallback: bool
+    static_abs_thresh: float
+    static_rel_thresh: float
+    static_uniform_frames: int
+    anchors: int
+    policy: Literal["saliency", "sampling", "random"]
+    spread: Literal["ends", "middle", "jitter"]
+    spread_seed: int
+    target_frames: int | None
 
 
 @dataclass(frozen=True)
@@ -111,14 +139,15 @@ class SieveConfig:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
 
     @classmethod
-    def preset(cls, name: str, **options: Any) -> SieveConfig:
+    def preset(cls, name: str, **options: Unpack[SieveKeywords]) -> SieveConfig:
         """The options of a preset, with others in their place where they are given.
 
-        Raises ConfigError where there is no such preset, or an option cannot work.
+        Raises ConfigError where there is no such preset, or an option cannot work; OptionError for one there is not.
         """
         if name not in PRESETS:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
-        return cls(**PRESETS[name] | options)
+        check_names("preset", options, cls)
+        return cls(**{**PRESETS[name], **options})
 
     @property
     def grid(self) -> int:
@@ -158,6 +187,18 @@ class SieveConfig:
         return {name: value for name, value in values.items() if name not in unsaid or value != default[name]}
 
 
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions`, likewise; a size may be given as text such as "4 GB"."""
+
+    store: Literal["patches", "indices"]
+    device: str
+    workers: int | None
+    retry_failed: bool
+    fail_fast: bool
+    clip_timeout: float
+    max_memory: int | str
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How clips are put into a cache; what is put there does not depend on it. Raises ConfigError."""
@@ -183,3 +224,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         """Check every value against its rule."""
         check_options(self)
+
+
+class PrecomputeKeywords(SieveKeywords, RunKeywords, total=False):
+    """Both, as `codecsieve.precompute` takes them."""

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ import torch
 from codecsieve.cache import SparseCache
 from codecsieve.errors import ConfigError
 from codecsieve.machine import available_cores
+from codecsieve.options import check_names
 from codecsieve.pipelines.loading.augment import GREY, Normalisation
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
-from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader, as_workers_tell
+from codecsieve.pipelines.loading.loader import LoaderConfig, LoaderKeywords, SparseLoader, as_workers_tell
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -102,12 +103,13 @@ def make_dali_loader(
     batch_size: int,
     clips: Sequence[int | str] | None = None,
     classes: Sequence[str] | None = None,
-    **options: Any,
+    **options: Unpack[LoaderKeywords],
 ) -> DaliLoader:
     """`make_loader` on DALI: same arguments, same batches (float32 patches to rounding).
 
     Raises ConfigError, and TypeError, as `make_loader` does, and where DALI is not installed.
     """
+    check_names("make_dali_loader", options, LoaderConfig)
     return DaliLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
 
 

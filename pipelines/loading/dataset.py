@@ -7,9 +7,11 @@ afterwards. Which clips make a batch is left to `order`, in which processes they
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +27,19 @@ _log = logging.getLogger(__name__)
 
 NO_LABEL = -100
 """The label of padding and of clips without one: what torch's losses leave out."""
+_DRAWN = 4  # clips of a batch that a notebook shows
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B clips.
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Batch(Mapping[str, Any]):
+    """B clips: a mapping of the names below, which are attributes, too.
 
     patches: uint8 [B, K, 3, P, P], RGB, or float32 where a loader normalises; positions: int32 [B, K, 3], (t, h, w);
     labels: int64 [B], class indices; real: bool [B], False for padding, which is black, at position 0, with label
     `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips.
+
+    Being a mapping it goes through torch's pinning, transformers' Trainer, accelerate and Lightning as a dict does, and
+    stays a `Batch`: these make another of its kind, of one mapping. So `len` counts names; clips are `len(batch.ids)`.
 
     A rank's last batch may be all padding, of which a mean is nan: sum the loss over a rank's clips, and divide by the
     real clips of all ranks.
@@ -45,8 +51,55 @@ class Batch:
     real: Tensor
     ids: tuple[str, ...]
 
+    def __init__(self, fields: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Take all fields, in one mapping or by name. Raises TypeError where one is missing, or there is another."""
+        values = {**(fields or {}), **named}
+        if values.keys() != self.__dataclass_fields__.keys():
+            names = ", ".join(self.__dataclass_fields__)
+            raise TypeError(f"a batch has {names}; given were {', '.join(values) or 'none'}")
+        values["ids"] = tuple(values["ids"])  # torch's pinning makes lists of tuples
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, values[name])
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(vars(self))
+
+    # A mapping's comparison would compare tensors, which is no bool.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        padding = len(self.ids) - int(self.real.sum())
+        said = [f"Batch of {len(self.ids)} clips" + (f", {padding} of them padding" if padding else "")]
+        for name in ("patches", "positions"):
+            tensor = self[name]
+            said.append(f"  {name:9}  {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}, {tensor.device}")
+        said.append(f"  labels     {_few(self.labels.tolist())}")
+        said.append(f"  ids        {_few(shortened(clip_id, 40) for clip_id in self.ids)}")
+        return "\n".join(said)
+
+    def _repr_html_(self) -> str:
+        from codecsieve.mosaic import draw_kept, html_of
+
+        patches, positions = self.patches[:_DRAWN].cpu().numpy(), self.positions[:_DRAWN].cpu().numpy()
+        grid = int(positions[..., 1:].max(initial=0)) + 1
+        captions = [f"{name or 'padding'}, label {label}" for name, label in zip(self.ids, self.labels, strict=True)]
+        drawn = [draw_kept(*clip, grid) for clip in zip(patches, positions, strict=True)]
+        return html_of(repr(self), zip(captions, drawn, strict=False))
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What the encoder takes: `model(**batch.inputs)`."""
+        return {"patches": self.patches, "positions": self.positions}
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on a device."""
@@ -57,8 +110,33 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        patches, positions, labels, real = map(function, (self.patches, self.positions, self.labels, self.real))
-        return Batch(patches, positions, labels, real, self.ids)
+        return Batch({name: function(value) if isinstance(value, Tensor) else value for name, value in self.items()})
+
+
+def collate(batches: Batch | Sequence[Batch]) -> Batch:
+    """What a torch DataLoader of a `SparseDataset` is given as `collate_fn`: one batch.
+
+    DataLoader has a `SparseDataset`, and torch's Subset of one, read a whole batch at once, which comes as it is; of
+    other data sets made of it, such as ConcatDataset, it gets clips one by one, and these are joined here.
+
+    Raises ConfigError where clips have different shapes: of caches made with other K or patch size.
+    """
+    if isinstance(batches, Batch):
+        return batches
+    shapes = {tuple(batch.patches.shape[1:]) for batch in batches}
+    if len(shapes) > 1:
+        said = " and ".join(str(list(shape)) for shape in sorted(shapes))
+        raise ConfigError(
+            f"patches of one batch must have one shape, these have {said}; join caches made with one k_keep and "
+            "patch_size, or pad clips with codecsieve.encoder.pad_clips"
+        )
+    fields = {name: [batch[name] for batch in batches] for name in batches[0]}
+    return Batch(
+        {
+            name: torch.cat(values) if isinstance(values[0], Tensor) else tuple(itertools.chain(*values))
+            for name, values in fields.items()
+        }
+    )
 
 
 class SparseDataset(Dataset[Batch]):
@@ -99,6 +177,12 @@ class SparseDataset(Dataset[Batch]):
         self.classes = class_names(cache.labels) if classes is None else tuple(classes)
         self.labels = torch.tensor(self._class_indices(labels))
         self.digest = hashlib.blake2b("\n".join(self.ids).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+    def __repr__(self) -> str:
+        classes = f"{len(self.classes)} classes: {_few(shortened(name, 40) for name in self.classes)}"
+        return (
+            f"SparseDataset of {len(self)} clips of {self.cache.location}\n  {classes if self.classes else 'no labels'}"
+        )
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -189,3 +273,10 @@ def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
 def _padded(array: np.ndarray, rows: int) -> np.ndarray:
     """An array with rows of zeros after it."""
     return np.concatenate([array, np.zeros((rows, *array.shape[1:]), array.dtype)]) if rows else array
+
+
+def _few(values: Iterable[object]) -> str:
+    """The first few of some values, and how many more there are."""
+    listed = list(values)
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    return ", ".join(str(value) for value in listed[:8]) + more

@@ -11,16 +11,18 @@ Reading is done by the cache, in this process unless `workers` are asked for. `d
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from codecsieve.cache import SparseCache
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.options import check_names
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
 from codecsieve.pipelines.loading.order import ClipOrder
@@ -64,6 +66,19 @@ class LoaderConfig:
             raise ConfigError(f"device ({quoted(self.device)}) must be one of cpu, cuda, cuda:N")
 
 
+class LoaderKeywords(TypedDict, total=False):
+    """The fields of `LoaderConfig` but for `batch_size`, as functions take them; a test holds one against the other."""
+
+    shuffle: bool
+    seed: int
+    rank: int
+    world_size: int
+    workers: int
+    device: str
+    photometric: Photometric | None
+    normalisation: Normalisation | None
+
+
 class SparseLoader(ABC):
     """Batches of a dataset: `iter` gives those from the current position to the end of the epoch.
 
@@ -78,6 +93,16 @@ class SparseLoader(ABC):
         self.dataset, self.config = dataset, config
         self.order = ClipOrder(
             len(dataset), config.batch_size, config.seed, config.shuffle, config.rank, config.world_size
+        )
+
+    def __repr__(self) -> str:
+        config, order = self.config, self.order
+        done = order.done // (config.batch_size * config.world_size)
+        return (
+            f"{type(self).__name__}: {len(self)} batches of {config.batch_size}; at {done} of epoch {self.epoch}\n"
+            f"  {'shuffled' if config.shuffle else 'in order'}, seed {config.seed}; rank {config.rank} of "
+            f"{config.world_size}; {config.workers} workers; on {config.device}\n"
+            f"  {textwrap.indent(repr(self.dataset), '  ').lstrip()}"
         )
 
     @property
@@ -153,7 +178,7 @@ def make_loader(
     batch_size: int,
     clips: Sequence[int | str] | None = None,
     classes: Sequence[str] | None = None,
-    **options: Any,
+    **options: Unpack[LoaderKeywords],
 ) -> TorchLoader:
     """A loader of a cache's clips.
 
@@ -166,8 +191,9 @@ def make_loader(
 
     Raises:
         ConfigError: the cache stores no pixels, a split is empty, a label has no class, an option is out of range.
-        TypeError: an option that `LoaderConfig` does not have.
+        TypeError: an option that `LoaderConfig` does not have, with the one that was probably meant.
     """
+    check_names("make_loader", options, LoaderConfig)
     return TorchLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,13 @@ from codecsieve.codec.clip import ClipDecoder
 from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.pipelines.config import SieveConfig
 
+if TYPE_CHECKING:
+    from PIL import Image
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class SievedClip:
-    """What is kept of one clip."""
+    """What is kept of one clip. A notebook draws it."""
 
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
@@ -50,6 +54,27 @@ class SievedClip:
     decoder: str
     """`ffmpeg` or `nvdec`: what decoded it."""
     pictures_decoded: int
+
+    def __repr__(self) -> str:
+        return (
+            f"SievedClip: {self.codec}, {self.width}x{self.height}, {self.frames} frames at {self.fps:.4g}/s, "
+            f"signals: {self.signals}, decoder: {self.decoder}\n"
+            f"  patches    uint8 {list(self.patches.shape)}\n"
+            f"  positions  uint16 {list(self.positions.shape)}: slot, row, column\n"
+            f"  {len(self.indices)} of {self.slot_scores.size} patches kept of {len(self.slot_scores)} slots"
+        )
+
+    def show(self, slots: int = 8) -> Image.Image:
+        """The picture of the patches kept, in place, of so many slots; a notebook draws it, `.save(path)` keeps it."""
+        from codecsieve.mosaic import draw_kept  # pillow, which workers do without
+
+        patches = self.patches if len(self.patches) else None
+        return draw_kept(patches, self.positions, self.slot_scores.shape[-1], slots)
+
+    def _repr_png_(self) -> bytes:
+        from codecsieve.mosaic import png_of
+
+        return png_of(self.show())
 
 
 def assemble_clip(

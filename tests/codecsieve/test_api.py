@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cache_cases import fill, names
 
 import codecsieve as cs
 
@@ -85,11 +86,61 @@ def test_the_steps_one_by_one_are_the_sieve(tmp_path: Path, make_video) -> None:
 
 def test_mistakes_are_told(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=4)
-    with pytest.raises(TypeError, match="k_kep"):
+    with pytest.raises(TypeError, match=r"^sieve\(\) has no option k_kep; did you mean k_keep\?$"):
         cs.sieve(path, k_kep=3)
+    with pytest.raises(TypeError, match=r"^precompute\(\) has no option worker; did you mean workers\?$"):
+        cs.precompute(path, tmp_path / "cache", worker=3)
+    assert not (tmp_path / "cache").exists()
     with pytest.raises(ValueError, match=r"k_keep \(0\) must be > 0"):
         cs.sieve(path, k_keep=0)
     with pytest.raises(cs.VideoError, match="no such file"):
         cs.sieve(tmp_path / "missing.mp4")
     with pytest.raises(ValueError, match=r"residual \(3, 4\) must be \[T, H, W\]"):
         cs.score_patches(np.zeros((1, 1, 1, 2), np.int16), np.zeros((3, 4), np.uint8), np.zeros(1, bool))
+
+
+@pytest.mark.slow
+def test_precompute_takes_paths_and_all_options(tmp_path: Path, make_video) -> None:
+    (tmp_path / "videos").mkdir()
+    make_video(tmp_path / "videos" / "one.mp4", frames=8)
+    seen: list[cs.Progress] = []
+    options = {"num_frames": 4, "k_keep": 16, "input_size": 56}
+    summary = cs.precompute(tmp_path / "videos", tmp_path / "cache", workers=0, progress=seen.append, **options)
+    assert (summary.made, summary.complete, seen[-1]) == (1, True, cs.Progress(1, 1, 0))
+    again = cs.precompute([str(tmp_path / "videos" / "one.mp4")], tmp_path / "cache", workers=0, **options)
+    assert (again.made, again.skipped) == (0, 1)
+    assert cs.open_cache(tmp_path / "cache").config["k_keep"] == 16
+    with pytest.raises(cs.ConfigError, match="preset"):
+        cs.precompute(tmp_path / "videos", tmp_path / "cache", preset="best")
+
+
+def test_the_encoder_is_at_hand(tmp_path: Path) -> None:
+    program = "import sys, codecsieve as cs; print(cs.encoder is sys.modules['codecsieve.encoder'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+    with pytest.raises(ValueError, match="no such folder, and not a hub id"):
+        cs.load_encoder(tmp_path / "missing")
+
+
+def test_what_torch_is_needed_for_says_so_without_it() -> None:
+    program = "import sys; sys.modules['torch'] = None; import codecsieve as cs; cs.make_loader"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        "ImportError: codecsieve.make_loader needs torch, which is not installed; pip install 'codecsieve[encoder]'"
+    )
+
+
+@pytest.mark.slow
+def test_the_first_batch_comes_soon(tmp_path: Path) -> None:
+    """Of processor time, which a busy machine does not change much; benchmarks/speed/first_batch.py has the figures."""
+    fill(tmp_path / "cache", names(8))
+    program = (
+        "import sys, time; import codecsieve as cs\n"
+        "next(iter(cs.make_loader(cs.open_cache(sys.argv[1]), batch_size=4)))\n"
+        "print(time.process_time(), *{'zarr', 'av', 'numba', 'PIL', 'duckdb'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "cache")], capture_output=True, text=True)
+    seconds, *heavy = done.stdout.split()
+    assert heavy == []  # which cost a quarter of a second and more each
+    assert float(seconds) < 4

@@ -3,7 +3,7 @@
     cli -> commands -> pipelines -> codec -> kernels
                        pipelines -> cache, encoder
 
-`text`, `errors`, `files`, `machine` and `options` lie at the bottom, where anyone may use them. The rooms of
+`text`, `errors`, `files`, `machine`, `mosaic` and `options` lie at the bottom, where anyone may use them. The rooms of
 `pipelines` have an order of their own.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT, module_files
 
-BOTTOM = {"errors", "files", "machine", "options", "text"}
+BOTTOM = {"errors", "files", "machine", "mosaic", "options", "text"}
 
 TABLES = {"kernels", "kernels.reference"}
 ON_CPU = {"kernels.cpu", *TABLES}
@@ -26,6 +26,7 @@ KNOWS: dict[str, set[str]] = {
     "text": set(),
     "errors": {"text"},  # a message is one line
     "machine": set(),
+    "mosaic": {"text"},
     "options": {"errors", "text"},
     "files": {"errors"},  # what cannot be written is an error of a kind
     "kernels": {"kernels.reference"},
@@ -61,7 +62,10 @@ KNOWS: dict[str, set[str]] = {
     },
     "cli": {"__init__", "commands"},
     "__main__": {"cli"},
-    "__init__": {"pipelines.config", "pipelines.sieve", "pipelines.loading", "cache", "codec", "kernels.dispatch"},
+    "__init__": {
+        "pipelines.config", "pipelines.inputs", "pipelines.sieve", "pipelines.precompute", "pipelines.loading",
+        "cache", "codec", "encoder", "kernels.dispatch",
+    },
 }  # fmt: skip
 """The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""
 

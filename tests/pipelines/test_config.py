@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 import pytest
 
-from codecsieve.errors import ConfigError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.errors import ConfigError, OptionError
+from codecsieve.options import declared, kind_of
+from codecsieve.pipelines.config import RunKeywords, RunOptions, SieveConfig, SieveKeywords
 
 
 def test_defaults_are_those_of_the_method() -> None:
@@ -108,3 +110,24 @@ def test_presets_are_options_by_one_name() -> None:
     assert SieveConfig.preset("surprise", w_res=2).w_res == 2
     with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise"):
         SieveConfig.preset("best")
+
+
+@pytest.mark.parametrize(("options", "keywords"), [(SieveConfig, SieveKeywords), (RunOptions, RunKeywords)])
+def test_the_keywords_that_type_checkers_know_are_the_options(options: type, keywords: type) -> None:
+    hints = get_type_hints(options)
+
+    def typed(field: dataclasses.Field[Any]) -> Any:
+        choices = field.metadata["rule"].choices
+        return Literal[choices] if choices else int | str if kind_of(field) == "size" else hints[field.name]
+
+    assert get_type_hints(keywords) == {field.name: typed(field) for field in declared(options)}
+    assert keywords.__required_keys__ == frozenset()
+
+
+def test_an_option_that_there_is_not_names_the_one_that_was_meant() -> None:
+    with pytest.raises(TypeError, match=r"^preset\(\) has no option k_kep; did you mean k_keep\?$"):
+        SieveConfig.preset("surprise", k_kep=3)
+    with pytest.raises(OptionError, match=r"^preset\(\) has no option K-keep; did you mean k_keep\?$"):
+        SieveConfig.preset("surprise", **{"K-keep": 3})
+    with pytest.raises(OptionError, match=r"^preset\(\) has no option colour; it has num_frames, "):
+        SieveConfig.preset("surprise", colour=3)

@@ -24,6 +24,10 @@ config = cs.SieveConfig(k_keep=1024, signals="search")
 assert_type(config.k_keep, int)
 config_of_text = cs.SieveConfig(k_keep="many")  # type: ignore[arg-type]
 
+summary = cs.precompute(["videos/", "more.csv"], "cache", k_keep=1024, workers=8, max_memory="2 GB")
+assert_type(summary, cs.RunSummary)
+assert_type(summary.failures[0].error, str)
+
 cache = cs.open_cache("cache")
 assert_type(cache, cs.SparseCache)
 assert_type(cache[0], cs.SparseClip)
@@ -38,5 +42,9 @@ for batch in loader:
     assert_type(batch.patches, Tensor)
     assert_type(batch.ids, tuple[str, ...])
     model(patches=batch.patches, positions=batch.positions)
+    model(**batch.inputs)
+    tensor: Tensor = batch["patches"]
+assert_type(cs.load_encoder("folder"), OneVisionEncoder)
+assert_type(cs.load_encoder("folder").config, cs.encoder.EncoderConfig)
 cs.make_loader("cache", batch_size=16)  # type: ignore[arg-type]
 cs.siv("video.mp4")  # type: ignore[attr-defined]

@@ -6,10 +6,11 @@ import itertools
 import json
 import pickle
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from codecsieve.cache import CacheWriter, SparseCache, open_cache
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
-from codecsieve.pipelines.loading.dataset import NO_LABEL, Batch, SparseDataset
-from codecsieve.pipelines.loading.loader import make_loader
+from codecsieve.pipelines.loading.dali import make_dali_loader
+from codecsieve.pipelines.loading.dataset import NO_LABEL, Batch, SparseDataset, collate
+from codecsieve.pipelines.loading.loader import LoaderConfig, LoaderKeywords, make_loader
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 CLIPS = 23
@@ -61,6 +63,19 @@ def same(one: Batch, other: Batch) -> bool:
 def assert_same(some: list[Batch], others: list[Batch]) -> None:
     assert len(some) == len(others)
     assert all(same(one, other) for one, other in zip(some, others, strict=True))
+
+
+def test_the_keywords_that_type_checkers_know_are_the_options() -> None:
+    hints = get_type_hints(LoaderConfig)
+    assert hints.pop("batch_size") is int
+    assert get_type_hints(LoaderKeywords) == hints
+    assert LoaderKeywords.__required_keys__ == frozenset()
+
+
+@pytest.mark.parametrize("make", [make_loader, make_dali_loader])
+def test_an_option_that_there_is_not_names_the_one_that_was_meant(cache: SparseCache, make: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{make.__name__}\(\) has no option sed; did you mean seed\?$"):
+        make(cache, 4, sed=1)
 
 
 # --- the order
@@ -378,3 +393,60 @@ def test_a_loader_of_a_cache_that_lacks_clips_of_its_plan_says_so(
     (tmp_path / "cache" / "index" / "part-000001.parquet").unlink()
     make_loader(open_cache(tmp_path / "cache"), batch_size=2)
     assert caplog.messages == [f"cache {tmp_path / 'cache'} lacks 2 of the clips planned; run precompute again"]
+
+
+# --- a batch as a mapping
+
+
+def test_a_batch_is_a_mapping_of_its_fields(cache: SparseCache) -> None:
+    batch = SparseDataset(cache).__getitems__([3, 1])
+    assert isinstance(batch, Mapping)
+    assert list(batch) == ["patches", "positions", "labels", "real", "ids"]
+    assert len(batch) == len(list(batch))
+    assert all(batch[name] is getattr(batch, name) for name in batch)
+    assert dict(**batch) == dict(batch)
+    assert batch.inputs.keys() == {"patches", "positions"}
+    assert batch == batch
+    assert batch != SparseDataset(cache).__getitems__([3, 1])
+    with pytest.raises(KeyError):
+        batch["to"]
+
+
+def test_a_batch_is_made_of_one_mapping_too_but_of_nothing_less(cache: SparseCache) -> None:
+    batch = SparseDataset(cache).__getitems__([3, 1])
+    assert same(Batch(dict(batch)), batch)
+    assert same(Batch({**batch, "ids": list(batch.ids)}), batch)
+    assert same(pickle.loads(pickle.dumps(batch)), batch)
+    with pytest.raises(TypeError, match="a batch has patches, positions, labels, real, ids; given were patches"):
+        Batch(patches=batch.patches)
+    with pytest.raises(TypeError, match="a batch has"):
+        Batch(batch, colours=3)
+
+
+def test_what_is_joined_is_what_was_read_at_once(cache: SparseCache) -> None:
+    dataset = SparseDataset(cache)
+    whole = dataset.__getitems__([5, 0, 7])
+    assert collate(whole) is whole
+    assert same(collate([dataset[5], dataset[0], dataset[7]]), whole)
+
+
+def test_clips_of_different_k_are_not_joined(cache: SparseCache, tmp_path: Path) -> None:
+    layout = replace(LAYOUT, k_keep=3)
+    fill(tmp_path / "cache", names(2), layout=layout)
+    other = SparseDataset(open_cache(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=r"one shape, these have \[3, 3, 2, 2\] and \[5, 3, 2, 2\]"):
+        collate([SparseDataset(cache)[0], other[0]])
+
+
+def test_loader_dataset_and_batch_tell_what_they_are_in_five_lines(tmp_path: Path) -> None:
+    cache = fill_labelled(tmp_path / "cache", ["<b>run</b>\x1b[31m" + "x" * 300, "jump"] * 12)
+    loader = make_loader(cache, 7, normalisation=COLOURS["normalisation"])
+    batch = next(iter(loader))
+    for thing in (loader, loader.dataset, batch, SparseDataset(cache).__getitems__([0, 1, PADDING])):
+        lines = repr(thing).splitlines()
+        assert 1 <= len(lines) <= 5
+        assert all(line.isprintable() and len(line) < 500 for line in lines)
+    assert "4 batches of 7; at 1 of epoch 0" in repr(loader)
+    assert "1 of them padding" in repr(SparseDataset(cache).__getitems__([0, PADDING]))
+    html = batch._repr_html_()
+    assert html.count('src="data:image/png;base64,') == 4
