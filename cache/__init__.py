@@ -9,6 +9,7 @@ from .index import IndexRecord
 from .layout import ClipArrays, Layout, Store
 from .reader import SparseBatch, SparseCache, SparseClip, open_cache
 from .repair import repair_cache
+from .table import say_of_cache
 from .verify import Verified, verify_cache
 from .writer import CacheWriter, ShardWork
 
@@ -26,5 +27,6 @@ __all__ = [
     "Verified",
     "open_cache",
     "repair_cache",
+    "say_of_cache",
     "verify_cache",
 ]

@@ -1,17 +1,18 @@
 """Reading a cache: clips by number or by id, one at a time or in batches.
 
 Only clips that the index has published are there to be read, and the first time that a clip is read its bytes are
-held against its checksum. Where they come from, local shards or zarr-python, is left to `sources`; checking a whole
-cache, to `verify`.
+held against its checksum. Where they come from, local shards or zarr-python, is left to `sources`; what is said of
+clips beside, to `table`; which clip a name means, to `naming`, and a condition, to `where`; checking a whole cache, to
+`verify`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +25,14 @@ from .index import join_parts, read_parts
 from .layout import REMAKE, ClipArrays
 from .location import Location
 from .metadata import read_group
+from .naming import find_clip
 from .parquet import column
 from .plan import planned_clips
 from .sources import Form, ZarrSource, open_sources, read_clip
+from .table import column_name, effective, further, read_table
 
 Verify = Literal["once", True, False]
+Several = slice | range | list[int] | list[str] | list[int | str] | tuple[int | str, ...] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +40,8 @@ class SparseClip:
     """One clip as it is kept.
 
     patches: uint8 [K, 3, P, P], RGB, or None in a cache of indices; positions: uint16 [K, 3], (t, h, w);
-    scores: int32 [K]; frame_ids: int32 [T], the clip's frame number in each slot.
+    scores: int32 [K]; frame_ids: int32 [T], the clip's frame number in each slot; uri: its video's path; metadata: by
+    name, what further columns of a manifest say of it.
     """
 
     patches: np.ndarray | None
@@ -45,11 +50,13 @@ class SparseClip:
     frame_ids: np.ndarray
     label: str | None
     clip_id: str
+    uri: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class SparseBatch:
-    """B clips: the arrays of `SparseClip` with a first axis of B, and a label and an id for each."""
+    """B clips: the arrays of `SparseClip` with a first axis of B, and a label, an id, ... for each."""
 
     patches: np.ndarray | None
     positions: np.ndarray
@@ -57,6 +64,8 @@ class SparseBatch:
     frame_ids: np.ndarray
     labels: tuple[str | None, ...]
     clip_ids: tuple[str, ...]
+    uris: tuple[str, ...] = ()
+    metadata: tuple[dict[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -65,17 +74,20 @@ class SparseBatch:
 class SparseCache:
     """The clips of a cache, as published when it was opened.
 
-    index: every clip that was tried, in row order, see `codecsieve.cache.index.SCHEMA`; clip_ids, labels: of
-    the clips that are in, by number; config: the selection's options; layout: the shapes. It may be shared by
-    threads and pickled to worker processes, which see the same clips in the same order.
+    index: every clip that was tried, in row order, see `codecsieve.cache.index.SCHEMA`, labels and uris as they were
+    last said to be; clip_ids, labels, uris: of the clips that are in, by number; config: the selection's options;
+    layout: the shapes. It may be shared by threads and pickled to worker processes, which see the same clips in the
+    same order.
     """
 
-    def __init__(self, location: Location, index: pa.Table, verify: Verify = "once", form: Form = "auto") -> None:
+    def __init__(
+        self, location: Location, index: pa.Table, said: pa.Table, verify: Verify = "once", form: Form = "auto"
+    ) -> None:
         """Use `open_cache`."""
         if verify not in ("once", True, False):
             raise ConfigError(f"verify ({quoted(verify)}) must be 'once', True or False")
-        self.index = index
-        self._arguments = (location, index, verify, form)
+        self.index, self._further = effective(index, said), further(index, said)
+        self._arguments = (location, index, said, verify, form)
         self._location = location
         self.location = location.root
         self._verify = verify
@@ -83,9 +95,12 @@ class SparseCache:
         self.layout, self.config = group.layout, group.config
         self._sources = open_sources(location, self.layout, form)
         self._missing_reads_zero = any(isinstance(source, ZarrSource) for source in self._sources.values())
-        clips = index.filter(pc.field("status") == "ok")
+        made = pc.equal(index["status"], "ok")
+        clips = self.index.filter(made)
+        self._metadata = self._further.filter(made) if self._further.num_columns else self._further
         self.clip_ids: list[str] = column(clips, "id")
         self.labels: list[str | None] = column(clips, "label")
+        self.uris: list[str] = column(clips, "uri")
         self._rows: list[int] = column(clips, "row")
         self._checksums: list[int] = column(clips, "crc32c")
         self._seen = bytearray(len(self.clip_ids))  # whose bytes were held against their checksum
@@ -99,15 +114,65 @@ class SparseCache:
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, clip: int | str) -> SparseClip:
-        """The clip with an id, or with a number in 0..len-1, counting in row order.
+    def __iter__(self) -> Iterator[SparseClip]:
+        return (self[number] for number in range(len(self)))
+
+    def __contains__(self, clip: object) -> bool:
+        """Whether a clip that is in has this id, number or name."""
+        if not isinstance(clip, int | str):
+            return False
+        try:
+            self._number(clip)
+        except (KeyError, IndexError):
+            return False
+        return True
+
+    @overload
+    def __getitem__(self, clip: int | str) -> SparseClip: ...
+    @overload
+    def __getitem__(self, clip: Several) -> SparseBatch: ...
+    def __getitem__(self, clip: int | str | Several) -> SparseClip | SparseBatch:
+        """The clip with a number in 0..len-1, counting in row order, or with a name, see `find`; of several, a batch.
 
         Raises KeyError or IndexError where there is none, CacheError where its bytes are missing or damaged.
         """
+        if isinstance(clip, slice):
+            return self.read(range(len(self))[clip])
+        if isinstance(clip, list | tuple | range | np.ndarray):
+            return self.read(list(clip))
         number = self._number(clip)
         arrays = read_clip(self._sources, self.layout, self._rows[number])
         self._check(number, arrays)
-        return SparseClip(**vars(arrays), label=self.labels[number], clip_id=self.clip_ids[number])
+        return SparseClip(
+            **vars(arrays),
+            label=self.labels[number],
+            clip_id=self.clip_ids[number],
+            uri=self.uris[number],
+            metadata=self._said_of(number),
+        )
+
+    def find(self, name: str) -> str:
+        """The id of the clip that `name` means: its id, the beginning of it, or its video's file name or path.
+
+        Raises KeyError, saying which clips it may be, where that is not one clip that is in.
+        """
+        return self.clip_ids[self._number(name)]
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All that is known of every clip that was tried: the columns of `index`, then those of manifests."""
+        columns = {name: self.index[name] for name in self.index.column_names}
+        return pa.table({**columns, **{column_name(name): self._further[name] for name in self._further.column_names}})
+
+    def where(self, condition: str | pc.Expression) -> list[str]:
+        """Ids of the clips that are in and meet a condition on the columns of `table`, in row order.
+
+        condition: in SQL, such as `label = 'run' and fps > 25`, or a pyarrow expression. Raises ConfigError where it
+        cannot be answered.
+        """
+        from .where import matching  # DuckDB takes a while to load
+
+        return column(matching(self.table.filter(pc.field("status") == "ok"), condition), "id")
 
     def check_pixels(self) -> None:
         """Raise ConfigError where the cache stores no pixels."""
@@ -133,6 +198,8 @@ class SparseCache:
             **stacked,
             labels=tuple(self.labels[number] for number in numbers),
             clip_ids=tuple(self.clip_ids[number] for number in numbers),
+            uris=tuple(self.uris[number] for number in numbers),
+            metadata=tuple(map(self._said_of, numbers)),
         )
 
     def verify(self) -> None:
@@ -155,19 +222,35 @@ class SparseCache:
     def _numbers(self) -> dict[str, int]:
         return {clip_id: number for number, clip_id in enumerate(self.clip_ids)}
 
+    @cached_property
+    def _names(self) -> pa.Table:
+        return pa.table({"id": pa.array(self.clip_ids, pa.string()), "uri": pa.array(self.uris, pa.string())})
+
     def _number(self, clip: int | str) -> int:
         if isinstance(clip, str):
-            if clip not in self._numbers:
-                raise KeyError(f"cache {self.location} has no clip {shortened(clip)}{self._why_not(clip)}")
-            return self._numbers[clip]
+            return self._numbers[clip] if clip in self._numbers else self._numbers[self._find(clip)]
         number = clip + len(self) if clip < 0 else clip
         if not 0 <= number < len(self):
             raise IndexError(f"clip {clip} of cache {self.location} must be in 0..{len(self) - 1}")
         return int(number)
 
-    def _why_not(self, clip_id: str) -> str:
-        failed = self.index.filter(pc.field("id") == clip_id)
-        return f": it failed ({one_line(failed['error'][0].as_py())})" if len(failed) else ""
+    def _find(self, name: str) -> str:
+        """The id of the one clip that a name means, which is not a whole id of a clip that is in."""
+        failed = self.index.filter(pc.field("status") == "failed")
+        try:
+            if name not in column(failed, "id"):
+                return find_clip(self._names, name)
+            clip_id = name
+        except KeyError as error:
+            try:
+                clip_id = find_clip(failed, name)
+            except KeyError:
+                raise KeyError(f"cache {self.location}: {error.args[0]}") from None
+        reason = failed.filter(pc.field("id") == clip_id)["error"][0].as_py()
+        raise KeyError(f"cache {self.location} has no clip {shortened(clip_id)}: it failed ({one_line(reason)})")
+
+    def _said_of(self, number: int) -> dict[str, Any]:
+        return {name: self._metadata[name][number].as_py() for name in self._metadata.column_names}
 
     def _check(self, number: int, clip: ClipArrays) -> None:
         if self._verify == "once" and not self._seen[number]:
@@ -205,4 +288,4 @@ def open_cache(
     """
     location = Location.of(path, storage_options)
     read_group(location)
-    return SparseCache(location, join_parts(read_parts(location).values()), verify, form)
+    return SparseCache(location, join_parts(read_parts(location).values()), read_table(location), verify, form)

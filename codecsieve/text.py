@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(map(_written_out, text))
 
 
+def as_utf8(text: str) -> str:
+    r"""The text as UTF-8 can have it, which file names need not be: `\\udcXX` for what it cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def shortened(text: str, limit: int = LIMIT) -> str:
     """`printable` text of at most `limit` characters: beginning and end, and between them how much is left out."""
     if len(text) <= limit and len(whole := printable(text)) <= limit:

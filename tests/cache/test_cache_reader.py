@@ -76,8 +76,30 @@ def test_clips_are_found_by_number_and_by_id(path: Path, form: Any) -> None:
         cache[68]
     with pytest.raises(KeyError, match=r"has no clip clip-3: it failed .no video stream"):
         cache["clip-3"]
-    with pytest.raises(KeyError, match="has no clip holiday"):
+    with pytest.raises(KeyError, match="'holiday' is no clip's id, the beginning of one, or a clip's file"):
         cache["holiday"]
+
+
+def test_a_clip_may_be_named_by_what_begins_its_id_or_by_its_file(path: Path) -> None:
+    cache = open_cache(path)
+    assert cache["clip-6"].clip_id == "clip-6"  # and not one of clip-60, ...
+    assert cache.find("clip-67") == cache.find("clip-67.mp4") == cache.find("videos/clip-67.mp4") == "clip-67"
+    with pytest.raises(KeyError, match="'clip-' begins the id of 68 clips: clip-0, clip-1, clip-2, clip-4, …;"):
+        cache["clip-"]
+    assert 0 in cache
+    assert -1 in cache
+    assert "clip-67.mp4" in cache
+    for none in ("clip-3", "holiday", "", 68, None, 1.5):
+        assert none not in cache
+
+
+def test_slices_and_lists_are_batches(path: Path) -> None:
+    cache = open_cache(path)
+    assert cache[0:3].clip_ids == ("clip-0", "clip-1", "clip-2")
+    assert cache[[66, "clip-4"]].clip_ids == ("clip-67", "clip-4")
+    assert cache[np.array([1, 2])].clip_ids == ("clip-1", "clip-2")
+    assert len(cache[5:5]) == 0
+    assert [clip.clip_id for clip in cache] == cache.clip_ids
 
 
 @pytest.mark.parametrize("form", FORMS)
