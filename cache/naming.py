@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codecsieve.text import quoted, shortened
+from codecsieve.text import as_utf8, quoted, shortened
 
 from .parquet import column
 
@@ -23,7 +23,7 @@ def find_clip(index: pa.Table, name: str) -> str:
     """
     if not name:
         raise KeyError("'' names no clip; give an id, the beginning of one, or a file's name")
-    ids = index["id"]
+    name, ids = as_utf8(name), index["id"]
     for found, how in (
         (pc.equal(ids, name), "is the id of"),
         (pc.starts_with(ids, name), "begins the id of"),

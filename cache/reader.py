@@ -148,7 +148,7 @@ class SparseCache:
             label=self.labels[number],
             clip_id=self.clip_ids[number],
             uri=self.uris[number],
-            metadata=self._said_of(number),
+            metadata=self.metadata_of(number),
         )
 
     def find(self, name: str) -> str:
@@ -173,6 +173,10 @@ class SparseCache:
         from .where import matching  # DuckDB takes a while to load
 
         return column(matching(self.table.filter(pc.field("status") == "ok"), condition), "id")
+
+    def metadata_of(self, number: int) -> dict[str, Any]:
+        """What further columns say of the clip with a number, by name; None where nothing."""
+        return {name: self._metadata[name][number].as_py() for name in self._metadata.column_names}
 
     def check_pixels(self) -> None:
         """Raise ConfigError where the cache stores no pixels."""
@@ -199,7 +203,7 @@ class SparseCache:
             labels=tuple(self.labels[number] for number in numbers),
             clip_ids=tuple(self.clip_ids[number] for number in numbers),
             uris=tuple(self.uris[number] for number in numbers),
-            metadata=tuple(map(self._said_of, numbers)),
+            metadata=tuple(map(self.metadata_of, numbers)),
         )
 
     def verify(self) -> None:
@@ -248,9 +252,6 @@ class SparseCache:
                 raise KeyError(f"cache {self.location}: {error.args[0]}") from None
         reason = failed.filter(pc.field("id") == clip_id)["error"][0].as_py()
         raise KeyError(f"cache {self.location} has no clip {shortened(clip_id)}: it failed ({one_line(reason)})")
-
-    def _said_of(self, number: int) -> dict[str, Any]:
-        return {name: self._metadata[name][number].as_py() for name in self._metadata.column_names}
 
     def _check(self, number: int, clip: ClipArrays) -> None:
         if self._verify == "once" and not self._seen[number]:

@@ -41,9 +41,9 @@ def text_rows(path: str, columns: ColumnNames) -> Iterator[Row]:
             raise ManifestError(f"{where}: {len(first)} columns; {RULE}, or the first line name them all")
         names = list(COLUMNS[: len(first)])
         lines = itertools.chain([(number, first)], lines)
-    found = (_row_of(path, f"{manifest} line {line}", names, fields) for line, fields in lines)
+    read = (_row_of(path, f"{manifest} line {line}", names, fields) for line, fields in lines)
     # What is a number shows when all of a column is seen.
-    rows = iter(found if set(names) <= {*COLUMNS} else typed(list(found)))
+    rows = iter(read if set(names) <= {*COLUMNS} else typed(list(read)))
     first_row = next(rows, None)
     if first_row is None:
         raise ManifestError(f"{manifest}: names its columns but no clip; add lines below")

@@ -58,7 +58,7 @@ def check_input(given: str) -> None:
 
 def check_rows(manifest: str, rows: Sequence[Row]) -> None:
     """Raise ManifestError where a manifest lists files, and not one of them is there."""
-    if rows and not any(os.path.lexists(row.path) for row in rows if "\0" not in row.path):
+    if rows and not any(os.path.lexists(row.path) for row in rows):
         raise ManifestError(
             f"{shortened(manifest)}: none of its {len(rows)} files is there, the first would be "
             f"{shortened(rows[0].path)}; relative paths start at the manifest's own folder"
@@ -68,7 +68,8 @@ def check_rows(manifest: str, rows: Sequence[Row]) -> None:
 def _meant(given: str) -> str:
     if glob.has_magic(given):
         found = len(glob.glob(given, recursive=True))
-        return f"the shell did not expand this pattern, which {found} files match; leave out the quotes"
+        many = f"{found} files match this pattern, which the shell did not expand: leave out the quotes"
+        return many if found else "nothing matches this pattern; check the path"
     folder, name = os.path.split(given.rstrip("/"))
     try:
         near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyarrow.compute import Expression
 
 from codecsieve.cache import SparseCache
 from codecsieve.errors import ConfigError
 from codecsieve.machine import available_cores
 from codecsieve.pipelines.loading.augment import GREY, Normalisation
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
-from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader, as_workers_tell
+from codecsieve.pipelines.loading.loader import LoaderConfig, SparseLoader, as_workers_tell, chosen
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -102,13 +103,14 @@ def make_dali_loader(
     batch_size: int,
     clips: Sequence[int | str] | None = None,
     classes: Sequence[str] | None = None,
+    where: str | Expression | None = None,
     **options: Any,
 ) -> DaliLoader:
     """`make_loader` on DALI: same arguments, same batches (float32 patches to rounding).
 
     Raises ConfigError, and TypeError, as `make_loader` does, and where DALI is not installed.
     """
-    return DaliLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
+    return DaliLoader(SparseDataset(cache, chosen(cache, clips, where), classes), LoaderConfig(batch_size, **options))
 
 
 def _make_pipeline(source: ClipSource) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ class Batch:
 
     patches: uint8 [B, K, 3, P, P], RGB, or float32 where a loader normalises; positions: int32 [B, K, 3], (t, h, w);
     labels: int64 [B], class indices; real: bool [B], False for padding, which is black, at position 0, with label
-    `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips.
+    `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips; metadata: of each what further
+    columns say of it, see `SparseCache.metadata_of`.
 
     A rank's last batch may be all padding, of which a mean is nan: sum the loss over a rank's clips, and divide by the
     real clips of all ranks.
@@ -44,6 +46,7 @@ class Batch:
     labels: Tensor
     real: Tensor
     ids: tuple[str, ...]
+    metadata: tuple[dict[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +61,7 @@ class Batch:
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         patches, positions, labels, real = map(function, (self.patches, self.positions, self.labels, self.real))
-        return Batch(patches, positions, labels, real, self.ids)
+        return replace(self, patches=patches, positions=positions, labels=labels, real=real)
 
 
 class SparseDataset(Dataset[Batch]):
@@ -77,7 +80,7 @@ class SparseDataset(Dataset[Batch]):
 
         Args:
             cache: as `codecsieve.open_cache` gives it.
-            clips: a split: which clips, by number in the cache or id, in this order; None: all.
+            clips: a split: which clips, by number in the cache or as they are named there, in this order; None: all.
             classes: label names in class order; None: those of the whole cache, see `class_names`, so that all splits
                 of it number them alike. Where no clip has a label and no classes are given, all are `NO_LABEL`.
 
@@ -135,6 +138,9 @@ class SparseDataset(Dataset[Batch]):
             labels=self.labels[list(numbers)].masked_fill(~real, NO_LABEL),
             real=real,
             ids=tuple("" if number == PADDING else self.ids[number] for number in numbers),
+            metadata=tuple(
+                {} if number == PADDING else self.cache.metadata_of(self._numbers[number]) for number in numbers
+            ),
         )
 
     def _class_indices(self, labels: Sequence[str | None]) -> list[int]:
@@ -176,13 +182,17 @@ def _natural(label: str) -> tuple[int, int, str]:
 
 def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
-    numbers = [by_id.get(clip, -1) if isinstance(clip, str) else int(clip) for clip in clips]
-    for clip, number in zip(clips, numbers, strict=True):
+    numbers = []
+    for clip in clips:
+        if isinstance(clip, str) and clip not in by_id and clip in cache:
+            clip = cache.find(clip)
+        number = by_id.get(clip, -1) if isinstance(clip, str) else int(clip)
         if not 0 <= number < len(cache):
             raise ConfigError(
                 f"clip ({quoted(clip)}) must be an id or a number (0..{len(cache) - 1}) in cache {cache.location}; "
                 "leave it out, or run precompute for it"
             )
+        numbers.append(number)
     return numbers
 
 

@@ -23,6 +23,8 @@ from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.inputs.row import ColumnNames, Row
 from codecsieve.text import as_utf8, shortened
 
+LISTED = frozenset({"status", "frames", "kept"})
+"""Columns of `codecsieve list --csv` that say nothing new of a clip when that comes back as a table."""
 _OWN = pa.schema(dict.fromkeys(("id", "label"), pa.string()))
 
 
@@ -82,7 +84,10 @@ def label_clips(
         clip_id: as_utf8(row.label) if row.label else None if blank_clears else before[clip_id]
         for clip_id, row in said.items()
     }
-    told = [ClipRequest(row.path, clip_id, metadata=dict(row.further)) for clip_id, row in said.items()]
+    told = [
+        ClipRequest(row.path, clip_id, metadata={name: value for name, value in row.further if name not in LISTED})
+        for clip_id, row in said.items()
+    ]
     further = further_columns(told)
     own = pa.table({"id": list(after), "label": list(after.values())}, schema=_OWN)
     say_of_cache(cache, pa.table({"id": own["id"], "label": own["label"], **further}))

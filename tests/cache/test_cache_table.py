@@ -12,7 +12,7 @@ from cache_cases import fill, names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.cache import open_cache, say_of_cache
+from codecsieve.cache import open_cache, repair_cache, say_of_cache, verify_cache
 from codecsieve.cache.table import TABLE, said
 from codecsieve.errors import CacheError, ConfigError
 
@@ -109,8 +109,11 @@ def test_a_damaged_table_is_told_in_one_line(path: Path, table: dict[str, list[o
     pq.write_table(pa.table(table), path / TABLE)
     with pytest.raises(CacheError, match=rf"{TABLE} is damaged \([^\n]*\); put it back, or remove it"):
         open_cache(path)
-    (path / TABLE).unlink()
+    assert not verify_cache(path).complete
+    repair_cache(path)
+    assert verify_cache(path).complete
     assert len(open_cache(path)) == 5
+    assert (path / f"{TABLE}.aside").exists()
 
 
 def test_a_folder_in_the_table_s_place_is_told(path: Path) -> None:
