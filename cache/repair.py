@@ -26,8 +26,9 @@ def repair_cache(path: str | os.PathLike[str], progress: Progress | None = None)
     """Verify the cache in a local folder, which nobody may be writing, and repair it.
 
     An array's metadata and a plan that does not agree with the index are written anew. A damaged table of labels is put
-    aside. A part of the index that is damaged is removed, and of the others those clips are that cannot be read: they are missing then, and made by the
-    next run with their inputs. Failed clips of a part that was lost are tried again as well.
+    aside. A part of the index that is damaged is removed, and of the others those clips are that cannot be read: they
+    are missing then, and made by the next run with their inputs. Failed clips of a part that was lost are tried again
+    as well.
 
     Returns how the cache stood before. Raises CacheError where `path` is no cache, its group's metadata is damaged, or
     it cannot be written.
