@@ -5,10 +5,12 @@ Nothing else knows the formats.
 
 from codecsieve.errors import CacheError
 
+from .clips import SparseBatch, SparseClip
 from .index import IndexRecord
 from .layout import ClipArrays, Layout, Store
-from .reader import SparseBatch, SparseCache, SparseClip, open_cache
+from .reader import Condition, SparseCache, open_cache
 from .repair import repair_cache
+from .table import say_of_cache
 from .verify import Verified, verify_cache
 from .writer import CacheWriter, ShardWork
 
@@ -16,6 +18,7 @@ __all__ = [
     "CacheError",
     "CacheWriter",
     "ClipArrays",
+    "Condition",
     "IndexRecord",
     "Layout",
     "ShardWork",
@@ -26,5 +29,6 @@ __all__ = [
     "Verified",
     "open_cache",
     "repair_cache",
+    "say_of_cache",
     "verify_cache",
 ]

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from codecsieve.errors import CacheError
 from codecsieve.files import publish
+from codecsieve.text import as_utf8
 
 from .layout import INDEX, SHARD_CLIPS, is_id
 from .location import Location
@@ -114,7 +115,10 @@ def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> pa.Ta
 
     File names need not be UTF-8, which Parquet's text is: what of them is not stands there as `\udcXX`.
     """
-    rows = [{name: _as_utf8(value) for name, value in asdict(record).items()} for record in records]
+    rows = [
+        {name: as_utf8(value) if isinstance(value, str) else value for name, value in asdict(record).items()}
+        for record in records
+    ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     publish(cache / INDEX / part_name(shard), [to_parquet(table)])
     return table
@@ -180,7 +184,3 @@ def records(table: pa.Table) -> list[IndexRecord]:
 def join_parts(parts: Iterable[pa.Table]) -> pa.Table:
     """Parts, in their order, as one table."""
     return pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
-
-
-def _as_utf8(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -1,6 +1,6 @@
 """Parquet files of a cache: tables as bytes, and back again checked against their schema.
 
-What their rows mean is left to `index`, `plan` and `features`.
+What their rows mean is left to `index`, `plan`, `table` and `features`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,18 @@ def from_parquet(
     added: columns that may be missing, and are null then; most_rows: that a file of the kind has. Raises CacheError,
     naming the file and what to do, where the bytes are damaged or say something else.
     """
+    table = read_any(data, name, advice, most_rows)
+    for field in schema:
+        if field.name in added and field.name not in table.column_names:
+            at = schema.get_field_index(field.name)
+            table = table.add_column(at, field, pa.nulls(table.num_rows, field.type))
+    if not table.schema.equals(schema):
+        raise CacheError(f"{name} is damaged or of another version: its columns are not those it must have; {advice}")
+    return table
+
+
+def read_any(data: bytes, name: str, advice: str, most_rows: int | None = None) -> pa.Table:
+    """The table of a file's bytes, whatever its columns. Raises CacheError as `from_parquet` does."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         rows = file.metadata.num_rows
@@ -48,12 +60,6 @@ def from_parquet(
         raise CacheError(f"{name} is damaged ({shortened(reason)}); {advice}") from error
     if table.num_rows != rows:
         raise CacheError(f"{name} is damaged ({table.num_rows} of {rows} rows); {advice}")
-    for field in schema:
-        if field.name in added and field.name not in table.column_names:
-            at = schema.get_field_index(field.name)
-            table = table.add_column(at, field, pa.nulls(table.num_rows, field.type))
-    if not table.schema.equals(schema):
-        raise CacheError(f"{name} is damaged or of another version: its columns are not those it must have; {advice}")
     return table
 
 

@@ -1,81 +1,62 @@
 """Reading a cache: clips by number or by id, one at a time or in batches.
 
 Only clips that the index has published are there to be read, and the first time that a clip is read its bytes are
-held against its checksum. Where they come from, local shards or zarr-python, is left to `sources`; checking a whole
-cache, to `verify`.
+held against its checksum. Where they come from, local shards or zarr-python, is left to `sources`; what is said of
+clips beside, to `table`; which clip a name means, to `naming`, and a condition, to `where`; checking a whole cache, to
+`verify`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codecsieve.errors import CacheError, ConfigError
-from codecsieve.text import one_line, quoted, shortened
+from codecsieve.errors import CacheError, CodecsieveError, ConfigError
+from codecsieve.mosaic import html_of
+from codecsieve.options import in_units
+from codecsieve.text import first_few, one_line, quoted, shortened
 
+from .clips import NO_PIXELS, SparseBatch, SparseClip
 from .index import join_parts, read_parts
 from .layout import REMAKE, ClipArrays
 from .location import Location
 from .metadata import read_group
+from .naming import find_clip
 from .parquet import column
 from .plan import planned_clips
 from .sources import Form, open_sources, read_clip
+from .table import column_name, effective, further, read_table
 
+Condition = str | Any
+"""On the columns of `SparseCache.table`: SQL, or a pyarrow expression, a type that type checkers do not know."""
 Verify = Literal["once", True, False]
-
-
-@dataclass(frozen=True, eq=False)
-class SparseClip:
-    """One clip as it is kept.
-
-    patches: uint8 [K, 3, P, P], RGB, or None in a cache of indices; positions: uint16 [K, 3], (t, h, w);
-    scores: int32 [K]; frame_ids: int32 [T], the clip's frame number in each slot.
-    """
-
-    patches: np.ndarray | None
-    positions: np.ndarray
-    scores: np.ndarray
-    frame_ids: np.ndarray
-    label: str | None
-    clip_id: str
-
-
-@dataclass(frozen=True, eq=False)
-class SparseBatch:
-    """B clips: the arrays of `SparseClip` with a first axis of B, and a label and an id for each."""
-
-    patches: np.ndarray | None
-    positions: np.ndarray
-    scores: np.ndarray
-    frame_ids: np.ndarray
-    labels: tuple[str | None, ...]
-    clip_ids: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.clip_ids)
+_DRAWN = 3  # clips of a cache that a notebook shows
+Several = slice | range | list[int] | list[str] | list[int | str] | tuple[int | str, ...] | np.ndarray
 
 
 class SparseCache:
     """The clips of a cache, as published when it was opened.
 
-    index: every clip that was tried, in row order, see `codecsieve.cache.index.SCHEMA`; clip_ids, labels: of
-    the clips that are in, by number; config: the selection's options; layout: the shapes. It may be shared by
-    threads and pickled to worker processes, which see the same clips in the same order.
+    index: every clip that was tried, in row order, see `codecsieve.cache.index.SCHEMA`, labels and uris as they were
+    last said to be; clip_ids, labels, uris: of the clips that are in, by number; config: the selection's options;
+    layout: the shapes. It may be shared by threads and pickled to worker processes, which see the same clips in the
+    same order.
     """
 
-    def __init__(self, location: Location, index: pa.Table, verify: Verify = "once", form: Form = "auto") -> None:
+    def __init__(
+        self, location: Location, index: pa.Table, said: pa.Table, verify: Verify = "once", form: Form = "auto"
+    ) -> None:
         """Use `open_cache`."""
         if verify not in ("once", True, False):
             raise ConfigError(f"verify ({quoted(verify)}) must be 'once', True or False")
-        self.index = index
-        self._arguments = (location, index, verify, form)
+        self.index, self._further = effective(index, said), further(index, said)
+        self._arguments = (location, index, said, verify, form)
         self._location = location
         self.location = location.root
         self._verify = verify
@@ -83,9 +64,12 @@ class SparseCache:
         self.layout, self.config = group.layout, group.config
         self._sources = open_sources(location, self.layout, form)
         self._missing_reads_zero = any(source.missing_reads_zero for source in self._sources.values())
-        clips = index.filter(pc.field("status") == "ok")
+        made = pc.equal(index["status"], "ok")
+        clips = self.index.filter(made)
+        self._metadata = self._further.filter(made) if self._further.num_columns else self._further
         self.clip_ids: list[str] = column(clips, "id")
         self.labels: list[str | None] = column(clips, "label")
+        self.uris: list[str] = column(clips, "uri")
         self._rows: list[int] = column(clips, "row")
         self._checksums: list[int] = column(clips, "crc32c")
         self._seen = bytearray(len(self.clip_ids))  # whose bytes were held against their checksum
@@ -93,29 +77,105 @@ class SparseCache:
     def __reduce__(self) -> tuple[type[SparseCache], tuple[Any, ...]]:
         return type(self), self._arguments
 
-    def __repr__(self) -> str:
-        return f"SparseCache({str(self.location)!r}, {len(self)} clips)"
+    def __repr__(self) -> str:  # at most five lines
+        layout, names = self.layout, ("policy", "signals", "mv_compensate", "fuse")
+        made_with = first_few(f"{name} {self.config[name]}" for name in names if name in self.config)
+        pixels = f"of {layout.patch}x{layout.patch} pixels" if layout.store == "patches" else "without their pixels"
+        return (
+            f"SparseCache {shortened(str(self.location))}\n"
+            f"  {len(self)} clips, {len(self.index) - len(self)} failed, {len(set(self.labels) - {None})} labels\n"
+            f"  of each {layout.k_keep} patches {pixels}, of {layout.num_frames} slots: {in_units(layout.clip_bytes)}\n"
+            f"  made with {made_with or 'options unknown'}\n"
+            f"  further columns: {first_few(self._further.column_names) or 'none'}"
+        )
+
+    def _repr_html_(self) -> str:
+        try:
+            return html_of(repr(self), self[:_DRAWN].pictures())
+        except CodecsieveError as error:  # a damaged cache tells what it is all the same
+            return html_of(f"{self!r}\n{error}", [])
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, clip: int | str) -> SparseClip:
-        """The clip with an id, or with a number in 0..len-1, counting in row order.
+    def __iter__(self) -> Iterator[SparseClip]:
+        return (self[number] for number in range(len(self)))
+
+    def __contains__(self, clip: object) -> bool:
+        """Whether a clip that is in has this id, number or name."""
+        if not isinstance(clip, int | str):
+            return False
+        try:
+            self._number(clip)
+        except (KeyError, IndexError):
+            return False
+        return True
+
+    @overload
+    def __getitem__(self, clip: int | str) -> SparseClip: ...
+    @overload
+    def __getitem__(self, clip: Several) -> SparseBatch: ...
+    def __getitem__(self, clip: int | str | Several) -> SparseClip | SparseBatch:
+        """The clip with a number in 0..len-1, counting in row order, or with a name, see `find`; of several, a batch.
 
         Raises KeyError or IndexError where there is none, CacheError where its bytes are missing or damaged.
         """
+        if isinstance(clip, slice):
+            return self.read(range(len(self))[clip])
+        if isinstance(clip, list | tuple | range | np.ndarray):
+            return self.read(list(clip))
         number = self._number(clip)
         arrays = read_clip(self._sources, self.layout, self._rows[number])
         self._check(number, arrays)
-        return SparseClip(**vars(arrays), label=self.labels[number], clip_id=self.clip_ids[number])
+        return SparseClip(
+            pixels=arrays.patches,
+            positions=arrays.positions,
+            scores=arrays.scores,
+            frame_ids=arrays.frame_ids,
+            label=self.labels[number],
+            clip_id=self.clip_ids[number],
+            uri=self.uris[number],
+            metadata=self.metadata_of(number),
+            grid=self.grid,
+        )
+
+    def find(self, name: str) -> str:
+        """The id of the clip that `name` means: its id, the beginning of it, or its video's file name or path.
+
+        Raises KeyError, saying which clips it may be, where that is not one clip that is in.
+        """
+        return self.clip_ids[self._number(name)]
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All that is known of every clip that was tried: the columns of `index`, then those of manifests."""
+        columns = {name: self.index[name] for name in self.index.column_names}
+        return pa.table({**columns, **{column_name(name): self._further[name] for name in self._further.column_names}})
+
+    def where(self, condition: Condition) -> list[str]:
+        """Ids of the clips that are in and meet a condition on the columns of `table`, in row order.
+
+        condition: in SQL, such as `label = 'run' and fps > 25`, or a pyarrow expression. Raises ConfigError where it
+        cannot be answered.
+        """
+        from .where import matching  # DuckDB takes a while to load
+
+        return column(matching(self.table.filter(pc.field("status") == "ok"), condition), "id")
+
+    def metadata_of(self, number: int) -> dict[str, Any]:
+        """What further columns say of the clip with a number, by name; None where nothing."""
+        return {name: self._metadata[name][number].as_py() for name in self._metadata.column_names}
+
+    @property
+    def grid(self) -> int:
+        """Patches on each side of the model's square; 0 where the config does not tell."""
+        size = self.config.get("input_size")
+        return size // self.layout.patch if isinstance(size, int) else 0
 
     def check_pixels(self) -> None:
         """Raise ConfigError where the cache stores no pixels."""
         if self.layout.store != "patches":
-            raise ConfigError(
-                f"cache {self.location} holds no pixels (store {self.layout.store!r}); "
-                "make one with precompute --store patches"
-            )
+            raise ConfigError(NO_PIXELS.format(f"cache {self.location}"))
 
     def read(self, rows: Sequence[int | str]) -> SparseBatch:
         """Clips, numbered or named as in `[]`, as one batch in the order of `rows`; raises as `[]` does."""
@@ -130,9 +190,13 @@ class SparseCache:
             clip = {name: values[place] for name, values in stacked.items() if values is not None}
             self._check(number, ClipArrays(**{"patches": None, **clip}))
         return SparseBatch(
+            pixels=stacked.pop("patches"),
             **stacked,
             labels=tuple(self.labels[number] for number in numbers),
             clip_ids=tuple(self.clip_ids[number] for number in numbers),
+            uris=tuple(self.uris[number] for number in numbers),
+            metadata=tuple(map(self.metadata_of, numbers)),
+            grid=self.grid,
         )
 
     def verify(self) -> None:
@@ -155,19 +219,32 @@ class SparseCache:
     def _numbers(self) -> dict[str, int]:
         return {clip_id: number for number, clip_id in enumerate(self.clip_ids)}
 
+    @cached_property
+    def _names(self) -> pa.Table:
+        return pa.table({"id": pa.array(self.clip_ids, pa.string()), "uri": pa.array(self.uris, pa.string())})
+
     def _number(self, clip: int | str) -> int:
         if isinstance(clip, str):
-            if clip not in self._numbers:
-                raise KeyError(f"cache {self.location} has no clip {shortened(clip)}{self._why_not(clip)}")
-            return self._numbers[clip]
+            return self._numbers[clip] if clip in self._numbers else self._numbers[self._find(clip)]
         number = clip + len(self) if clip < 0 else clip
         if not 0 <= number < len(self):
             raise IndexError(f"clip {clip} of cache {self.location} must be in 0..{len(self) - 1}")
         return int(number)
 
-    def _why_not(self, clip_id: str) -> str:
-        failed = self.index.filter(pc.field("id") == clip_id)
-        return f": it failed ({one_line(failed['error'][0].as_py())})" if len(failed) else ""
+    def _find(self, name: str) -> str:
+        """The id of the one clip that a name means, which is not a whole id of a clip that is in."""
+        failed = self.index.filter(pc.field("status") == "failed")
+        try:
+            if name not in column(failed, "id"):
+                return find_clip(self._names, name)
+            clip_id = name
+        except KeyError as error:
+            try:
+                clip_id = find_clip(failed, name)
+            except KeyError:
+                raise KeyError(f"cache {self.location}: {error.args[0]}") from None
+        reason = failed.filter(pc.field("id") == clip_id)["error"][0].as_py()
+        raise KeyError(f"cache {self.location} has no clip {shortened(clip_id)}: it failed ({one_line(reason)})")
 
     def _check(self, number: int, clip: ClipArrays) -> None:
         if self._verify == "once" and not self._seen[number]:
@@ -205,4 +282,4 @@ def open_cache(
     """
     location = Location.of(path, storage_options)
     read_group(location)
-    return SparseCache(location, join_parts(read_parts(location).values()), verify, form)
+    return SparseCache(location, join_parts(read_parts(location).values()), read_table(location), verify, form)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from codecsieve.errors import CacheError
 from codecsieve.files import cannot_write, lock, make_folder, publish, remove, remove_partial_files
 
 from .index import part_name, records, write_part
@@ -17,15 +18,17 @@ from .location import Location
 from .metadata import GroupMetadata, read_group
 from .plan import contradiction, plan_of_parts, rows_of, write_plan
 from .salvage import ASIDE, read_arrays, read_index
+from .table import TABLE, read_table
 from .verify import Progress, Verified, verify_cache
 
 
 def repair_cache(path: str | os.PathLike[str], progress: Progress | None = None) -> Verified:
     """Verify the cache in a local folder, which nobody may be writing, and repair it.
 
-    An array's metadata and a plan that does not agree with the index are written anew. A part of the index that is
-    damaged is removed, and of the others those clips are that cannot be read: they are missing then, and made by the
-    next run with their inputs. Failed clips of a part that was lost are tried again as well.
+    An array's metadata and a plan that does not agree with the index are written anew. A damaged table of labels is put
+    aside. A part of the index that is damaged is removed, and of the others those clips are that cannot be read: they
+    are missing then, and made by the next run with their inputs. Failed clips of a part that was lost are tried again
+    as well.
 
     Returns how the cache stood before. Raises CacheError where `path` is no cache, its group's metadata is damaged, or
     it cannot be written.
@@ -50,6 +53,10 @@ def _mend(folder: Path, group: GroupMetadata, found: Verified) -> None:
     index = read_index(location)
     for name in read_arrays(location, layout, index).damages:
         _clear(folder / name)
+    try:
+        read_table(location)
+    except CacheError:
+        _put_aside(folder / TABLE)  # not removed: people wrote it, and nothing makes it again
     for shard in index.unreadable:
         _clear(folder / INDEX / part_name(shard))
     plan = plan_of_parts(index.plan or [], index.parts)
@@ -71,9 +78,13 @@ def _mend(folder: Path, group: GroupMetadata, found: Verified) -> None:
 
 def _clear(path: Path) -> None:
     """Remove what stands in a file's place; a folder, which may hold what somebody wants, is put aside."""
-    if not path.is_dir() or path.is_symlink():
+    if path.is_dir() and not path.is_symlink():
+        _put_aside(path)
+    else:
         remove(path)
-        return
+
+
+def _put_aside(path: Path) -> None:
     try:
         path.rename(path.with_name(path.name + ASIDE))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What can be read of a cache that may be damaged: plan, index, arrays; and what is wrong with the rest.
+"""What can be read of a cache that may be damaged: plan, index, table, arrays; and what is wrong with the rest.
 
 Whether the clips' bytes are right is left to `verify`, mending to `repair`. Of a cache as it should be, `reader` reads
 all this at once.
@@ -21,6 +21,7 @@ from .metadata import read_array
 from .plan import contradiction, read_plan, rows_of
 from .shard import ShardFile
 from .sources import ShardSource, Source, open_sources
+from .table import read_table
 
 ASIDE = ".aside"
 """Ends the name of what stood in a file's place and was put aside."""
@@ -83,6 +84,10 @@ def read_index(location: Location) -> ReadIndex:
         found.plan = None
         found.damages.append(Damage(what_of(error)))
     rows = rows_of(found.plan or ())
+    try:
+        read_table(location)
+    except CacheError as error:
+        found.damages.append(Damage(what_of(error)))
     for shard, part in found.parts.items() if found.plan else ():
         wrong = contradiction(shard, part, rows)
         if wrong:

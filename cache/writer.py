@@ -43,6 +43,7 @@ from .plan import contradiction, read_plan, rows_of, write_plan
 from .settled import Lost, lost_clips
 from .shard import DamagedShardError, write_shard
 from .sources import Source, open_sources, read_clip
+from .table import effective, read_table, said, write_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,8 @@ class CacheWriter:
         self._ids = read_plan(self._location)
         self._rows = rows_of(self._ids)
         self._parts = read_parts(self._location)
+        self.said = read_table(self._location)
+        """What is said of clips beside, see `table`."""
         self._check_plan()
         self.lost: list[Lost] = []
         """Clips that were in the cache and, as `plan` or `write_shard` found, are not any more."""
@@ -154,7 +157,18 @@ class CacheWriter:
 
     def index(self) -> pa.Table:
         """All records published so far, in row order; its columns are those of `SparseCache.index`."""
-        return join_parts(self._parts[shard] for shard in sorted(self._parts))
+        return effective(join_parts(self._parts[shard] for shard in sorted(self._parts)), self.said)
+
+    def say(self, rows: pa.Table) -> None:
+        """Publish what is to be said of clips: `id`, `label` and, as far as there are some, `uri` and further columns.
+
+        It goes before what was said before and before what the index says. Nothing is written where nothing changes.
+        Raises CacheError where a column cannot be kept, or the disk fails.
+        """
+        table = said(self.said, rows)
+        if not table.equals(self.said):
+            write_table(self.path, table)
+            self.said = table
 
     def close(self) -> None:
         """Let other processes write the cache."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def precompute(
     out: str | os.PathLike[str],
     *,
     preset: str = "onevision",
+    columns: Mapping[str, str] | None = None,
+    labels_from_folders: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[PrecomputeKeywords],
 ) -> RunSummary:
@@ -134,6 +136,8 @@ def precompute(
         inputs: a video, a folder of videos, a manifest, or several of these.
         out: the cache's folder.
         preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
+        columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`.
+        labels_from_folders: a folder's videos are labelled by the folder that they lie in.
         progress: called at the start and after every clip.
         options: fields of `SieveConfig`, such as `k_keep=1024`, and of `codecsieve.pipelines.config.RunOptions`, such
             as `workers=8, device="cpu"`.
@@ -156,7 +160,8 @@ def precompute(
     given: dict[str, Any] = {**options}
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    return run(read_inputs(listed), out, SieveConfig.preset(preset, **given), progress=progress, **of_run)
+    requests = read_inputs(listed, columns, labels_from_folders)
+    return run(requests, out, SieveConfig.preset(preset, **given), progress=progress, **of_run)
 
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error

@@ -11,6 +11,7 @@ import click
 from codecsieve import __version__
 from codecsieve.commands.demo import demo
 from codecsieve.commands.group import Commands
+from codecsieve.commands.listing import label, list_
 from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
 from codecsieve.commands.probe import probe
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (precompute, info, verify, inspect, describe, transcode, probe, demo):
+for command in (precompute, info, list_, label, verify, inspect, describe, transcode, probe, demo):
     main.add_command(command)

@@ -10,17 +10,37 @@ import base64
 import html
 import io
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from codecsieve.text import shortened
+
+if TYPE_CHECKING:  # pillow is imported when something is drawn: reading a cache does without it
+    from PIL import Image
 
 _GROUND = (22, 24, 30)  # where nothing is kept
 _CELL = (196, 200, 210)  # what is kept, where its pixels are not
 _PAPER, _INK = (255, 255, 255), (118, 122, 132)
 _GAP, _CAPTION = 6, 18
 _CELL_PIXELS = 14  # of a patch whose pixels are not there
+
+
+class Pictured:
+    """A clip that notebooks show as its picture, below what it says of itself."""
+
+    def show(self, slots: int = 8) -> Image.Image:
+        """The picture of the patches kept, in place, of so many slots: a notebook draws it, `.save(path)` keeps it.
+
+        Nothing is decoded for it. Of a clip with more slots, the fullest of each part are shown.
+        """
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes:
+        return png_of(self.show())
+
+    def _repr_html_(self) -> str:
+        return html_of(repr(self), [("", self.show())])
 
 
 def draw_kept(
@@ -35,6 +55,8 @@ def draw_kept(
         slots: how many are shown; of clips with more, the fullest of each part.
         side: about how many pixels wide a tile is.
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     positions = positions.astype(np.int64)
     grid = max(grid, 1, int(positions[:, 1:].max(initial=-1)) + 1)
     shown = _fullest(positions[:, 0], max(1, slots))
@@ -62,7 +84,7 @@ def html_of(text: str, pictures: Iterable[tuple[str, Image.Image]]) -> str:
     parts = [f"<pre>{html.escape(text)}</pre>"]
     for caption, picture in pictures:
         data = base64.b64encode(png_of(picture)).decode()
-        parts.append(f'<div style="margin-top: 6px">{html.escape(shortened(caption))}</div>')
+        parts.append(f'<div style="margin-top: 6px">{html.escape(shortened(caption))}</div>' if caption else "")
         parts.append(f'<img src="data:image/png;base64,{data}">')
     return "".join(parts)
 
@@ -75,6 +97,8 @@ def _fullest(times: np.ndarray, count: int) -> list[int]:
 
 
 def _tile(patches: np.ndarray | None, positions: np.ndarray, grid: int) -> Image.Image:
+    from PIL import Image
+
     side = _CELL_PIXELS if patches is None else patches.shape[-1]
     tile = np.empty((grid, side, grid, side, 3), np.uint8)
     tile[:] = _GROUND

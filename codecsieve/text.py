@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(map(_written_out, text))
 
 
+def as_utf8(text: str) -> str:
+    r"""The text as UTF-8 can have it, which file names need not be: `\\udcXX` for what it cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def shortened(text: str, limit: int = LIMIT) -> str:
     """`printable` text of at most `limit` characters: beginning and end, and between them how much is left out."""
     if len(text) <= limit and len(whole := printable(text)) <= limit:
@@ -46,6 +51,13 @@ def shortened(text: str, limit: int = LIMIT) -> str:
 def quoted(value: object, limit: int = LIMIT) -> str:
     """A value as a message quotes it: as Python writes it, in quotes where it is text, `shortened`."""
     return shortened(repr(value), limit)
+
+
+def first_few(values: Iterable[object], most: int = 8) -> str:
+    """The first few of some values, each `shortened` to 40 characters, and how many more there are."""
+    listed = list(values)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(shortened(str(value), 40) for value in listed[:most]) + more
 
 
 def one_line(message: str) -> str:

@@ -34,7 +34,6 @@ def main() -> None:
     for row in cache.index.select(["id", "status", "codec", "signals", "frames"]).to_pylist():
         print("  {id}  {status}  {codec}, {signals}, {frames} frames".format(**row))
     batch = cache.read(range(len(cache)))
-    assert batch.patches is not None, "a cache made with store='indices' has none"
     print(f"patches {batch.patches.shape}, positions {batch.positions.shape}, scores {batch.scores.shape}")
     print(f"the first clip's frames in the file: {cache[0].frame_ids[:8].tolist()} ...")
 

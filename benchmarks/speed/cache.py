@@ -80,7 +80,7 @@ def clips_of_cache(path: Path, most: int = 24) -> Iterator[ClipArrays]:
     cache = open_cache(path)
     for number in range(min(most, len(cache))):
         clip = cache[number]
-        yield ClipArrays(clip.patches, clip.positions, clip.scores, clip.frame_ids)
+        yield ClipArrays(clip.pixels, clip.positions, clip.scores, clip.frame_ids)
 
 
 def clips_of_videos() -> Iterator[ClipArrays]:

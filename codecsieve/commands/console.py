@@ -6,6 +6,7 @@ the bar becomes a plain line now and then. Whatever a command shows passes throu
 
 from __future__ import annotations
 
+import csv
 import datetime
 import json
 import sys
@@ -16,14 +17,16 @@ from typing import Any, Self
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from codecsieve.text import one_line, printable
+from codecsieve.text import one_line, printable, shortened
 
 _LISTED = 20
+_WIDEST = 60
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -40,6 +43,13 @@ def tell(line: str) -> None:
 def say_json(value: Any) -> None:
     """A result as JSON, for programs: ASCII, whatever is in it."""
     click.echo(json.dumps(value, indent=1))
+
+
+def say_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A result as CSV, for programs and spreadsheets, printable as all else is."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for row in (names, *rows):
+        writer.writerow([printable(value) if isinstance(value, str) else value for value in row])
 
 
 class Meter:
@@ -109,6 +119,19 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     for row in rows:
         table.add_row(*[_cell(f"{value:.0f}" if isinstance(value, float) else value) for value in row])
     Console().print(table)
+
+
+def print_columns(names: Sequence[str], columns: Sequence[Sequence[object]]) -> None:
+    """A table on standard output for however many rows, a line each: numbers to the right, blanks for what is None."""
+    texts = [["" if value is None else shortened(str(value), _WIDEST) for value in column] for column in columns]
+    widths = [max(map(cell_len, [printable(name), *column])) for name, column in zip(names, texts, strict=True)]
+    right = [any(isinstance(value, int | float) for value in column) for column in columns]
+    for row in (names, *zip(*texts, strict=True)):
+        cells = []
+        for text, width, numbers in zip(map(printable, row), widths, right, strict=True):
+            blanks = " " * (width - cell_len(text))
+            cells.append(blanks + text if numbers else text + blanks)
+        say("  ".join(cells).rstrip())
 
 
 def print_failures(lines: Sequence[str], rest: str) -> None:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codecsieve.commands.group import OneLineError
+from codecsieve.commands.listing import WHERE, clips_of
 from codecsieve.commands.verify import verify
 from codecsieve.errors import CacheError, ConfigError
-from codecsieve.text import one_line, quoted, shortened
+from codecsieve.text import one_line, shortened
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from codecsieve.cache import SparseCache
 
 
@@ -25,6 +28,7 @@ With --failed there is one line a clip that is not in the cache: its id, then th
 \b
 Example:
   codecsieve info cache --failed
+  codecsieve info cache --where "label = 'run'"
 """
 
 _INSPECT_NOTES = """
@@ -48,10 +52,11 @@ Example:
 
 @click.command(epilog=_INFO_NOTES)
 @click.argument("cache")
+@WHERE
 @click.option("--failed", is_flag=True, help="List the clips that failed, and why.")
 @click.option("--verify", "check", is_flag=True, help="Check every clip's bytes first, as `codecsieve verify` does.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
-def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
+def info(cache: str, where: str | None, failed: bool, check: bool, as_json: bool) -> None:
     """Tell what is in a cache.
 
     Clips are counted by codec and signals used; below stand the options that the cache was made with. "Not made" are
@@ -63,15 +68,16 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
     if check:
         click.get_current_context().invoke(verify, cache=cache, repair=False, as_json=False, quiet=True)
     opened = open_cache(cache)
+    table = clips_of(opened, where)
     if failed:
-        rows = [row for row in opened.index.to_pylist() if row["status"] == "failed"]
+        rows = [row for row in table.to_pylist() if row["status"] == "failed"]
         kept = [{name: row[name] for name in ("id", "uri", "label", "error")} for row in rows]
         if as_json:
             say_json(kept)
         for row in () if as_json else kept:
             say(f"{shortened(row['id'])}  {one_line(row['error'])}")
         return
-    facts = _cache_facts(opened)
+    facts = _cache_facts(opened, table)
     if as_json:
         say_json(facts)
         return
@@ -85,10 +91,10 @@ def info(cache: str, failed: bool, check: bool, as_json: bool) -> None:
     print_facts("Made with", list(facts["config"].items()))
 
 
-def _cache_facts(cache: SparseCache) -> dict[str, Any]:
+def _cache_facts(cache: SparseCache, table: pa.Table) -> dict[str, Any]:
     from codecsieve.options import in_units
 
-    rows = cache.index.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
+    rows = table.select(["status", "codec", "signals", "label", "frames"]).to_pylist()
     clips = [row for row in rows if row["status"] == "ok"]
     kinds = Counter(f"{row['codec']}, {row['signals']}" for row in clips)
     clip_bytes = cache.layout.clip_bytes
@@ -118,15 +124,14 @@ def _not_made(cache: SparseCache) -> int | None:
 
 @click.command(epilog=_INSPECT_NOTES)
 @click.argument("cache")
-@click.argument("clip_id", metavar="CLIP_ID")
+@click.argument("clip_id", metavar="CLIP")
 @click.option("--out", required=True, metavar="PICTURE", help="File to write: .png a still, .gif or .mp4 animated.")
 @click.option("--slots", type=click.IntRange(min=1), default=8, show_default=True, help="Slots a still shows.")
 @click.option("--video", metavar="PATH", help="Where the video is now, if it has moved.")
 def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -> None:
     """Draw what was kept of a clip.
 
-    CLIP_ID is an id of the cache's index, or its beginning if no other clip's begins so. The video is decoded
-    again for it.
+    CLIP is an id, the beginning of one, or the name of a video's file. The video is decoded again for it.
     """
     import numpy as np
 
@@ -139,7 +144,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     if Path(out).suffix.lower() not in SUFFIXES:
         raise OneLineError(f"{shortened(out)}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
     opened = open_cache(cache)
-    record = _find_clip(opened, clip_id)
+    record = find_record(opened, clip_id)
     path = _find_video(record, video)
     known = {name.name for name in dataclasses.fields(SieveConfig)}
     try:
@@ -153,17 +158,16 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     say(f"{record['id']} ({path}): {out}")
 
 
-def _find_clip(cache: SparseCache, clip_id: str) -> dict[str, Any]:
-    """The index's row of the one clip whose id is, or begins with, `clip_id`."""
-    rows = [row for row in cache.index.to_pylist() if row["id"].startswith(clip_id)]
-    rows = [row for row in rows if row["id"] == clip_id] or rows
-    if len(rows) != 1:
-        found = ", ".join(shortened(row["id"], 60) for row in rows[:4]) + (", …" if len(rows) > 4 else "")
-        what = f"several clips: {found}" if rows else "no clip"
-        raise OneLineError(f"{quoted(clip_id)} begins the id of {what} in {cache.location}; give one clip's id", 1)
-    if rows[0]["status"] != "ok":
-        raise OneLineError(f"clip {shortened(rows[0]['id'])} is not in the cache: it failed ({rows[0]['error']})", 1)
-    return rows[0]
+def find_record(cache: SparseCache, name: str) -> dict[str, Any]:
+    """The index's row of the one clip that a name means."""
+    import pyarrow.compute as pc
+
+    try:
+        clip_id = cache.find(name)
+    except KeyError as error:
+        raise OneLineError(f"{error.args[0]}; see `codecsieve list {cache.location}`", 1) from None
+    record: dict[str, Any] = cache.index.filter(pc.field("id") == clip_id).to_pylist()[0]
+    return record
 
 
 def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:

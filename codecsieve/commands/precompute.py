@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codecsieve.commands.listing import COLUMNS
 from codecsieve.commands.options import options_of, take
 from codecsieve.pipelines.config import PRESETS, RunOptions, SieveConfig
 
@@ -37,25 +38,37 @@ Example:
 )
 @options_of(SieveConfig)
 @options_of(RunOptions, device="auto|cpu|cuda|cuda:N")
+@COLUMNS
+@click.option("--labels-from-folders", is_flag=True, help="A folder's videos are labelled by the folder they lie in.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
-def precompute(inputs: tuple[str, ...], out: str, preset: str, quiet: bool, **options: Any) -> None:
+def precompute(
+    inputs: tuple[str, ...],
+    out: str,
+    preset: str,
+    columns: str,
+    labels_from_folders: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Put videos into a cache of sparse patches.
 
-    INPUT is a video, a folder of videos, or a manifest: a CSV, text or Parquet file with the columns
-    path,label[,start,end,id]; start and end in seconds.
+    INPUT is a video, a folder of videos, or a manifest: a CSV, TSV, text, JSONL or Parquet file with the columns
+    path,label[,start,end,id]; start and end in seconds. Further columns are kept with the clips. A label or column
+    that is another now is updated; nothing is made again for it.
 
     A clip that fails is listed with the reason and does not keep the others from finishing. A run that was
     cut off is finished by the same command; more inputs make the cache grow.
     """
     from codecsieve.commands.console import Meter, print_failures
     from codecsieve.pipelines.inputs.clips import read_inputs
+    from codecsieve.pipelines.inputs.row import ColumnNames
     from codecsieve.pipelines.precompute.run import precompute as run
 
     config = SieveConfig.preset(preset, **take(options, SieveConfig))
     run_options = RunOptions(**take(options, RunOptions))
     with Meter("clips", quiet) as meter:
         summary = run(
-            read_inputs(inputs),
+            read_inputs(inputs, ColumnNames.parse(columns), labels_from_folders),
             out,
             config,
             **dataclasses.asdict(run_options),
@@ -80,9 +93,11 @@ def print_summary(summary: RunSummary, out: str) -> None:
         ("not tried", summary.not_tried),
         ("repeats left out", summary.duplicates),
         ("lost before, made again", summary.lost),
+        ("with another label than before", summary.relabelled),
+        ("whose video has moved", summary.moved),
         ("time", f"{summary.seconds:.1f} s, {summary.clips_per_second:.1f} new clips/s"),
         ("size of a clip", in_units(summary.clip_bytes)),
         ("cache", out),
     ]
-    optional = ("not tried", "repeats left out", "lost before, made again")
-    print_facts("Clips", [fact for fact in facts if fact[1] or fact[0] not in optional])
+    always = ("in the cache", "failed", "time", "size of a clip", "cache")
+    print_facts("Clips", [fact for fact in facts if fact[1] or fact[0] in always])

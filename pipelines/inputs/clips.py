@@ -1,8 +1,9 @@
 """What a run is to work on: files, folders and manifests become a list of clips, each with its id.
 
 An id is made of a clip's content and range, so that a data set which was moved or renamed is still the same.
-Nothing is decoded here: a file that is missing or no video is a clip like any other, and fails when its turn
-comes. How a manifest is read is left to `manifest`, what a folder holds to `folders`.
+Nothing is decoded here: a manifest's file that is missing or no video is a clip like any other, and fails when its turn
+comes. How a manifest is read is left to `manifest`, what a folder holds to `folders`, inputs that cannot be meant to
+`mistakes`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,29 +19,42 @@ from pathlib import Path
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
 from codecsieve.pipelines.inputs.folders import folder_rows
-from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, Row, read_rows
+from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, read_rows
+from codecsieve.pipelines.inputs.mistakes import check_input, check_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.inputs.row import ColumnNames, Row
 from codecsieve.text import quoted, shortened
 
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
 
 
-def read_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[ClipRequest]:
+def read_inputs(
+    inputs: Iterable[str | os.PathLike[str]],
+    columns: ColumnNames | Mapping[str, str] | None = None,
+    labels_from_folders: bool = False,
+) -> list[ClipRequest]:
     """The clips that `inputs` stand for, in the order given.
 
     A folder stands for the videos in it and below, by their suffixes, in the order of their paths, without
     hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest`. Any other
     file is a video.
 
+    columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`. labels_from_folders:
+    videos of a folder have the name of the folder that they lie in for a label, but those that lie at its top.
+
     Without an id of its own a clip gets 16 hex digits of its file's fingerprint, `@start-end` where it is a
     part, and `~` with 8 digits of its label's hash where the same content is asked for with several labels. A
     file without readable content gets `path-` and 16 digits of its path's hash. Repeats stay, see `distinct`.
 
-    Raises ManifestError for a manifest that cannot be read, a folder without videos, one id given to
-    different clips.
+    Raises ManifestError for a manifest that cannot be read, a folder without videos, a path that is not there or can be
+    no video, one id given to different clips; ConfigError for columns that are not ours.
     """
-    return requests_of([row for given in inputs for row in _rows(os.path.abspath(given))])
+    names = columns if isinstance(columns, ColumnNames) else ColumnNames(columns or {})
+    paths = [os.fspath(given) for given in inputs]
+    for path in paths:
+        check_input(path)
+    return requests_of([row for path in paths for row in _rows(os.path.abspath(path), names, labels_from_folders)])
 
 
 def requests_of(rows: Sequence[Row]) -> list[ClipRequest]:
@@ -100,6 +114,7 @@ def _identify(rows: Sequence[Row], prints: Mapping[str, str]) -> list[ClipReques
             start=row.start,
             end=row.end,
             fingerprint=prints[row.path],
+            metadata=dict(row.further),
         )
         for row, clip_id in zip(rows, made, strict=True)
     ]
@@ -123,10 +138,11 @@ def _digest(text: str, size: int) -> str:
 # --- inputs
 
 
-def _rows(given: str) -> Iterator[Row]:
+def _rows(given: str, columns: ColumnNames, labels_from_folders: bool) -> Sequence[Row]:
     if os.path.isdir(given):
-        yield from folder_rows(given)
-    elif Path(given).suffix.lower() in MANIFEST_SUFFIXES:
-        yield from read_rows(given)
-    else:
-        yield Row(given, given)
+        return list(folder_rows(given, labels_from_folders))
+    if Path(given).suffix.lower() not in MANIFEST_SUFFIXES:
+        return [Row(given, given)]
+    rows = list(read_rows(given, columns))
+    check_rows(given, rows)
+    return rows

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
-from codecsieve.pipelines.inputs.manifest import Row
+from codecsieve.pipelines.inputs.row import Row
 from codecsieve.text import shortened
 
 
-def folder_rows(folder: str) -> Iterator[Row]:
+def folder_rows(folder: str, labels: bool = False) -> Iterator[Row]:
     """A row for each video, in the order of their paths, without hidden ones.
 
-    Links to folders are followed, each folder once; a link that leads nowhere is a clip that will fail.
+    labels: each has the name of the folder that it lies in for a label, but those that lie in `folder` itself. Links to
+    folders are followed, each folder once; a link that leads nowhere is a clip that will fail.
 
     Raises ManifestError for a folder without videos, or one that cannot be read.
     """
@@ -39,6 +40,6 @@ def folder_rows(folder: str) -> Iterator[Row]:
                 continue
             if os.path.isfile(path) or not os.path.exists(path):
                 found = True
-                yield Row(path, path)
+                yield Row(path, path, os.path.basename(at) if labels and at != folder else None)
     if not found:
         raise ManifestError(f"{shortened(folder)}: no video in this folder; name files of unusual suffixes one by one")

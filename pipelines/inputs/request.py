@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from codecsieve.text import quoted
 
@@ -12,7 +14,8 @@ class ClipRequest:
     """One clip to be made.
 
     path: absolute. id: unique to clip and label. label: text, None where there is none. start, end: seconds,
-    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read.
+    None for the file's own. fingerprint: of the file's content, "" where it has none that can be read. metadata: by
+    name, what further columns of a manifest say of it: text, numbers, truth values.
     """
 
     path: str
@@ -21,6 +24,7 @@ class ClipRequest:
     start: float | None = None
     end: float | None = None
     fingerprint: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not self.id or not self.id.isprintable():

@@ -15,13 +15,13 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
-from codecsieve.cache import SparseCache
+from codecsieve.cache import Condition, SparseCache
 from codecsieve.errors import ConfigError
 from codecsieve.machine import available_cores
 from codecsieve.options import check_names
 from codecsieve.pipelines.loading.augment import GREY, Normalisation
 from codecsieve.pipelines.loading.dataset import Batch, SparseDataset
-from codecsieve.pipelines.loading.loader import LoaderConfig, LoaderKeywords, SparseLoader, as_workers_tell
+from codecsieve.pipelines.loading.loader import LoaderConfig, LoaderKeywords, SparseLoader, as_workers_tell, chosen
 from codecsieve.pipelines.loading.order import PADDING, ClipOrder
 
 _RAW = Normalisation(mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -61,7 +61,6 @@ class ClipSource:
             return np.zeros((k, 3, p, p), np.uint8), np.zeros((k, 3), np.int32)
         with as_workers_tell():
             clip = self.dataset.clip(number)
-        assert clip.patches is not None
         return clip.patches, clip.positions.astype(np.int32)
 
 
@@ -103,6 +102,7 @@ def make_dali_loader(
     batch_size: int,
     clips: Sequence[int | str] | None = None,
     classes: Sequence[str] | None = None,
+    where: Condition | None = None,
     **options: Unpack[LoaderKeywords],
 ) -> DaliLoader:
     """`make_loader` on DALI: same arguments, same batches (float32 patches to rounding).
@@ -110,7 +110,7 @@ def make_dali_loader(
     Raises ConfigError, and TypeError, as `make_loader` does, and where DALI is not installed.
     """
     check_names("make_dali_loader", options, LoaderConfig)
-    return DaliLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
+    return DaliLoader(SparseDataset(cache, chosen(cache, clips, where), classes), LoaderConfig(batch_size, **options))
 
 
 def _make_pipeline(source: ClipSource) -> Any:

@@ -20,8 +20,9 @@ from torch.utils.data import Dataset
 
 from codecsieve.cache import SparseCache, SparseClip
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.mosaic import draw_kept, html_of
 from codecsieve.pipelines.loading.order import PADDING
-from codecsieve.text import quoted, shortened
+from codecsieve.text import first_few, quoted, shortened
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Batch(Mapping[str, Any]):
 
     patches: uint8 [B, K, 3, P, P], RGB, or float32 where a loader normalises; positions: int32 [B, K, 3], (t, h, w);
     labels: int64 [B], class indices; real: bool [B], False for padding, which is black, at position 0, with label
-    `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips.
+    `NO_LABEL` and id "": to be left out of losses and metrics; ids: of the clips; metadata: of each what further
+    columns say of it, see `SparseCache.metadata_of`.
 
     Being a mapping it goes through torch's pinning, transformers' Trainer, accelerate and Lightning as a dict does, and
     stays a `Batch`: these make another of its kind, of one mapping. So `len` counts names; clips are `len(batch.ids)`.
@@ -50,16 +52,18 @@ class Batch(Mapping[str, Any]):
     labels: Tensor
     real: Tensor
     ids: tuple[str, ...]
+    metadata: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, fields: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         """Take all fields, in one mapping or by name. Raises TypeError where one is missing, or there is another."""
-        values = {**(fields or {}), **named}
-        if values.keys() != self.__dataclass_fields__.keys():
+        values = {"metadata": (), **(fields or {}), **named}
+        wrong = values.keys() ^ self.__dataclass_fields__.keys()
+        if wrong:
             names = ", ".join(self.__dataclass_fields__)
-            raise TypeError(f"a batch has {names}; given were {', '.join(values) or 'none'}")
-        values["ids"] = tuple(values["ids"])  # torch's pinning makes lists of tuples
+            raise TypeError(f"a batch has {names}; missing, or not one of these: {', '.join(sorted(wrong))}")
         for name in self.__dataclass_fields__:
-            object.__setattr__(self, name, values[name])
+            value = values[name]
+            object.__setattr__(self, name, value if isinstance(value, Tensor) else tuple(value))  # pinning makes lists
 
     def __getitem__(self, name: str) -> Any:
         return vars(self)[name]
@@ -83,13 +87,11 @@ class Batch(Mapping[str, Any]):
         for name in ("patches", "positions"):
             tensor = self[name]
             said.append(f"  {name:9}  {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}, {tensor.device}")
-        said.append(f"  labels     {_few(self.labels.tolist())}")
-        said.append(f"  ids        {_few(shortened(clip_id, 40) for clip_id in self.ids)}")
+        said.append(f"  labels     {first_few(self.labels.tolist())}")
+        said.append(f"  ids        {first_few(self.ids)}")
         return "\n".join(said)
 
     def _repr_html_(self) -> str:
-        from codecsieve.mosaic import draw_kept, html_of
-
         patches, positions = self.patches[:_DRAWN].cpu().numpy(), self.positions[:_DRAWN].cpu().numpy()
         grid = int(positions[..., 1:].max(initial=0)) + 1
         captions = [f"{name or 'padding'}, label {label}" for name, label in zip(self.ids, self.labels, strict=True)]
@@ -155,7 +157,7 @@ class SparseDataset(Dataset[Batch]):
 
         Args:
             cache: as `codecsieve.open_cache` gives it.
-            clips: a split: which clips, by number in the cache or id, in this order; None: all.
+            clips: a split: which clips, by number in the cache or as they are named there, in this order; None: all.
             classes: label names in class order; None: those of the whole cache, see `class_names`, so that all splits
                 of it number them alike. Where no clip has a label and no classes are given, all are `NO_LABEL`.
 
@@ -179,7 +181,7 @@ class SparseDataset(Dataset[Batch]):
         self.digest = hashlib.blake2b("\n".join(self.ids).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
     def __repr__(self) -> str:
-        classes = f"{len(self.classes)} classes: {_few(shortened(name, 40) for name in self.classes)}"
+        classes = f"{len(self.classes)} classes: {first_few(self.classes)}"
         return (
             f"SparseDataset of {len(self)} clips of {self.cache.location}\n  {classes if self.classes else 'no labels'}"
         )
@@ -204,7 +206,6 @@ class SparseDataset(Dataset[Batch]):
         """
         clips = [number for number in numbers if number != PADDING]
         read = self.cache.read([self._numbers[number] for number in clips])
-        assert read.patches is not None
         missing = len(numbers) - len(clips)
         # numpy's astype: torch's would start threads for it, which cost more than reading where cores are busy.
         patches, positions = _padded(read.patches, missing), _padded(read.positions.astype(np.int32), missing)
@@ -219,6 +220,9 @@ class SparseDataset(Dataset[Batch]):
             labels=self.labels[list(numbers)].masked_fill(~real, NO_LABEL),
             real=real,
             ids=tuple("" if number == PADDING else self.ids[number] for number in numbers),
+            metadata=tuple(
+                {} if number == PADDING else self.cache.metadata_of(self._numbers[number]) for number in numbers
+            ),
         )
 
     def _class_indices(self, labels: Sequence[str | None]) -> list[int]:
@@ -260,23 +264,20 @@ def _natural(label: str) -> tuple[int, int, str]:
 
 def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
-    numbers = [by_id.get(clip, -1) if isinstance(clip, str) else int(clip) for clip in clips]
-    for clip, number in zip(clips, numbers, strict=True):
+    numbers = []
+    for clip in clips:
+        if isinstance(clip, str) and clip not in by_id and clip in cache:
+            clip = cache.find(clip)
+        number = by_id.get(clip, -1) if isinstance(clip, str) else int(clip)
         if not 0 <= number < len(cache):
             raise ConfigError(
                 f"clip ({quoted(clip)}) must be an id or a number (0..{len(cache) - 1}) in cache {cache.location}; "
                 "leave it out, or run precompute for it"
             )
+        numbers.append(number)
     return numbers
 
 
 def _padded(array: np.ndarray, rows: int) -> np.ndarray:
     """An array with rows of zeros after it."""
     return np.concatenate([array, np.zeros((rows, *array.shape[1:]), array.dtype)]) if rows else array
-
-
-def _few(values: Iterable[object]) -> str:
-    """The first few of some values, and how many more there are."""
-    listed = list(values)
-    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
-    return ", ".join(str(value) for value in listed[:8]) + more

@@ -20,7 +20,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from codecsieve.cache import SparseCache
+from codecsieve.cache import Condition, SparseCache
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.options import check_names
 from codecsieve.pipelines.loading.augment import Normalisation, Photometric, change_colours
@@ -178,6 +178,7 @@ def make_loader(
     batch_size: int,
     clips: Sequence[int | str] | None = None,
     classes: Sequence[str] | None = None,
+    where: Condition | None = None,
     **options: Unpack[LoaderKeywords],
 ) -> TorchLoader:
     """A loader of a cache's clips.
@@ -185,16 +186,30 @@ def make_loader(
     Args:
         cache: as `codecsieve.open_cache` gives it.
         batch_size: clips of one rank in one step.
-        clips: a split, by number or id; None: all.
+        clips: a split, by number or name, see `SparseCache.find`; None: all.
         classes: label names in class order; None: those of the whole cache. See `SparseDataset`.
+        where: in place of `clips`, a condition that they meet: SQL such as `split = 'train' and fps > 25`, or a pyarrow
+            expression, see `SparseCache.where`.
         options: other fields of `LoaderConfig`.
 
     Raises:
-        ConfigError: the cache stores no pixels, a split is empty, a label has no class, an option is out of range.
+        ConfigError: the cache stores no pixels, a split is empty, a label has no class, an option is out of range, a
+            condition cannot be answered.
         TypeError: an option that `LoaderConfig` does not have, with the one that was probably meant.
     """
     check_names("make_loader", options, LoaderConfig)
-    return TorchLoader(SparseDataset(cache, clips, classes), LoaderConfig(batch_size, **options))
+    return TorchLoader(SparseDataset(cache, chosen(cache, clips, where), classes), LoaderConfig(batch_size, **options))
+
+
+def chosen(
+    cache: SparseCache, clips: Sequence[int | str] | None, where: Condition | None
+) -> Sequence[int | str] | None:
+    """The clips of a split, named or told by a condition; None: all. Raises ConfigError where both are given."""
+    if where is None:
+        return clips
+    if clips is not None:
+        raise ConfigError("where must be None where clips are given; name the clips, or say which")
+    return cache.where(where)
 
 
 class ReadInWorkers(Dataset[Any]):

@@ -3,7 +3,7 @@
 What happens to one clip stays with that clip: bad data, a crash, a hang become a row of the index with its
 error. The bytes of a cache depend on the inputs and the config only, not on the number of workers or on how
 often the run was cut off. How a clip is sieved is left to `sieve`, who does it to `crew` and `device`, when shards are
-written to `shards`.
+written to `shards`, what inputs say of clips beside to `said`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.crew import gather_crew, make_clips
 from codecsieve.pipelines.precompute.device import choose_device
 from codecsieve.pipelines.precompute.outcome import ClipOutcome
+from codecsieve.pipelines.precompute.said import news
 from codecsieve.pipelines.precompute.shards import Outcome, Shards
 from codecsieve.pipelines.precompute.summary import Progress, RunSummary, summarise
 from codecsieve.text import quoted, shortened
@@ -54,7 +55,8 @@ def precompute(
     """Put every clip of `requests` into the cache `out`, which is made or gone on with.
 
     Clips that are in already are passed over, and so are those that failed before, unless `retry_failed`. A clip that
-    was put in and whose shard has since been removed or damaged is made again.
+    was put in and whose shard has since been removed or damaged is made again. Labels and other columns that the inputs
+    have for a clip that is in take the place of what was said of it before; a label that they leave out stays.
 
     Args:
         requests: what `inputs.clips.read_inputs` returns.
@@ -96,6 +98,9 @@ def precompute(
     hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
     with CacheWriter.open(out, layout, hashed, _versions()) as writer:
         _check_against_index(writer.index(), wanted)
+        told = news(writer.index(), wanted)
+        if told.rows is not None:
+            writer.say(told.rows)
         made = 0
         for number in range(_ROUNDS):
             work = _work(writer, wanted, retry_failed and not number)
@@ -111,7 +116,7 @@ def precompute(
         index = writer.index()
         again = len({clip_id for lost in writer.lost for clip_id in lost.ids} & wanted.keys())
     seconds = time.monotonic() - began
-    return summarise(index, wanted, made, len(requests) - len(wanted), again, seconds, layout)
+    return summarise(index, wanted, made, len(requests) - len(wanted), again, seconds, layout, told)
 
 
 def _work(writer: CacheWriter, wanted: Mapping[str, ClipRequest], retry_failed: bool) -> list[ShardWork]:
@@ -193,14 +198,14 @@ def _versions() -> dict[str, str]:
 
 
 def _check_against_index(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> None:
-    """Raise ManifestError where the cache has another clip, or another label, under an id of the inputs."""
-    names = ["id", "status", "label", "start", "end", "fingerprint"]
+    """Raise ManifestError where the cache has another clip under an id of the inputs."""
+    names = ["id", "status", "start", "end", "fingerprint"]
     for part in index.select(names).to_batches(max_chunksize=4096):
         for known in part.to_pylist():
             request = wanted.get(known["id"])
             if request is None or known["status"] != "ok":
                 continue
-            for name in ("label", "start", "end", "fingerprint"):
+            for name in ("start", "end", "fingerprint"):
                 asked = getattr(request, name)
                 if known[name] != asked:
                     raise ManifestError(

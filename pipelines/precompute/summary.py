@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from codecsieve.cache import Layout
 from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.said import News
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class RunSummary:
 
     made: clips put in by this run; skipped: clips that were in before; duplicates: inputs that ask for a clip
     again; lost: clips that were in before, but whose shards were found damaged; not_tried: clips left when a run
-    stopped at its first failure; failures: failed clips, also of earlier runs; kinds: clips that are in, by
-    (codec, signals); clip_bytes: of one clip's arrays; seconds: of the run.
+    stopped at its first failure; relabelled: clips that were in and have another label since; moved: likewise, whose
+    video lies elsewhere; failures: failed clips, also of earlier runs; kinds: clips that are in, by (codec, signals);
+    clip_bytes: of one clip's arrays; seconds: of the run.
     """
 
     made: int
@@ -50,6 +52,8 @@ class RunSummary:
     not_tried: int
     seconds: float
     clip_bytes: int
+    relabelled: int = 0
+    moved: int = 0
     failures: tuple[Failure, ...] = ()
     kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -72,6 +76,7 @@ def summarise(
     lost: int,
     seconds: float,
     layout: Layout,
+    told: News,
 ) -> RunSummary:
     """The summary of a run, by the index as it is after it. wanted: by id; layout: of the cache."""
     columns = [index[name].to_pylist() for name in ("id", "status", "uri", "error", "codec", "signals")]
@@ -92,6 +97,8 @@ def summarise(
         not_tried=len(wanted) - kinds.total() - len(failures),
         seconds=seconds,
         clip_bytes=layout.clip_bytes,
+        relabelled=told.relabelled,
+        moved=told.moved,
         failures=tuple(failures),
         kinds=dict(sorted(kinds.items())),
     )

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codecsieve.errors import ConfigError, ManifestError
-from codecsieve.pipelines.inputs.manifest import Row, read_rows
+from codecsieve.pipelines.inputs.manifest import read_rows
+from codecsieve.pipelines.inputs.row import Row
 from codecsieve.pipelines.loading.dataset import class_names
 from codecsieve.text import quoted
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.kernels.cpu.select import select_patches
+from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class SievedClip:
-    """What is kept of one clip. A notebook draws it."""
+class SievedClip(Pictured):
+    """What is kept of one clip."""
 
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
@@ -65,16 +66,9 @@ class SievedClip:
         )
 
     def show(self, slots: int = 8) -> Image.Image:
-        """The picture of the patches kept, in place, of so many slots; a notebook draws it, `.save(path)` keeps it."""
-        from codecsieve.mosaic import draw_kept  # pillow, which workers do without
-
+        """The picture of the patches kept, see `Pictured.show`."""
         patches = self.patches if len(self.patches) else None
         return draw_kept(patches, self.positions, self.slot_scores.shape[-1], slots)
-
-    def _repr_png_(self) -> bytes:
-        from codecsieve.mosaic import png_of
-
-        return png_of(self.show())
 
 
 def assemble_clip(

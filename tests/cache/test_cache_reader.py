@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from codecsieve.cache import CacheWriter, ClipArrays, Layout, SparseCache, open_cache, sources
 from codecsieve.cache.index import IndexRecord, parse_part, write_part
-from codecsieve.errors import CacheError
+from codecsieve.errors import CacheError, ConfigError
 
 FORMS: list[Any] = ["shards", "zarr"]
 ARRAYS = ("patches", "positions", "scores", "frame_ids")
@@ -43,7 +43,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def assert_same(clip: Any, expected: Any) -> None:
-    for name in ARRAYS:
+    np.testing.assert_array_equal(clip.pixels, expected.patches, strict=True)
+    for name in ARRAYS[1:]:
         np.testing.assert_array_equal(getattr(clip, name), getattr(expected, name), strict=True)
 
 
@@ -76,8 +77,30 @@ def test_clips_are_found_by_number_and_by_id(path: Path, form: Any) -> None:
         cache[68]
     with pytest.raises(KeyError, match=r"has no clip clip-3: it failed .no video stream"):
         cache["clip-3"]
-    with pytest.raises(KeyError, match="has no clip holiday"):
+    with pytest.raises(KeyError, match="'holiday' is no clip's id, the beginning of one, or a clip's file"):
         cache["holiday"]
+
+
+def test_a_clip_may_be_named_by_what_begins_its_id_or_by_its_file(path: Path) -> None:
+    cache = open_cache(path)
+    assert cache["clip-6"].clip_id == "clip-6"  # and not one of clip-60, ...
+    assert cache.find("clip-67") == cache.find("clip-67.mp4") == cache.find("videos/clip-67.mp4") == "clip-67"
+    with pytest.raises(KeyError, match="'clip-' begins the id of 68 clips: clip-0, clip-1, clip-2, clip-4, …;"):
+        cache["clip-"]
+    assert 0 in cache
+    assert -1 in cache
+    assert "clip-67.mp4" in cache
+    for none in ("clip-3", "holiday", "", 68, None, 1.5):
+        assert none not in cache
+
+
+def test_slices_and_lists_are_batches(path: Path) -> None:
+    cache = open_cache(path)
+    assert cache[0:3].clip_ids == ("clip-0", "clip-1", "clip-2")
+    assert cache[[66, "clip-4"]].clip_ids == ("clip-67", "clip-4")
+    assert cache[np.array([1, 2])].clip_ids == ("clip-1", "clip-2")
+    assert len(cache[5:5]) == 0
+    assert [clip.clip_id for clip in cache] == cache.clip_ids
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -338,3 +361,56 @@ def test_a_part_of_an_older_cache_is_read_with_nulls(tmp_path: Path) -> None:
 def write_part_of_one(tmp_path: Path) -> pa.Table:
     (tmp_path / "index").mkdir()
     return write_part(tmp_path, 0, [IndexRecord(id="a", uri="a.mp4", status="failed", error="a.mp4: is none")])
+
+
+def test_a_cache_without_pixels_says_so_where_they_are_asked_for(tmp_path: Path) -> None:
+    fill(tmp_path / "cache", names(3), layout=Layout(4, 5, 2, "indices"))
+    cache = open_cache(tmp_path / "cache")
+    rest = r"holds no pixels \(store 'indices'\); make one with precompute --store patches$"
+    for ask in (cache.check_pixels, lambda: cache[0].patches, lambda: cache[0:2].patches):
+        with pytest.raises(ConfigError, match=rest):
+            ask()
+    assert cache[0].pixels is None
+    assert cache[0].show().height > 0
+    assert cache[0:2]._repr_html_().count("data:image/png") == 2
+
+
+def test_cache_clip_and_batch_tell_what_they_are_in_five_lines(tmp_path: Path) -> None:
+    config = {"input_size": 8, "policy": "saliency", "signals": "auto"}
+    fill(tmp_path / "cache", names(5), failing={"clip-2"}, config=config)
+    rows = {"label": ["<script>run\x1b[2J</script>" + "x" * 300], "note": ["<img src=x>\u202e" + "y" * 300]}
+    with CacheWriter.open(tmp_path / "cache", LAYOUT, config) as writer:
+        writer.say(pa.table({"id": ["clip-0"], **rows}))
+    cache = open_cache(tmp_path / "cache")
+    for thing in (cache, cache[0], cache[1], cache[0:3], cache[0:0]):
+        lines = repr(thing).splitlines()
+        assert 1 <= len(lines) <= 5
+        assert all(line.isprintable() and len(line) < 500 for line in lines)
+    assert "4 clips, 1 failed, 4 labels" in repr(cache)
+    assert "further columns: note" in repr(cache)
+    for thing, pictures in ((cache, 3), (cache[0], 1), (cache[0:4], 4), (cache[0:0], 0)):
+        html = thing._repr_html_()
+        assert html.count('<img src="data:image/png;base64,') == html.count("<img") == pictures
+        assert "<script" not in html
+    assert cache[0]._repr_png_().startswith(b"\x89PNG")
+    assert cache.grid == 4
+
+
+def test_a_damaged_cache_still_tells_what_it_is(tmp_path: Path) -> None:
+    fill(tmp_path / "cache", names(2))
+    cache = open_cache(tmp_path / "cache")
+    flip_a_byte(next((tmp_path / "cache" / "patches").glob("c.*")), 3)
+    html = cache._repr_html_()
+    assert "does not match its checksum" in html
+    assert "2 clips" in html
+
+
+def test_a_clip_is_drawn_with_its_patches_in_place(tmp_path: Path) -> None:
+    fill(tmp_path / "cache", names(1), config={"input_size": 8})
+    clip = open_cache(tmp_path / "cache")[0]
+    picture = np.asarray(clip.show(slots=4))
+    slots = np.unique(clip.positions[:, 0])
+    last = clip.positions[:, 0].astype(int) == slots[0]
+    _, row, column = clip.positions[last][-1].astype(int)
+    shown = picture[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28]
+    assert (shown[::14, ::14] == clip.patches[last][-1].transpose(1, 2, 0)).all()

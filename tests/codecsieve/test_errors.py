@@ -11,6 +11,7 @@ from codecsieve import cache, errors
 
 BUILT_IN = {
     errors.ConfigError: ValueError,
+    errors.OptionError: TypeError,
     errors.ManifestError: ValueError,
     errors.VideoError: ValueError,
     errors.EncoderError: ValueError,

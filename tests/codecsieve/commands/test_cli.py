@@ -53,7 +53,9 @@ def videos(make_video: MakeVideo, tmp_path_factory: pytest.TempPathFactory) -> P
 def cache(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two good clips and a missing one."""
     path = tmp_path_factory.mktemp("cache") / "cache"
-    assert run("precompute", videos, videos / "gone.mp4", "--out", path, *SMALL).exit_code == 1
+    gone = path.with_name("gone.mp4")
+    gone.symlink_to("nowhere.mp4")
+    assert run("precompute", videos, gone, "--out", path, *SMALL).exit_code == 1
     return path
 
 
@@ -123,7 +125,9 @@ def test_the_summary_counts_clips_by_codec_and_signals(videos: Path, tmp_path: P
 
 
 def test_failures_are_listed_and_the_status_says_so(videos: Path, tmp_path: Path) -> None:
-    gone = [videos / f"gone-{number}.mp4" for number in range(22)]
+    gone = [tmp_path / f"gone-{number}.mp4" for number in range(22)]
+    for path in gone:
+        path.symlink_to("nowhere.mp4")
     result = run("precompute", videos, *gone, "--out", tmp_path / "cache", "--quiet", *SMALL)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -136,9 +140,10 @@ def test_failures_are_listed_and_the_status_says_so(videos: Path, tmp_path: Path
 def test_failed_clips_are_tried_again_only_when_asked(videos: Path, make_video: MakeVideo, tmp_path: Path) -> None:
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"path,id\n{tmp_path / 'late.mp4'},late\n")
+    (tmp_path / "late.mp4").symlink_to(tmp_path / "arrived.mp4")
     command = ["precompute", manifest, "--out", tmp_path / "cache", *SMALL]
     assert run(*command).exit_code == 1
-    make_video(tmp_path / "late.mp4")
+    make_video(tmp_path / "arrived.mp4")
     assert run(*command).exit_code == 1
     assert run(*command, "--retry-failed").exit_code == 0
     assert open_cache(tmp_path / "cache").clip_ids == ["late"]
@@ -229,11 +234,11 @@ def test_info_tells_what_is_in_a_cache(cache: Path) -> None:
     assert "h264, bitstream" in shown
 
 
-def test_info_lists_failed_clips_with_their_reason(cache: Path, videos: Path) -> None:
+def test_info_lists_failed_clips_with_their_reason(cache: Path) -> None:
     line = run("info", cache, "--failed").stdout
-    assert re.fullmatch(rf"path-\w{{16}}  {videos / 'gone.mp4'}: no such file; check the path\n", line)
+    assert re.fullmatch(rf"path-\w{{16}}  {cache.with_name('gone.mp4')}: no such file; check the path\n", line)
     (row,) = json.loads(run("info", cache, "--failed", "--json").stdout)
-    assert row["uri"] == str(videos / "gone.mp4")
+    assert row["uri"] == str(cache.with_name("gone.mp4"))
 
 
 def test_info_on_no_cache_is_one_line(tmp_path: Path) -> None:
@@ -266,9 +271,9 @@ def test_inspect_refuses_a_suffix_before_it_decodes(
 @pytest.mark.parametrize(
     ("clip_id", "options", "says"),
     [
-        ("zzz", [], "'zzz' begins the id of no clip in"),
-        ("", [], "'' begins the id of several clips: "),
-        ("path", [], "is not in the cache: it failed (.*no such file"),
+        ("zzz", [], "'zzz' is no clip's id, the beginning of one, or a clip's file; see `codecsieve list "),
+        ("", [], "'' names no clip"),
+        ("path", [], "has no clip path-[0-9a-f]*: it failed (.*no such file"),
         (
             "FIRST",
             ["--video", "gone.mp4"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.errors import ManifestError
+from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.pipelines.inputs.clips import distinct, read_inputs
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
 from codecsieve.pipelines.inputs.manifest import read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.inputs.row import ColumnNames
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -25,7 +27,9 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 def listed(manifest: Path) -> list[tuple[str, str | None, float | None, float | None]]:
-    """Path relative to the manifest's folder, label, start, end of every clip."""
+    """Path relative to the manifest's folder, label, start, end of every clip; its files are made."""
+    for row in read_rows(str(manifest)):
+        write(Path(row.path), Path(row.path).name)
     clips = read_inputs([manifest])
     return [(os.path.relpath(clip.path, manifest.parent), clip.label, clip.start, clip.end) for clip in clips]
 
@@ -90,6 +94,7 @@ def test_a_list_of_paths_alone_needs_no_label(tmp_path: Path) -> None:
 
 
 def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
     columns = {
         "path": ["a.mp4", "/b.mp4"],
         "label": [3, None],
@@ -102,23 +107,22 @@ def test_a_parquet_manifest_keeps_labels_as_text(tmp_path: Path) -> None:
     assert (second.path, second.label, second.start) == ("/b.mp4", None, 2.5)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_further_columns_are_kept_with_the_clip(tmp_path: Path, suffix: str) -> None:
     columns = {"video_id": ["v1", "v2"], "path": ["a.mp4", "b.mp4"], "label_id": [3, 4], "label": ["cat", "dog"]}
     manifest = tmp_path / f"list{suffix}"
     if suffix == ".parquet":
         pq.write_table(pa.table(columns), manifest)
+    elif suffix == ".jsonl":
+        write(manifest, "\n".join(json.dumps(row) for row in pa.table(columns).to_pylist()))
     else:
         between = "\t" if suffix == ".tsv" else ","
         lines = zip(*([name, *map(str, values)] for name, values in columns.items()), strict=True)
         write(manifest, "\n".join(between.join(line) for line in lines))
-    assert [(clip.path, clip.label) for clip in read_inputs([manifest])] == [
-        (str(tmp_path / "a.mp4"), "cat"),
-        (str(tmp_path / "b.mp4"), "dog"),
-    ]
-    assert [row.further for row in read_rows(str(manifest))] == [
-        (("video_id", "v1"), ("label_id", "3")),
-        (("video_id", "v2"), ("label_id", "4")),
+    assert listed(manifest) == [("a.mp4", "cat", None, None), ("b.mp4", "dog", None, None)]
+    assert [clip.metadata for clip in read_inputs([manifest])] == [
+        {"video_id": "v1", "label_id": 3},
+        {"video_id": "v2", "label_id": 4},
     ]
 
 
@@ -144,6 +148,7 @@ def test_further_columns_are_kept_with_the_clip(tmp_path: Path, suffix: str) -> 
 )
 def test_a_manifest_that_breaks_a_rule_is_told_with_its_line(tmp_path: Path, text: str | bytes, error: str) -> None:
     manifest = write(tmp_path / "list.csv", text)
+    write(tmp_path / "a.mp4", "a")
     with pytest.raises(ManifestError, match=error) as caught:
         read_inputs([manifest])
     assert str(manifest) in str(caught.value)
@@ -158,11 +163,104 @@ def test_a_parquet_file_that_is_none_or_lacks_the_path_is_refused(tmp_path: Path
         read_inputs([tmp_path / "other.parquet"])
 
 
-def test_a_missing_manifest_is_an_error_but_a_missing_video_is_a_clip(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no such file"):
-        read_inputs([tmp_path / "list.csv"])
-    (clip,) = read_inputs([tmp_path / "gone.mp4"])
-    assert clip.id.startswith("path-")
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "is empty"),
+        ("{", r"line 1: is not JSON \("),
+        ("[" * 100_000, r"line 1: is not JSON \("),
+        ('"a.mp4"', "line 1: 'a.mp4' must be an object"),
+        ('{"path": "a.mp4"}\n{"label": "x"}', "line 2: no 'path' among label"),
+        ('{"path": "a.mp4", "where": [1]}', r"where \(\[1\]\) must be text or a number"),
+        ('{"path": 3}', r"path \(3\) must name a file"),
+    ],
+)
+def test_json_lines_that_break_a_rule_are_told(tmp_path: Path, text: str, error: str) -> None:
+    with pytest.raises(ManifestError, match=rf"\A[^\n]*{error}[^\n]*\Z"):
+        read_inputs([write(tmp_path / "list.jsonl", text)])
+
+
+def test_text_in_further_columns_is_a_number_where_all_of_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
+    text = "path,n,x,code,yes,mixed\na.mp4,1,1.5,007,True,1\na.mp4,-2,3e5,1,false,b\na.mp4,,,,,\n"
+    manifest = write(tmp_path / "list.csv", text)
+    assert [clip.metadata for clip in read_inputs([manifest])] == [
+        {"n": 1, "x": 1.5, "code": "007", "yes": True, "mixed": "1"},
+        {"n": -2, "x": 3e5, "code": "1", "yes": False, "mixed": "b"},
+        {},
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns_may_have_other_names(tmp_path: Path, suffix: str) -> None:
+    rows = {"filename": ["a.mp4", "b.mp4"], "action": ["run", None], "Label": ["x", "y"]}
+    manifest = tmp_path / f"list{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table(rows), manifest)
+    elif suffix == ".csv":
+        write(manifest, "filename,action,Label\na.mp4,run,x\nb.mp4,,y\n")
+    else:
+        write(manifest, '{"filename": "a.mp4", "action": "run"}\n{"filename": "b.mp4"}\n')
+    write(tmp_path / "a.mp4", "a")
+    clips = read_inputs([manifest], {"path": "filename", "label": "action"})
+    assert [(Path(clip.path).name, clip.label) for clip in clips] == [("a.mp4", "run"), ("b.mp4", None)]
+
+
+def test_a_column_that_is_not_there_says_what_was_meant(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "list.csv", "filename,action\na.mp4,run\n")
+    with pytest.raises(ManifestError, match=r"line 1: no column 'filenam'; did you mean filename\?"):
+        read_inputs([manifest], {"path": "filenam"})
+    with pytest.raises(ManifestError, match=r"no column 'path' among .*, or say --columns path=NAME"):
+        read_inputs([manifest])
+    with pytest.raises(ConfigError, match=r"columns \('file'\) must be among path, label"):
+        read_inputs([manifest], {"file": "filename"})
+
+
+@pytest.mark.parametrize("text", ["path", "path=", "=a", "path=a,label"])
+def test_names_of_columns_that_are_no_pairs_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be pairs of our name and the manifest's"):
+        ColumnNames.parse(text)
+
+
+# --- what cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ("list.csv", "no such file or folder; did you mean .*lists.csv?"),
+        ("gone.mp4", "no such file or folder; check the path"),
+        ("nowhere/a.mp4", "nor is the folder .*nowhere.* there"),
+        ("*.m?v", "1 files match this pattern, which the shell did not expand: leave out the quotes"),
+        ("*.avi", "nothing matches this pattern"),
+        ("https://host/a.mp4", "URLs are not read"),
+        ("s3://bucket/a.mp4", "URLs are not read"),
+        ("labels.json", "is JSON: a manifest must be CSV, TSV, JSONL or Parquet"),
+        ("labels.xlsx", "is a spreadsheet"),
+        ("videos.zip", "is an archive; unpack it"),
+    ],
+)
+def test_an_input_that_cannot_be_meant_says_what_was(tmp_path: Path, given: str, error: str) -> None:
+    for name in ("lists.csv", "a.mkv", "labels.json", "labels.xlsx", "videos.zip"):
+        write(tmp_path / name, name)
+    with pytest.raises(ManifestError, match=rf"\A[^\n]*{error}[^\n]*\Z"):
+        read_inputs([given if "://" in given else tmp_path / given])
+
+
+def test_a_manifest_none_of_whose_files_is_there_is_a_mistake_and_one_of_them_a_failure(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "list.csv", "videos/a.mp4,x\nvideos/b.mp4,y\n")
+    with pytest.raises(ManifestError, match=r"none of its 2 files is there, the first would be .*/videos/a.mp4; rel"):
+        read_inputs([manifest])
+    write(tmp_path / "videos/b.mp4", "b")
+    gone, _ = read_inputs([manifest])
+    assert gone.id.startswith("path-")
+
+
+def test_folders_of_classes_give_labels(tmp_path: Path) -> None:
+    for name in ("run/a.mp4", "walk/far/b.mp4", "c.mp4"):
+        write(tmp_path / name, name)
+    clips = read_inputs([tmp_path], labels_from_folders=True)
+    assert {Path(clip.path).name: clip.label for clip in clips} == {"a.mp4": "run", "b.mp4": "far", "c.mp4": None}
 
 
 # --- ids
@@ -196,6 +294,7 @@ def test_the_same_content_with_two_labels_is_two_clips_whatever_their_order(tmp_
 
 
 def test_a_manifest_with_ids_given_twice_is_a_manifest_with_repeats(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
     manifest = write(tmp_path / "list.csv", "path,label,start,end,id\na.mp4,cat,0,1,x\na.mp4,cat,1,2,y\n")
     requests = read_inputs([manifest, manifest])
     assert [clip.id for clip in requests] == ["x", "y", "x", "y"]

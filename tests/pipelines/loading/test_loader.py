@@ -401,7 +401,7 @@ def test_a_loader_of_a_cache_that_lacks_clips_of_its_plan_says_so(
 def test_a_batch_is_a_mapping_of_its_fields(cache: SparseCache) -> None:
     batch = SparseDataset(cache).__getitems__([3, 1])
     assert isinstance(batch, Mapping)
-    assert list(batch) == ["patches", "positions", "labels", "real", "ids"]
+    assert list(batch) == ["patches", "positions", "labels", "real", "ids", "metadata"]
     assert len(batch) == len(list(batch))
     assert all(batch[name] is getattr(batch, name) for name in batch)
     assert dict(**batch) == dict(batch)
@@ -417,9 +417,9 @@ def test_a_batch_is_made_of_one_mapping_too_but_of_nothing_less(cache: SparseCac
     assert same(Batch(dict(batch)), batch)
     assert same(Batch({**batch, "ids": list(batch.ids)}), batch)
     assert same(pickle.loads(pickle.dumps(batch)), batch)
-    with pytest.raises(TypeError, match="a batch has patches, positions, labels, real, ids; given were patches"):
+    with pytest.raises(TypeError, match="missing, or not one of these: ids, labels, positions, real$"):
         Batch(patches=batch.patches)
-    with pytest.raises(TypeError, match="a batch has"):
+    with pytest.raises(TypeError, match="missing, or not one of these: colours$"):
         Batch(batch, colours=3)
 
 

@@ -317,7 +317,7 @@ def test_a_cache_of_indices_keeps_no_pixels(clip: Path, tmp_path: Path) -> None:
     for store in ("patches", "indices"):
         precompute(requests, tmp_path / store, SMALL, workers=0, store=store)
     whole, sparse = open_cache(tmp_path / "patches")[0], open_cache(tmp_path / "indices")[0]
-    assert sparse.patches is None
+    assert sparse.pixels is None
     np.testing.assert_array_equal(sparse.positions, whole.positions)
 
 

@@ -1,0 +1,160 @@
+"""What is said of clips beside their patches, `table.parquet`: labels, where videos are now, any column of a manifest.
+
+The index says what a clip was made of, once and for good. What people say of it changes: it stands here, by clip id,
+and goes before the index's `label` and `uri`. The file is written as a whole, and only where there is something to say
+that the index does not. Where the columns come from is left to whoever gives them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from codecsieve.errors import CacheError
+from codecsieve.files import lock, publish
+from codecsieve.text import quoted
+
+from .index import SCHEMA
+from .layout import LOCK, is_id
+from .location import Location
+from .metadata import read_group
+from .parquet import column, read_any, to_parquet
+
+TABLE = "table.parquet"
+TYPES = (pa.string(), pa.int64(), pa.float64(), pa.bool_())
+"""What a column may be."""
+MOST_COLUMNS = 1000
+OWN = {"id": pa.string(), "label": pa.string(), "uri": pa.string()}
+"""Columns that every table has. A label of null: the clip has none; a uri of null: as in the index."""
+GIVEN = "given_"
+"""Begins the name of a further column whose own name is one of the index's, such as `frames`."""
+_EMPTY = pa.schema(OWN).empty_table()
+_ADVICE = "put it back, or remove it: what it says of clips is lost then, the clips are not"
+
+
+def read_table(location: Location) -> pa.Table:
+    """The table, without rows where nothing was said yet. Raises CacheError where it is damaged."""
+    name = f"{location}/{TABLE}"
+    try:
+        table = read_any(location.read(TABLE), name, _ADVICE)
+    except FileNotFoundError:
+        return _EMPTY
+    wrong = _wrong(table)
+    if wrong:
+        raise CacheError(f"{name} is damaged ({wrong}); {_ADVICE}")
+    return table
+
+
+def write_table(cache: Path, table: pa.Table) -> None:
+    """Publish a table in the place of the one there is."""
+    publish(cache / TABLE, [to_parquet(table)])
+
+
+def said(table: pa.Table, rows: pa.Table) -> pa.Table:
+    """A table after `rows` were said, too: for clips that it had they replace what it said, in the columns they have.
+
+    rows: `id`, `label` (null: none), and any of `uri` (null: as before) and further columns, which become text where
+    they were of another type before.
+    Raises CacheError where a column cannot be kept.
+    """
+    rows = _allowed(rows)
+    names = [*table.column_names, *(name for name in rows.column_names if name not in table.column_names)]
+    new = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=table["id"].combine_chunks())))
+    ids = pa.chunked_array([*table["id"].chunks, *new["id"].chunks], pa.string())
+    before, after = pc.index_in(ids, value_set=table["id"]), pc.index_in(ids, value_set=rows["id"])
+    columns: dict[str, Any] = {"id": ids}
+    for name in names[1:]:
+        old, fresh = _taken(table, name, before), _taken(rows, name, after)
+        if old is not None and fresh is not None:
+            if old.type != fresh.type:
+                old, fresh = old.cast(pa.string()), fresh.cast(pa.string())
+            fresh = pc.coalesce(fresh, old) if name == "uri" else pc.if_else(pc.is_valid(after), fresh, old)
+        columns[name] = old if fresh is None else fresh
+    return pa.table(columns)
+
+
+def say_of_cache(path: str | os.PathLike[str], rows: pa.Table) -> None:
+    """Say something of clips of the cache in a local folder, which nobody may be writing: rows as for `said`.
+
+    Raises CacheError where `path` is no cache, a column cannot be kept, or it cannot be written.
+    """
+    folder = Path(path).absolute()
+    read_group(Location(folder))
+    held = lock(folder / LOCK, folder)
+    try:
+        table = read_table(Location(folder))
+        write_table(folder, said(table, rows))
+    finally:
+        held.close()
+
+
+def without(table: pa.Table, ids: Sequence[str]) -> pa.Table:
+    """A table that says nothing of these clips."""
+    return table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(ids, pa.string()))))
+
+
+def effective(index: pa.Table, table: pa.Table) -> pa.Table:
+    """The index with the labels and uris of the table, where it lists the clip."""
+    if not table.num_rows:
+        return index
+    rows = pc.index_in(index["id"], value_set=table["id"])
+    label = pc.if_else(pc.is_valid(rows), table["label"].take(rows), index["label"])
+    uri = pc.coalesce(table["uri"].take(rows), index["uri"])
+    for name, values in (("label", label), ("uri", uri)):
+        index = index.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), values)
+    return index
+
+
+def further(index: pa.Table, table: pa.Table) -> pa.Table:
+    """The further columns, a row for each clip of the index: null where nothing is said."""
+    rows = pc.index_in(index["id"], value_set=table["id"])
+    names = [name for name in table.column_names if name not in OWN]
+    return pa.table({name: table[name].take(rows) for name in names}) if names else pa.table({})
+
+
+def column_name(name: str) -> str:
+    """The name that a further column has where it stands beside the index's."""
+    return f"{GIVEN}{name}" if name in SCHEMA.names else name
+
+
+def _taken(table: pa.Table, name: str, rows: Any) -> Any:
+    return table[name].take(rows) if name in table.column_names else None
+
+
+def _allowed(rows: pa.Table) -> pa.Table:
+    """The same rows, each further column under a name that it can have; CacheError where one cannot be kept."""
+    names = [name if name in OWN else column_name(name) for name in rows.column_names]
+    rows = rows.rename_columns(names)
+    for name, kind in OWN.items():
+        if name in names:
+            at = names.index(name)
+            rows = rows.set_column(at, name, rows[name].cast(kind))
+    if len(names) > MOST_COLUMNS:
+        raise CacheError(f"columns ({len(names)}) must be <= {MOST_COLUMNS}; leave some out")
+    for field in rows.schema:
+        if not field.name.isprintable() or not field.name or field.type not in TYPES:
+            raise CacheError(f"column {quoted(field.name)} ({field.type}) must have a printable name and hold text, "
+                             "numbers or truth values; leave it out")  # fmt: skip
+    return rows
+
+
+def _wrong(table: pa.Table) -> str:
+    """What is wrong with a table that was read; nothing where it is as it must be."""
+    schema = table.schema
+    if len(set(schema.names)) < len(schema.names) or len(schema) > MOST_COLUMNS:
+        return "its columns are too many, or one comes twice"
+    if any(name not in schema.names or schema.field(name).type != kind for name, kind in OWN.items()):
+        return "a column that it must have is not there, or of another type"
+    if any(field.type not in TYPES or not field.name.isprintable() for field in schema):
+        return "a column is not text, numbers or truth values"
+    if any(name in SCHEMA.names for name in schema.names if name not in OWN):
+        return "a column has the name of one of the index"
+    ids = column(table, "id")
+    if not all(map(is_id, ids)) or len(set(ids)) < len(ids):
+        return "an id is missing, not printable, too long, or comes twice"
+    return ""

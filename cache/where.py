@@ -1,0 +1,51 @@
+"""Choosing clips by what is known of them: a condition in SQL, which DuckDB answers, or an expression of pyarrow's."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from codecsieve.errors import ConfigError
+from codecsieve.text import one_line, quoted, shortened
+
+_LONGEST = 100_000
+_SHUT: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",  # neither files nor the network, whatever a condition says
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "lock_configuration": "true",
+}
+_PLACE = "__codecsieve_row"
+
+
+def matching(table: pa.Table, condition: str | pc.Expression) -> pa.Table:
+    """The rows of a table that meet a condition, in their order.
+
+    condition: what SQL has after WHERE, such as `label = 'run' and fps > 25`, or a pyarrow expression. Raises
+    ConfigError where it cannot be answered: with DuckDB's reason, which names columns like those that are not there.
+    """
+    if isinstance(condition, str):
+        return table.take(_answered(table, condition))
+    try:
+        return table.filter(condition)
+    except (pa.ArrowException, TypeError) as error:
+        raise ConfigError(f"where ({shortened(str(condition))}): {one_line(str(error))}") from error
+
+
+def _answered(table: pa.Table, condition: str) -> pa.Array:
+    if not condition.strip() or len(condition) > _LONGEST:
+        raise ConfigError(f"where ({quoted(condition)}) must be a condition, such as: label = 'run' and fps > 25")
+    numbered = table.append_column(_PLACE, pa.array(range(table.num_rows), pa.int64()))
+    with duckdb.connect(":memory:", config=_SHUT) as database:
+        try:
+            database.register("clips", numbered)
+            # On a line of its own, so that a comment at the end of the condition ends with it.
+            found = database.execute(f"SELECT {_PLACE} FROM clips WHERE (\n{condition}\n) ORDER BY {_PLACE}")
+            return pa.array([row for (row,) in found.fetchall()], pa.int64())
+        except (duckdb.Error, pa.ArrowException, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\nLINE")[0]
+            known = ", ".join(table.column_names)
+            raise ConfigError(
+                f"where ({quoted(condition)}): {one_line(reason)}; columns: {shortened(known, 400)}"
+            ) from error

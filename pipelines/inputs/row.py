@@ -1,0 +1,134 @@
+"""One row of a manifest as it was asked for, out of fields by name, whatever file they stood in.
+
+A row's path, label, start, end and id are ours; what else it says of the clip is kept with it. Reading files is left to
+`manifest`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from codecsieve.errors import ConfigError, ManifestError
+from codecsieve.text import quoted, shortened
+
+COLUMNS = ("path", "label", "start", "end", "id")
+RULE = "columns must be path,label[,start,end,id]"
+NAMED = f"{RULE}, or say --columns path=NAME"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip as it was asked for. where: for messages, such as `list.csv line 3`; path: absolute, "" where there is
+    only an id; id: None if not given; further: name and value (text, number or truth value) of the manifest's other
+    columns, as far as they have one.
+    """
+
+    where: str
+    path: str
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    id: str | None = None
+    further: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """What our columns are called in a manifest, by our name, where it is otherwise. Raises ConfigError for others."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that they are ours."""
+        for name in self.names:
+            if name not in COLUMNS:
+                raise ConfigError(f"columns ({quoted(name)}) must be among {', '.join(COLUMNS)}: path=filename")
+
+    @classmethod
+    def parse(cls, text: str) -> ColumnNames:
+        """Of text such as `path=filename,label=action`."""
+        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+        if not all(ours.strip() and theirs.strip() for ours, _, theirs in pairs):
+            raise ConfigError(f"columns ({quoted(text)}) must be pairs of our name and the manifest's: path=filename")
+        return cls({ours.strip(): theirs.strip() for ours, _, theirs in pairs})
+
+    def ours(self, names: Sequence[str], where: str) -> list[str]:
+        """A manifest's column names, with ours in place of theirs. Raises ManifestError where one is not there."""
+        there, renamed = list(names), list(names)
+        for ours, theirs in self.names.items():
+            if theirs not in there:
+                near = difflib.get_close_matches(theirs, there, n=1)
+                meant = f"did you mean {shortened(near[0])}?" if near else f"its columns: {shortened(', '.join(there))}"
+                raise ManifestError(f"{where}: no column {quoted(theirs)}; {meant}")
+            if ours in there and ours != theirs:
+                renamed[there.index(ours)] = f"{ours} of the manifest"
+            renamed[there.index(theirs)] = ours
+        return renamed
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Further columns may have any name, but not one that a slip of the pen made of `label`."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ManifestError(f"{where}: column {quoted(name)} comes twice; {RULE}")
+    if "label" not in names:
+        for name in difflib.get_close_matches("label", names, n=1, cutoff=0.8):
+            raise ManifestError(f"{where}: unknown column {quoted(name)}; did you mean label? (--columns label={name})")
+
+
+def make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
+    """A row of the manifest `manifest` (absolute), where relative paths start. Raises ManifestError."""
+    path = fields.get("path", "")
+    if "path" in fields and (not isinstance(path, str) or not path.strip()):
+        raise ManifestError(f"{where}: path ({quoted(path)}) must name a file")
+    for name, value in fields.items():
+        if isinstance(value, bytes | list | dict):
+            raise ManifestError(f"{where}: {shortened(name)} ({quoted(value)}) must be text or a number")
+    clip_id = _text(fields.get("id"))
+    if clip_id is not None and not clip_id.isprintable():
+        raise ManifestError(f"{where}: id ({quoted(clip_id)}) must be printable")
+    return Row(
+        where=where,
+        path=os.path.abspath(os.path.join(os.path.dirname(manifest), path)) if path else "",
+        label=_text(fields.get("label")),
+        start=_seconds(fields, "start", where) or None,
+        end=_seconds(fields, "end", where),
+        id=clip_id,
+        further=tuple(
+            (name, plain)
+            for name, value in fields.items()
+            if name and name not in COLUMNS and (plain := _plain(value)) is not None
+        ),
+    )
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as it is kept; None where there is none."""
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value if abs(value) < 1 << 63 else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value).strip() or None
+
+
+def _seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
+    text = _text(fields.get(name))
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(f"{where}: {name} ({quoted(text)}) must be a number of seconds")
+    return value

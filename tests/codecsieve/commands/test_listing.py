@@ -1,0 +1,173 @@
+"""`list` and `label`, and labels that a second `precompute` corrects: nothing is sieved again for them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from codecsieve.cache import open_cache
+from codecsieve.cli import main
+from codecsieve.errors import ManifestError
+from codecsieve.pipelines.precompute.label import label_clips
+
+SMALL = ("--num-frames", "3", "--input-size", "28", "--k-keep", "6", "--workers", "0")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def videos(make_video: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(("run/a.mp4", "walk/a.mp4", "walk/b.mp4")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        make_video(folder / name, seed=number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cache") / "cache"
+    assert run("precompute", videos, "--out", path, "--labels-from-folders", *SMALL).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def cache(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "cache"))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_list_has_a_line_a_clip_under_its_columns_names(cache: Path) -> None:
+    head, *lines = run("list", cache).stdout.splitlines()
+    assert head.split() == ["id", "file", "label", "status", "frames", "kept"]
+    assert [line.split()[1:] for line in lines] == [
+        ["a.mp4", "run", "ok", "24", "6"], ["a.mp4", "walk", "ok", "24", "6"], ["b.mp4", "walk", "ok", "24", "6"]
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines] == open_cache(cache).clip_ids
+
+
+def test_a_list_as_json_has_all_that_is_known(cache: Path, videos: Path) -> None:
+    (row,) = json.loads(run("list", cache, "--json", "--where", "uri like '%b.mp4'").stdout)
+    assert row["uri"] == str(videos / "walk/b.mp4")
+    assert row["codec"] == "h264"
+    assert run("list", cache, "--where", "colour = 1").exit_code == 2
+
+
+def test_a_list_of_nothing_is_its_head(cache: Path) -> None:
+    assert run("list", cache, "--where", "label = 'swim'").stdout.split() == [
+        "id", "file", "label", "status", "frames", "kept"
+    ]  # fmt: skip
+
+
+def test_a_list_as_csv_comes_back_as_a_table(cache: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(run("list", cache, "--csv").stdout.splitlines()))
+    for number, row in enumerate(rows):
+        row |= {"label": row["label"].upper(), "take": str(number)}
+    with (tmp_path / "back.csv").open("w") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    shown = run("label", cache, tmp_path / "back.csv").stdout
+    assert re.search(r"clips named +3\b", shown)
+    assert re.search(r"with another label +3\b", shown)
+    opened = open_cache(cache)
+    assert opened.labels == ["RUN", "WALK", "WALK"]
+    assert [clip.metadata for clip in opened] == [{"take": 0}, {"take": 1}, {"take": 2}]
+    assert run("list", cache).stdout.splitlines()[0].split()[-1] == "take"
+
+
+def test_info_counts_what_meets_a_condition(cache: Path) -> None:
+    facts = json.loads(run("info", cache, "--where", "label = 'walk'", "--json").stdout)
+    assert (facts["clips"], facts["labels"], facts["frames"]) == (2, 1, 48)
+
+
+def test_a_path_stands_for_the_file_that_ends_like_it(cache: Path, tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", "path,label\nelsewhere/run/a.mp4,sprint\nb.mp4,stroll\nc.mp4,none\n")
+    result = run("label", cache, tmp_path / "labels.csv")
+    assert result.exit_code == 0
+    assert open_cache(cache).labels == ["sprint", "walk", "stroll"]
+    assert result.stderr == f"no clip: {tmp_path / 'labels.csv'} line 4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("path,label\na.mp4,x\n", "line 2: .*a.mp4 may be .*run/a.mp4 or .*walk/a.mp4; give the whole path"),
+        ("path,label\nc.mp4,x\n", "none of its 1 rows names a clip of cache .*; see `codecsieve list"),
+        ("path,label\nb.mp4,x\nwalk/b.mp4,y\n", "line 3: clip .* is also named in .* line 2; name it once"),
+        ("label\nx\n", "line 1: no column 'path' among label"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_changes_nothing(cache: Path, tmp_path: Path, text: str, error: str) -> None:
+    with pytest.raises(ManifestError, match=error):
+        label_clips(cache, write(tmp_path / "labels.csv", text))
+    assert open_cache(cache).labels == ["run", "walk", "walk"]
+
+
+def test_a_blank_label_stays_unless_it_is_to_be_taken_away(cache: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "labels.csv", "path,label\nb.mp4,\n")
+    assert label_clips(cache, table).relabelled == 0
+    assert label_clips(cache, table, blank_clears=True).relabelled == 1
+    assert open_cache(cache).labels == ["run", "walk", None]
+
+
+def test_columns_of_the_table_may_have_other_names(cache: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "verbs.jsonl", '{"file": "b.mp4", "verb": "hop", "hands": 2}\n')
+    assert run("label", cache, table, "--columns", "path=file,label=verb").exit_code == 0
+    clip = open_cache(cache)["b.mp4"]
+    assert (clip.label, clip.metadata) == ("hop", {"hands": 2})
+
+
+def test_a_corrected_manifest_updates_labels_and_columns_and_makes_nothing_again(
+    cache: Path, videos: Path, tmp_path: Path
+) -> None:
+    manifest = write(
+        tmp_path / "list.csv", f"path,label,split\n{videos}/walk/a.mp4,hike,train\n{videos}/walk/b.mp4,,val\n"
+    )
+    shown = run("precompute", manifest, "--out", cache, *SMALL).stdout
+    assert "2, 0 of them new" in shown
+    assert re.search(r"with another label than before +1\b", shown)
+    opened = open_cache(cache)
+    assert opened.labels == ["run", "hike", "walk"]
+    assert opened.where("split = 'train'") == [opened.clip_ids[1]]
+    assert "another label" not in run("precompute", manifest, "--out", cache, *SMALL).stdout
+
+
+def test_inputs_without_labels_take_none_away(cache: Path, videos: Path) -> None:
+    assert run("precompute", videos, "--out", cache, *SMALL).exit_code == 0
+    assert open_cache(cache).labels == ["run", "walk", "walk"]
+    assert not (cache / "table.parquet").exists()
+
+
+def test_a_video_that_moved_is_found_where_it_is_and_one_that_was_copied_where_it_was(
+    make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    video = make_video(tmp_path / "old.mp4")
+    cache, copy = tmp_path / "cache", shutil.copy(video, tmp_path / "copy.mp4")
+    run("precompute", video, "--out", cache, *SMALL)
+    assert "has moved" not in run("precompute", copy, "--out", cache, *SMALL).stdout
+    video.rename(tmp_path / "new.mp4")
+    shown = run("precompute", tmp_path / "new.mp4", "--out", cache, *SMALL).stdout
+    assert re.search(r"whose video has moved +1\b", shown)
+    assert open_cache(cache)["new.mp4"].uri == str(tmp_path / "new.mp4")
+    assert run("inspect", cache, "new.mp4", "--out", tmp_path / "a.png").exit_code == 0
+
+
+def test_nothing_is_made_for_an_input_that_is_not_there(tmp_path: Path) -> None:
+    result = run("precompute", tmp_path / "gone.mp4", "--out", tmp_path / "cache", *SMALL)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "cache").exists()

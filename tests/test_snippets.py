@@ -1,0 +1,83 @@
+"""The Python of the documents runs as it stands, on small videos made on the spot."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import codecsieve as cs
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WITH_PYTHON = {"README.md": 3, "docs/loading.md": 6}
+"""How many snippets each document has."""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Path]) -> Path:
+    """A user's folder: twelve videos of two classes, a video more, a manifest of all, and a checkpoint."""
+    import torch
+
+    from codecsieve.encoder import EncoderConfig, OneVisionEncoder
+
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "videos").mkdir()
+    for seed in range(12):
+        moving = "pan" if seed % 2 else "square"
+        make_video(folder / "videos" / f"{moving}{seed}.mp4", frames=12, seed=seed, moving=moving)
+    make_video(folder / "video.mp4", frames=24)
+    make_video(folder / "videos" / "holiday.mp4", frames=12, seed=99)
+    torch.manual_seed(0)
+    config = EncoderConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    OneVisionEncoder(config).save_pretrained(folder / "FOLDER_OR_HUB_ID")
+    return folder
+
+
+def snippets(document: str) -> list[str]:
+    return PYTHON.findall((ROOT / document).read_text())
+
+
+def run(document: str, names: dict[str, Any]) -> None:
+    """Run a document's snippets one after the other, as one program."""
+    for number, code in enumerate(snippets(document), 1):
+        exec(compile(code, f"{document}, snippet {number}", "exec"), names)
+
+
+def test_every_document_with_python_is_tested() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
+    found = {str(path.relative_to(ROOT)): len(snippets(str(path.relative_to(ROOT)))) for path in documents}
+    assert {name: count for name, count in found.items() if count} == WITH_PYTHON
+
+
+@pytest.mark.slow
+def test_the_readme(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(desk)
+    names: dict[str, Any] = {"__name__": "readme", "FOLDER_OR_HUB_ID": "FOLDER_OR_HUB_ID"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that flash-attn is not installed
+        run("README.md", names)
+    assert "(2048, 3, 14, 14) (2048, 3)" in capsys.readouterr().out
+    assert (desk / "kept.png").stat().st_size
+    assert names["tokens"].shape[1:] == (2048, 32)
+    assert names["one"].patches.shape == (1024, 3, 14, 14)
+
+
+@pytest.mark.slow
+def test_the_recipes_for_training(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a plain DataLoader, its workers, ConcatDataset, transformers' Trainer and Lightning."""
+    pytest.importorskip("lightning", reason="Lightning is installed with [dev]")
+    monkeypatch.chdir(desk)
+    rows = [f"{path},{path.stem.rstrip('0123456789')}" for path in sorted((desk / "videos").glob("[ps]*.mp4"))]
+    (desk / "labelled.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    cs.precompute("labelled.csv", "small", workers=0, num_frames=4, k_keep=32)
+    names: dict[str, Any] = {"__name__": "recipes"}
+    text = "\n".join(snippets("docs/loading.md")).replace('"cache"', '"small"')
+    exec(compile(text, "docs/loading.md", "exec"), names)
+    assert names["dataset"].classes == ("pan", "square")
+    assert isinstance(names["batch"], cs.Batch)
+    assert names["trainer"].global_step == 2
