@@ -64,6 +64,7 @@ bench: install  ## measure this machine: tables, and JSON in benchmarks/results
 	$(BIN)/python -m benchmarks.speed.memory
 	$(BIN)/python -m benchmarks.speed.cache
 	$(BIN)/python -m benchmarks.speed.loader
+	$(BIN)/python -m benchmarks.speed.first_batch
 
 clean:  ## remove what was made, except .venv
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage

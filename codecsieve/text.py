@@ -54,10 +54,10 @@ def quoted(value: object, limit: int = LIMIT) -> str:
 
 
 def first_few(values: Iterable[object], most: int = 8) -> str:
-    """The first few of some values, each `shortened` to 40 characters, and how many more there are."""
+    """The first few of some values, each `shortened` to 48 characters, and how many more there are."""
     listed = list(values)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(shortened(str(value), 40) for value in listed[:most]) + more
+    return ", ".join(shortened(str(value), 48) for value in listed[:most]) + more
 
 
 def one_line(message: str) -> str:

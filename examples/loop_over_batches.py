@@ -13,10 +13,8 @@ from pathlib import Path
 
 import codecsieve as cs
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.inputs.clips import read_inputs
 from codecsieve.pipelines.loading.augment import Photometric
 from codecsieve.pipelines.look.describe import describe
-from codecsieve.pipelines.precompute.run import precompute
 
 CLIPS = 8
 
@@ -33,8 +31,7 @@ def main() -> None:
     length = describe(video).seconds / CLIPS
     lines = [f"{video},{('early', 'late')[n >= CLIPS // 2]},{n * length},{(n + 1) * length}" for n in range(CLIPS)]
     (out / "clips.csv").write_text("\n".join(["path,label,start,end", *lines]) + "\n")
-    config = cs.SieveConfig(num_frames=16, k_keep=256)
-    precompute(read_inputs([out / "clips.csv"]), out / "cache", config, device="cpu")
+    cs.precompute(out / "clips.csv", out / "cache", num_frames=16, k_keep=256, device="cpu")
     cache = cs.open_cache(out / "cache")
 
     ranks = [cs.make_loader(cache, 2, seed=1, rank=rank, world_size=2, photometric=Photometric()) for rank in (0, 1)]
@@ -42,7 +39,7 @@ def main() -> None:
     seen = set()
     for step, batches in enumerate(zip(*ranks, strict=True)):
         for rank, batch in enumerate(batches):
-            # A model would come here: tokens = model(patches=batch.patches, positions=batch.positions)
+            # A model would come here: tokens = model(**batch.inputs)
             print(f"step {step}, rank {rank}: patches {tuple(batch.patches.shape)}, labels {batch.labels.tolist()}")
             seen.update(batch.ids)
         if step == 0:

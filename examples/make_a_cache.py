@@ -12,8 +12,6 @@ import argparse
 
 import codecsieve as cs
 from codecsieve.pipelines.demo import carried_videos
-from codecsieve.pipelines.inputs.clips import read_inputs
-from codecsieve.pipelines.precompute.run import precompute
 
 
 def main() -> None:
@@ -22,9 +20,8 @@ def main() -> None:
     parser.add_argument("--out", default="cache")
     arguments = parser.parse_args()
 
-    # Another configuration is another cache: a folder that was made with other options is refused.
-    config = cs.SieveConfig(num_frames=32, k_keep=512)
-    summary = precompute(read_inputs(arguments.inputs or carried_videos()), arguments.out, config)
+    # Other options are another cache: a folder that was made with other options is refused.
+    summary = cs.precompute(arguments.inputs or carried_videos(), arguments.out, num_frames=32, k_keep=512)
     print(f"{summary.made} clips made, {summary.skipped} were there, {len(summary.failures)} failed")
     for failure in summary.failures:
         print(f"  {failure.error}")

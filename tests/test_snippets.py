@@ -33,7 +33,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Pat
     make_video(folder / "video.mp4", frames=24)
     make_video(folder / "videos" / "holiday.mp4", frames=12, seed=99)
     torch.manual_seed(0)
-    config = EncoderConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    config = EncoderConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1)
     OneVisionEncoder(config).save_pretrained(folder / "FOLDER_OR_HUB_ID")
     return folder
 

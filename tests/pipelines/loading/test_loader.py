@@ -417,9 +417,9 @@ def test_a_batch_is_made_of_one_mapping_too_but_of_nothing_less(cache: SparseCac
     assert same(Batch(dict(batch)), batch)
     assert same(Batch({**batch, "ids": list(batch.ids)}), batch)
     assert same(pickle.loads(pickle.dumps(batch)), batch)
-    with pytest.raises(TypeError, match="missing, or not one of these: ids, labels, positions, real$"):
+    with pytest.raises(TypeError, match=r"missing, or not one of these: ids, labels, positions, real$"):
         Batch(patches=batch.patches)
-    with pytest.raises(TypeError, match="missing, or not one of these: colours$"):
+    with pytest.raises(TypeError, match=r"missing, or not one of these: colours$"):
         Batch(batch, colours=3)
 
 
