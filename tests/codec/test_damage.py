@@ -172,6 +172,17 @@ def test_a_decoder_that_is_stuck_at_a_damaged_picture_goes_on_at_the_next_keyfra
         assert sieve_clip(damaged, EVERY).distinct_frames >= FRAMES - 8
 
 
+@pytest.mark.parametrize("suffix", ["m2v", "ts"])
+def test_a_field_whose_second_is_missing_is_shown(tmp_path: Path, make_video: MakeVideo, suffix: str) -> None:
+    path = make_video(tmp_path / f"clip.{suffix}", "mpeg2video", frames=1, options={"flags": "+ildct"})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\0\0\1\xb5\x8f") + 6  # in the picture's coding extension (ISO/IEC 13818-2 6.2.3.1)
+    content[at] = content[at] & ~3 | 1  # picture_structure: no frame but a top field
+    path.write_bytes(content)
+    clip = sieve_clip(path, EVERY)
+    assert (clip.frames, clip.signals) == (1, "bitstream")
+
+
 @pytest.mark.parametrize("name", ["libvpx-vp9", "mpeg4"])
 def test_transcoding_makes_do_with_what_decodes(tmp_path: Path, make_video: MakeVideo, name: str) -> None:
     path = encode(tmp_path, make_video, name)
