@@ -44,6 +44,18 @@ def test_what_is_before_a_tail_of_zeros_is_all_there(
     assert (clip.frames, clip.patches.tobytes()) == (whole.frames, whole.patches.tobytes())
 
 
+@pytest.mark.parametrize("suffix", ["264", "265", "m2v"])
+def test_a_stream_whose_beginning_is_damaged_is_one_yet(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 4 << 20)
+    path = make_video(tmp_path / f"clip.{suffix}", STREAMS[suffix], frames=12, options={"g": "4"})
+    content = path.read_bytes()
+    path.write_bytes(random.Random(0).randbytes(64).replace(b"\0", b"\1") + content[8:])
+    grow(path, 64 << 20)
+    assert end_of_stream(str(path), path.stat().st_size) == 1 << 20
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak of memory from /proc")
 def test_a_tail_of_gigabytes_takes_no_gigabytes_of_memory(tmp_path: Path, make_video: MakeVideo) -> None:
