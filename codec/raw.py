@@ -28,10 +28,11 @@ RAW_STREAMS = {
     ),
     **dict.fromkeys([f"{name}_pipe" for name in PICTURES.split()], _NOT_ZERO),
     **dict.fromkeys(["mjpeg", "ingenient", "jpeg_pipe"], _JPEG),
+    "mjpeg_2000": rb"\xff\x4f\xff\x51",
     "dnxhd": rb"\x00\x00\x02\x80",
     "h263": rb"\x00\x00[\x80-\x83]",
     "dirac": rb"BBCD",
-    "gif": _NOT_ZERO,
+    **dict.fromkeys(("gif", "h261", "ipu"), _NOT_ZERO),
 }
 """FFmpeg's names of raw streams -> what every picture of one begins with, or, without such a mark, has somewhere."""
 
