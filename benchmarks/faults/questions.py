@@ -32,7 +32,7 @@ from codecsieve.cli import main
 from codecsieve.errors import CacheError
 from codecsieve.pipelines.loading.loader import make_loader
 
-ARRAYS = ("patches", "positions", "scores", "frame_ids")
+ARRAYS = ("pixels", "positions", "scores", "frame_ids")
 
 
 def read(sample: Sample, cache: Path, **options: Any) -> str:
@@ -86,7 +86,7 @@ def loader(sample: Sample, cache: Path) -> str:
             truth = sample.clips.get(clip_id)
             if truth is None:
                 raise FaultError("wrong", f"a clip {clip_id!r} that there is not")
-            same = np.array_equal(batch.patches[place].numpy(), truth["patches"])
+            same = np.array_equal(batch.patches[place].numpy(), truth["pixels"])
             same &= np.array_equal(batch.positions[place].numpy(), truth["positions"])
             if not same or classes[int(batch.labels[place])] != truth["label"]:
                 raise FaultError("wrong", f"clip {clip_id} differs")
