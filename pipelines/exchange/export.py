@@ -91,6 +91,7 @@ def export_cache(
         if progress is not None:
             progress(done, len(selection))
 
+    count(0)  # the time begins
     with export_folder(Path(out).absolute(), _record(selection, to)) as folder:
         if folder is None:
             count(len(selection), there=True)

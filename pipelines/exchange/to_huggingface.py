@@ -4,8 +4,9 @@
     data/train-00000-of-00007.arrow       a shard
     data/state.json, dataset_info.json    `load_from_disk(OUT/data)` maps the shards into memory, and copies nothing
 
-Arrow, not Parquet: Parquet takes nested lists of small numbers apart value by value, at some 50 MB/s a core to write
-and 70 to read. What `datasets` itself would write is written here as plain Arrow and JSON, so it need not be installed.
+Arrow, not Parquet: Parquet takes nested lists of small numbers apart value by value, at a twentieth of the speed
+(`benchmarks/speed/export.py`), and cannot be mapped. What `datasets` itself would write is written here as plain Arrow
+and JSON, so it need not be installed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def write_huggingface(selection: Selection, folder: Path, count: Count) -> None:
             continue
         with publishing(data / name) as file, pa.ipc.new_stream(file, schema) as stream:
             for rows, arrays in selection.batches(shard):
-                columns = [*(rows[name].combine_chunks() for name in rows.column_names), *map(_nested, arrays.values())]
+                columns = [*(rows[name].combine_chunks() for name in rows.column_names), *map(nested, arrays.values())]
                 stream.write_batch(pa.record_batch(columns, schema=schema))
                 count(len(rows))
     _publish_json(data / "dataset_info.json", {"features": features})
@@ -79,14 +80,14 @@ def _schema(selection: Selection, features: dict[str, dict[str, Any]]) -> pa.Sch
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _nested(values: np.ndarray) -> pa.Array:
+def nested(values: np.ndarray) -> pa.Array:
     """Arrays as lists of lists; of numbers in one row, as lists of a fixed length."""
-    nested = pa.array(values.reshape(-1))
+    lists = pa.array(values.reshape(-1))
     if values.ndim == 2:
-        return pa.FixedSizeListArray.from_arrays(nested, values.shape[1])
+        return pa.FixedSizeListArray.from_arrays(lists, values.shape[1])
     for length in reversed(values.shape[1:]):
-        nested = pa.ListArray.from_arrays(pa.array(np.arange(0, len(nested) + 1, length, dtype=np.int32)), nested)
-    return nested
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(0, len(lists) + 1, length, dtype=np.int32)), lists)
+    return lists
 
 
 def _state(names: list[str], digest: str) -> dict[str, Any]:

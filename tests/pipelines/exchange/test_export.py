@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,7 +70,7 @@ def test_what_is_whole_is_not_written_again(cache: SparseCache, tmp_path: Path) 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     again = export_cache(tmp_path / "cache", out, "npz", progress=lambda done, total: told.append((done, total)))
     assert again == Exported(out, clips=4, made=0, shards=1, failed=1)
-    assert told == [(4, 4)]
+    assert told == [(0, 4), (4, 4)]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
@@ -195,3 +197,16 @@ def test_a_cache_of_indices_has_no_patches(tmp_path: Path) -> None:
         export_cache(tmp_path / "cache", tmp_path / to, to)  # type: ignore[arg-type]
         arrays = json.loads((tmp_path / to / "export.json").read_text())["arrays"]
         assert list(arrays) == ["positions", "scores", "frame_ids"]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(
+    cache: SparseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CacheError, match=r"^cannot write .*: No space left on device; make room or choose another"):
+            export_cache(cache, tmp_path / "out", "webdataset")
+    assert export_cache(cache, tmp_path / "out", "webdataset").made == 4
