@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,6 +20,8 @@ from codecsieve.cache import open_cache
 from codecsieve.cli import main
 from codecsieve.commands.console import Meter
 from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.look import pictures
+from codecsieve.pipelines.look.pictures import DrawnClip
 
 MakeVideo = Callable[..., Path]
 SMALL = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16", "--workers", "0"]
@@ -257,6 +260,22 @@ def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
     assert result.exit_code == 0
     assert (tmp_path / f"x{suffix}").stat().st_size > 1000
     assert clip_id in result.stdout
+
+
+def test_a_picture_is_titled_by_its_file(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[DrawnClip] = []
+    monkeypatch.setattr(pictures, "save_picture", lambda _out, clip, _slots: drawn.append(clip))
+    assert run("inspect", cache, "a.mp4", "--out", tmp_path / "x.png").exit_code == 0
+    (clip,) = drawn
+    positions = open_cache(cache)["a.mp4"].positions
+    assert (clip.title, clip.policy, clip.codec) == ("a.mp4", "saliency", "h264")
+    assert np.argwhere(clip.kept).tolist() == positions.tolist()
+
+
+def test_a_clip_whose_positions_are_times_has_a_picture(videos: Path, tmp_path: Path) -> None:
+    times = ["--policy", "sampling", "--target-frames", "64"]
+    assert run("precompute", videos / "a.mp4", "--out", tmp_path / "cache", *SMALL, *times).exit_code == 0
+    assert run("inspect", tmp_path / "cache", "a.mp4", "--out", tmp_path / "x.png").exit_code == 0
 
 
 def test_inspect_refuses_a_suffix_before_it_decodes(
