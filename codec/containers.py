@@ -42,6 +42,9 @@ parts of beside them (mlv, vobsub, dvdvideo), scripts (avisynth, vapoursynth, la
 sounds that are rare, subtitles, and text drawn as a picture.
 """
 
+INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(SELF_CONTAINED))}
+"""FFmpeg's options that keep a file from having another one, or the network, opened."""
+
 _PEEK_BYTES = 4096
 LISTS = {
     "hls": re.compile(rb"#EXTM3U"),
@@ -58,6 +61,16 @@ LISTS = {
 has one."""
 _BEFORE = re.compile(rb"(\xef\xbb\xbf)?(\s|<\?xml.*?\?>|<!--.*?-->)*", re.DOTALL)
 _PATTERN = re.compile(r"%(\d*d|[*?\[{])")
+
+
+def url_of(path: str) -> str:
+    """What FFmpeg is to be given for a file's name: the prefix keeps "concat:..." from being taken for a protocol."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def beginning_of(path: str, end: int) -> tuple[str, dict[str, str]]:
+    """So many of a file's first bytes, and no more of it, as FFmpeg is to be given them: a URL, and options."""
+    return f"subfile,,start,0,end,{end},,:{url_of(path)}", INPUT_OPTIONS | {"protocol_whitelist": "file,subfile"}
 
 
 def list_kind(path: str) -> str | None:

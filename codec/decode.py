@@ -7,6 +7,7 @@ it came from whatever the container's timestamps are worth.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import av
@@ -123,21 +124,27 @@ def _decode(
             yield from _send(decoder, packet)
         if plan.closes:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.
-            if repeat_last:
-                yield from _send(decoder, _repeat_last_reference(plan))
-            yield from _send(decoder, None)
+            yield from _empty_with_motion(decoder, plan, numbers) if repeat_last else _send(decoder, None)
             decoder.flush_buffers()
 
 
-def _repeat_last_reference(plan: GopPlan) -> av.Packet:
-    """The last packet of a plan that others may refer to, marked so that its second picture is left out."""
-    references = (p for index, p in reversed(plan.feed) if not plan.gop.droppable[index - plan.gop.first])
-    packet = next(references, plan.feed[-1][1])
+def _empty_with_motion(
+    decoder: av.VideoCodecContext, plan: GopPlan, numbers: PictureNumbers
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Send the last packet of a plan that others may refer to once more, and empty the decoder: its second picture is
+    left out, unless it is the only one.
+    """
+    references = (feed for feed in reversed(plan.feed) if not plan.gop.droppable[feed[0] - plan.gop.first])
+    last, packet = next(references, plan.feed[-1])
     packet.pts = packet.dts = REPEATED
-    return packet
+    for index, frame in itertools.chain(_send(decoder, packet), _send(decoder, None)):
+        if index != REPEATED:
+            yield index, frame
+        elif last in numbers.sent:  # of a field without its second the repetition is that, and the picture has its time
+            yield last, frame
 
 
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
     for frame in decode_packet(decoder, packet) or ():
-        if frame.pts is not None and frame.pts != REPEATED:
+        if frame.pts is not None:
             yield frame.pts, frame

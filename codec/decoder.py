@@ -8,10 +8,13 @@ from __future__ import annotations
 import av
 
 from codecsieve.codec.facts import VideoFacts
+from codecsieve.codec.keyframes import begins_gop
 from codecsieve.errors import VideoError
 
 MOST_PIXELS = 2**31 - 1
 """The most that FFmpeg can be told to allow."""
+_STUCK_DECODERS = frozenset({"libdav1d"})
+"""FFmpeg's names of decoders that, on one thread, refuse every packet behind a damaged one until they are flushed."""
 
 
 def bounded_decoder(stream: av.VideoStream, facts: VideoFacts, **options: str) -> av.VideoCodecContext:
@@ -39,9 +42,25 @@ def decode_packet(decoder: av.VideoCodecContext, packet: av.Packet | None) -> li
 
     Raises av.error.MemoryError where there is not enough memory, which is no fault of the packet's.
     """
+    pictures = _decoded(decoder, packet)
+    if pictures is None and packet is not None and _may_be_stuck(decoder, packet):
+        # What begins a GOP needs nothing of what is forgotten.
+        decoder.flush_buffers()
+        return _decoded(decoder, packet)
+    return pictures
+
+
+def _decoded(decoder: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame] | None:
     try:
         return decoder.decode(packet)
     except av.error.MemoryError:
         raise
     except av.FFmpegError:
         return None
+
+
+def _may_be_stuck(decoder: av.VideoCodecContext, packet: av.Packet) -> bool:
+    """Whether a packet that was refused may be sound, and the decoder not have got over one before it."""
+    if decoder.codec.name not in _STUCK_DECODERS:
+        return False
+    return packet.is_keyframe and begins_gop(decoder.codec.canonical_name, memoryview(packet), 0) is not False

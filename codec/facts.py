@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 from av.stream import Discard, Disposition
 
-from codecsieve.codec.containers import SELF_CONTAINED, list_kind, names_a_sequence
+from codecsieve.codec.containers import INPUT_OPTIONS, beginning_of, list_kind, names_a_sequence, url_of
 from codecsieve.codec.memory import clip_bytes, largest_picture
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
 from codecsieve.codec.parameter_sets import first_sequence, read_hevc_sequence
@@ -24,9 +24,6 @@ from codecsieve.errors import VideoError
 from codecsieve.files import kind_of_file
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import in_units
-
-INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(SELF_CONTAINED))}
-"""FFmpeg's options that keep a file from having another one, or the network, opened."""
 
 VIDEO_SUFFIXES = frozenset({
     ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v",
@@ -101,15 +98,11 @@ def input_of(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
     """
     name = os.fspath(path)
     size = _size_of_file(name)
-    # The prefix keeps a name such as "concat:..." from being taken for a protocol.
-    url = f"file:{os.path.abspath(name)}"
     try:
         end = end_of_stream(name, size)
     except OSError as error:
         raise VideoError(f"{name}: cannot be read ({error.strerror}); check who may read it, and its disk") from error
-    if end is None:
-        return url, INPUT_OPTIONS
-    return f"subfile,,start,0,end,{end},,:{url}", INPUT_OPTIONS | {"protocol_whitelist": "file,subfile"}
+    return (url_of(name), INPUT_OPTIONS) if end is None else beginning_of(name, end)
 
 
 def _size_of_file(name: str) -> int:

@@ -10,24 +10,31 @@ from __future__ import annotations
 import re
 from typing import IO
 
+import av
+
+from codecsieve.codec.containers import PICTURES, beginning_of
+
 LONGEST_PICTURE = 128 << 20
 """Bytes without the beginning of a picture that end a stream: more than all samples of an 8K picture in 4:2:0."""
 _BLOCK = 1 << 20
+"""Also as many bytes as FFmpeg looks at to tell what a file is."""
 _FIRST = 64 << 10
 """Bytes of a block that are looked at before the rest: in a sound stream they are enough."""
 
-_NOT_ZERO = rb"[^\x00]"
-RAW_STREAMS = (
-    (rb"\x00+\x00\x01", rb"\x00\x00\x01"),  # H.264, HEVC, VVC, MPEG-1, -2 and -4, VC-1, AVS
-    (rb"\xff\xd8\xff", rb"\xff\xd8"),  # JPEG
-    (rb"\x00\x00\x02\x80", rb"\x00\x00\x02\x80"),  # DNxHD
-    (rb"\x00\x00[\x80-\x83]", rb"\x00\x00[\x80-\x83]"),  # H.263
-    (rb"BBCD", rb"BBCD"),  # Dirac
-    (rb"GIF8|\x89PNG|BM|II\*\x00|MM\x00\*|RIFF....WEBP", _NOT_ZERO),
-)
-"""How a raw stream begins -> what every picture of it begins with, or, of those without such a mark, has somewhere."""
-_BOX = re.compile(rb"....(ftyp|moov|mdat|free|skip|wide|pnot)", re.DOTALL)
-"""How MP4 begins, whose first bytes may be taken for a raw stream's."""
+_START_CODE, _JPEG, _NOT_ZERO = rb"\x00\x00\x01", rb"\xff\xd8", rb"[^\x00]"
+RAW_STREAMS = {
+    **dict.fromkeys(
+        ["avs2", "avs3", "cavsvideo", "h264", "hevc", "ipu", "m4v", "mpegvideo", "vc1", "vvc"], _START_CODE
+    ),
+    **dict.fromkeys([f"{name}_pipe" for name in PICTURES.split()], _NOT_ZERO),
+    **dict.fromkeys(["mjpeg", "ingenient", "jpeg_pipe"], _JPEG),
+    "mjpeg_2000": rb"\xff\x4f\xff\x51",
+    "dnxhd": rb"\x00\x00\x02\x80",
+    "h263": rb"\x00\x00[\x80-\x83]",
+    "dirac": rb"BBCD",
+    **dict.fromkeys(("gif", "h261", "ipu"), _NOT_ZERO),
+}
+"""FFmpeg's names of raw streams -> what every picture of one begins with, or, without such a mark, has somewhere."""
 
 
 def end_of_stream(path: str, size: int) -> int | None:
@@ -38,18 +45,30 @@ def end_of_stream(path: str, size: int) -> int | None:
     """
     if size <= LONGEST_PICTURE:
         return None
+    mark = RAW_STREAMS.get(_format_by_beginning(path))
+    if mark is None:
+        return None
+    begins, latest = re.compile(mark), 0
     with open(path, "rb") as file:
-        head = file.read(_FIRST)
-        mark = next((mark for begins, mark in RAW_STREAMS if re.match(begins, head, re.DOTALL)), None)
-        if mark is None or _BOX.match(head):
-            return None
-        begins, latest = re.compile(mark), 0
         for at in range(0, size, _BLOCK):
             if any(begins.search(_read(file, at, length)) for length in (_FIRST, _BLOCK)):
                 latest = at + _BLOCK
             elif at + _BLOCK - latest >= LONGEST_PICTURE:
                 return latest
     return None
+
+
+def _format_by_beginning(path: str) -> str:
+    """What FFmpeg takes a file for, damaged beginning or not, but shown no more than that of it; "" where for nothing.
+
+    MP4 whose index is at its end is nothing so far.
+    """
+    url, options = beginning_of(path, _BLOCK)
+    try:
+        with av.open(url, options=options, metadata_errors="replace") as container:
+            return container.format.name
+    except (av.FFmpegError, OSError, ValueError):
+        return ""
 
 
 def _read(file: IO[bytes], at: int, length: int) -> bytes:

@@ -1,6 +1,7 @@
-"""What a trial came to, in exactly one of five words, and how a command's end or an exception is judged.
+"""What a trial came to, in exactly one of six words, and how a command's end or an exception is judged.
 
     held     right, or refused in one line that names what is wrong, with the right exit status
+    unsteady FFmpeg itself gives other pixels of a damaged video each time, without a word
     lost     a clip is missing without a word: exit status 0 over what is not whole
     wrong    what was given differs from the truth, without a word
     hung     not done within its time limit, or something left behind that does not end
@@ -23,9 +24,9 @@ from typing import Any, Literal
 import codecsieve
 from codecsieve.errors import CodecsieveError
 
-Outcome = Literal["held", "lost", "wrong", "hung", "crashed"]
-OUTCOMES: tuple[Outcome, ...] = ("held", "lost", "wrong", "hung", "crashed")
-BAD = OUTCOMES[1:]
+Outcome = Literal["held", "unsteady", "lost", "wrong", "hung", "crashed"]
+OUTCOMES: tuple[Outcome, ...] = ("held", "unsteady", "lost", "wrong", "hung", "crashed")
+BAD = OUTCOMES[2:]
 
 SAID = 300
 """Characters that are kept of what a trial said."""

@@ -2,10 +2,11 @@
 
     python -m benchmarks.faults.run [caches] [videos] [kills] [--videos FOLDER]... [--quick] [--only ID]
 
-Each trial comes to one of five: held, lost (a clip is missing without a word), wrong (what differs from the truth
-without a word), hung (past its time limit, or something left behind), crashed (a traceback, an exception that is none
-of ours, a death by a signal, more than one line). All but the first should be 0. Every trial that did not hold stands
-in the JSON with its id, and `--only ID` repeats it; of several, those whose ids begin so, or match a pattern with *.
+Each trial comes to one of six: held, unsteady (FFmpeg itself gives other pixels each time), lost (a clip is missing
+without a word), wrong (what differs from the truth without a word), hung (past its time limit, or something left
+behind), crashed (a traceback, an exception that is none of ours, a death by a signal, more than one line). All but the
+first two should be 0. Every trial that did not hold stands in the JSON with its id, and `--only ID` repeats it; of
+several, those whose ids begin so, or match a pattern with *.
 
 Without --videos, those made on the spot by all of PyAV's encoders are damaged; the files of folders come besides.
 Kills want Linux, and fill a disk by mounting a small one where they may.
@@ -28,7 +29,7 @@ import click
 
 from benchmarks.common import RESULTS, save, show
 from benchmarks.faults import caches, disks, kills, videos
-from benchmarks.faults.outcome import COLUMNS, Tried, rows
+from benchmarks.faults.outcome import BAD, COLUMNS, Tried, rows
 from codecsieve.commands.console import Meter
 from codecsieve.machine import available_cores
 
@@ -67,8 +68,11 @@ def main(
     for part in parts or PARTS:
         attack = Attack(QUICK if quick else Scale(), folders, seed, only, workers or available_cores())
         tried, figures = attack.run(part)
-        show(part.capitalize(), COLUMNS, rows(tried, TOTALS[part]))
-        held &= all(one.verdict.outcome == "held" for one in tried)
+        table = [COLUMNS, *rows(tried, TOTALS[part])]
+        printed = [place for place, name in enumerate(COLUMNS) if name != "unsteady" or table[-1][place]]
+        columns, *lines = [[row[place] for place in printed] for row in table]
+        show(part.capitalize(), columns, lines)
+        held &= all(one.verdict.outcome not in BAD for one in tried)
         if not only and not quick:
             save("faults", {**_kept_parts(), part: figures})
     if not held:

@@ -2,15 +2,15 @@
 
 What a damaged picture should look like nobody can say. So a clip is held to what any clip keeps to: shapes, positions
 and frames in range, facts that can be; that another process makes the same of the file; and that neither takes more
-memory than the bound. A file may be refused where FFmpeg itself shows no picture of it. The files are encodes made on
-the spot, see `encodes`, and those of folders that are given.
+memory than the bound. A file may be refused where FFmpeg itself shows no picture of it. Where two processes differ and
+FFmpeg's own pictures do too (see `shown`), that is counted by itself: nothing tells codecsieve of it. The files are
+encodes made on the spot, see `encodes`, and those of folders that are given.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import math
 import os
 import tempfile
@@ -26,6 +26,7 @@ from benchmarks.faults.damage import BYTES, Random
 from benchmarks.faults.encodes import make_encodes
 from benchmarks.faults.outcome import FaultError, Tried, Verdict, judge
 from benchmarks.faults.pool import run_trials
+from benchmarks.faults.shown import is_shown, is_unsteady
 from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import CodecsieveError
 from codecsieve.pipelines.config import SieveConfig
@@ -90,7 +91,9 @@ def try_videos(trials: Sequence[VideoTrial], workers: int, files: Sequence[str])
             (one, took), other = first[trial.id], _as_seen(answer)
             verdict = next((seen.verdict for seen in (one, other) if seen.verdict.outcome != "held"), one.verdict)
             if verdict.outcome == "held" and one != other:
-                verdict = Verdict("wrong", f"two processes differ: {one.verdict.said} | {other.verdict.said}")
+                said = f"two processes differ: {one.verdict.said} | {other.verdict.said}"
+                path = _write(trial, files, Path(scratch))
+                verdict = Verdict("unsteady" if is_unsteady(path) else "wrong", said)
             words = damage(trial, files)[2]
             name = Path(trial.source).name
             yield Tried(trial.id, trial.codec, f"{name}: {words}", verdict, max(took, seconds))
@@ -129,6 +132,15 @@ def damage(trial: VideoTrial, files: Sequence[str]) -> tuple[bytes, int, str]:
         else:
             data = BYTES[way](data, random)
     return data, tail, ", ".join(words)
+
+
+def _write(trial: VideoTrial, files: Sequence[str], folder: Path) -> Path:
+    """Make the damaged file."""
+    data, tail, _ = damage(trial, files)
+    path = folder / f"{trial.number}{Path(trial.source).suffix}"
+    path.write_bytes(data)
+    os.truncate(path, len(data) + tail)
+    return path
 
 
 def _beginning(path: Path) -> bytes:
@@ -179,10 +191,7 @@ def _prepare(scratch: Path, files: Sequence[str]) -> Callable[[VideoTrial], _See
     mine = Path(tempfile.mkdtemp(dir=scratch))
 
     def attempt(trial: VideoTrial) -> _Seen:
-        data, tail, _ = damage(trial, files)
-        path = mine / f"{trial.number}{Path(trial.source).suffix}"
-        path.write_bytes(data)
-        os.truncate(path, len(data) + tail)
+        path = _write(trial, files, mine)
         digests: list[str] = []
         before = _held_before()
         verdict = judge(lambda: _sieve(path, digests), [str(path)])
@@ -191,7 +200,7 @@ def _prepare(scratch: Path, files: Sequence[str]) -> Callable[[VideoTrial], _See
         verdict = Verdict(verdict.outcome, said)
         if took > BOUND:
             verdict = Verdict("crashed", f"{took / 1e9:.1f} GB of memory; {said}")
-        elif verdict.outcome == "held" and not digests and _LARGE_ENOUGH not in said and _is_shown(path):
+        elif verdict.outcome == "held" and not digests and _LARGE_ENOUGH not in said and is_shown(path):
             verdict = Verdict("lost", f"FFmpeg shows pictures of it: {said}")
         path.unlink()
         return _Seen(verdict, *digests)
@@ -241,20 +250,6 @@ def _codec(path: str) -> str:
     """What FFmpeg calls the codec of a file that is not damaged yet."""
     with av.open(path) as container:
         return container.streams.video[0].codec_context.codec.canonical_name
-
-
-def _is_shown(path: Path) -> bool:
-    """Whether FFmpeg's own demuxer and decoder, one packet after the other, show any picture of a file."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            for packet in itertools.islice(container.demux(stream), 1000):
-                with contextlib.suppress(av.FFmpegError):
-                    if packet.decode():
-                        return True
-    except (av.FFmpegError, IndexError, ValueError):
-        return False
-    return False
 
 
 def _as_seen(answer: _Seen | Verdict) -> _Seen:

@@ -157,6 +157,32 @@ def test_all_packets_damaged_is_one_line(tmp_path: Path, make_video: MakeVideo) 
         sieve_clip(path, EVERY)
 
 
+def test_a_decoder_that_is_stuck_at_a_damaged_picture_goes_on_at_the_next_keyframe(
+    tmp_path: Path, make_video: MakeVideo
+) -> None:
+    """Of a file without timestamps, which is decoded in one go."""
+    options = {"g": "8", "preset": "12"}
+    path = make_video(tmp_path / "clip.obu", "libsvtav1", FRAMES, (320, 192), options=options, moving="pan")
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        keyframes = [content.index(bytes(p)) + p.size for p in container.demux(video=0) if p.size and p.is_keyframe]
+    for number, end in enumerate(keyframes):
+        damaged = path.with_stem(f"damaged-{number}")
+        damaged.write_bytes(content[: end - 400] + b"\xff" * 400 + content[end:])
+        assert sieve_clip(damaged, EVERY).distinct_frames >= FRAMES - 8
+
+
+@pytest.mark.parametrize("suffix", ["m2v", "ts"])
+def test_a_field_whose_second_is_missing_is_shown(tmp_path: Path, make_video: MakeVideo, suffix: str) -> None:
+    path = make_video(tmp_path / f"clip.{suffix}", "mpeg2video", frames=1, options={"flags": "+ildct"})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\0\0\1\xb5\x8f") + 6  # in the picture's coding extension (ISO/IEC 13818-2 6.2.3.1)
+    content[at] = content[at] & ~3 | 1  # picture_structure: no frame but a top field
+    path.write_bytes(content)
+    clip = sieve_clip(path, EVERY)
+    assert (clip.frames, clip.signals) == (1, "bitstream")
+
+
 @pytest.mark.parametrize("name", ["libvpx-vp9", "mpeg4"])
 def test_transcoding_makes_do_with_what_decodes(tmp_path: Path, make_video: MakeVideo, name: str) -> None:
     path = encode(tmp_path, make_video, name)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from codecsieve.codec import raw
-from codecsieve.codec.raw import end_of_stream
+from codecsieve.codec.containers import SELF_CONTAINED
+from codecsieve.codec.raw import RAW_STREAMS, end_of_stream
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
@@ -42,6 +43,32 @@ def test_what_is_before_a_tail_of_zeros_is_all_there(
     assert end <= 1 << 20
     clip = sieve_clip(path, SMALL)
     assert (clip.frames, clip.patches.tobytes()) == (whole.frames, whole.patches.tobytes())
+
+
+@pytest.mark.parametrize("suffix", ["264", "265", "m2v"])
+def test_a_stream_whose_beginning_is_damaged_is_one_yet(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 4 << 20)
+    path = make_video(tmp_path / f"clip.{suffix}", STREAMS[suffix], frames=12, options={"g": "4"})
+    content = path.read_bytes()
+    path.write_bytes(random.Random(0).randbytes(64).replace(b"\0", b"\1") + content[8:])
+    grow(path, 64 << 20)
+    assert end_of_stream(str(path), path.stat().st_size) == 1 << 20
+
+
+def test_a_file_of_sizes_without_its_beginning_may_be_taken_for_a_raw_stream(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST_PICTURE", 4 << 20)
+    path = make_video(tmp_path / "clip.mov", "jpeg2000", frames=12)
+    path.write_bytes(path.read_bytes()[100:])
+    grow(path, 64 << 20)
+    assert end_of_stream(str(path), path.stat().st_size) == 1 << 20
+
+
+def test_every_raw_stream_is_a_format_that_is_read() -> None:
+    assert RAW_STREAMS.keys() <= SELF_CONTAINED
 
 
 @pytest.mark.slow
