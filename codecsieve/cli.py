@@ -10,6 +10,7 @@ import click
 
 from codecsieve import __version__
 from codecsieve.commands.demo import demo
+from codecsieve.commands.export import export
 from codecsieve.commands.group import Commands
 from codecsieve.commands.listing import label, list_
 from codecsieve.commands.look import describe, info, inspect
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (precompute, info, list_, label, verify, inspect, describe, transcode, probe, demo):
+for command in (precompute, info, list_, label, verify, inspect, describe, export, transcode, probe, demo):
     main.add_command(command)

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,11 +73,22 @@ def publish(path: Path, parts: Iterable[Any]) -> None:
 
     Raises CacheError where the disk is full or the folder cannot be written; `path` is then as it was before.
     """
+    with publishing(path) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `path`, atomically and durably, where the block ends without an error.
+
+    Raises CacheError where the disk is full or the folder cannot be written; `path` is then as it was before, as it is
+    after any error of the block.
+    """
     temporary = path.with_name(path.name + PARTIAL)
     try:
         with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -118,6 +129,12 @@ def remove_partial_files(folder: Path) -> None:
     """Remove what a killed writer left half written in `folder`."""
     for path in folder.glob("*" + PARTIAL):
         remove(path)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that another library wrote to the device."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

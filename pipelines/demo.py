@@ -65,5 +65,5 @@ def run_demo(out: str | os.PathLike[str]) -> tuple[RunSummary, list[DemoRow], Pa
     ]
     shown = max(rows, key=lambda row: row["frames"])
     picture = folder / "kept.png"
-    save_picture(picture, draw_clip(shown["uri"], config, clip_id=Path(shown["uri"]).name))
+    save_picture(picture, draw_clip(shown["uri"], config))
     return summary, table, picture

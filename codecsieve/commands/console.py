@@ -19,8 +19,8 @@ import click
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from codecsieve.text import one_line, printable, shortened
@@ -52,19 +52,32 @@ def say_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         writer.writerow([printable(value) if isinstance(value, str) else value for value in row])
 
 
+class _Words(TextColumn):
+    """Words of the progress line that give way where it is narrow, cut off on one line: the count beside them stays."""
+
+    def __init__(self, text_format: str) -> None:
+        super().__init__(text_format, markup=False, table_column=Column())
+
+    def render(self, task: Task) -> Text:
+        words = super().render(task)
+        words.no_wrap, words.overflow = True, "ellipsis"
+        return words
+
+
 class Meter:
     """Progress of a run over many clips. Use as a context manager."""
 
     def __init__(self, what: str, quiet: bool = False) -> None:
-        """`what` is counted, such as "clips"; a quiet meter shows nothing."""
+        """`what` is counted, such as "clips encoded", of which so many clips a second; a quiet meter shows nothing."""
         self._what = printable(what)
+        self._unit = self._what.partition(" ")[0]
         self._quiet = quiet
         console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}", markup=False),
+            _Words("{task.description}"),
+            BarColumn(min(40, console.width // 4)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            _Words("{task.fields[facts]}"),
             console=console,
             disable=quiet or not console.is_terminal,
             redirect_stdout=sys.stdout.isatty(),  # what is printed meanwhile must reach a file or a pipe
@@ -80,7 +93,7 @@ class Meter:
             self._began = self._said = time.monotonic()
         seconds = time.monotonic() - self._began
         rate = done / seconds if seconds else 0.0
-        facts = f"{rate:.1f} {self._what}/s"
+        facts = f"{rate:.1f} {self._unit}/s"
         if rate and done < total:
             facts += f", {datetime.timedelta(seconds=round((total - done) / rate))} left"
         if failed:

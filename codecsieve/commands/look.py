@@ -32,8 +32,8 @@ Example:
 """
 
 _INSPECT_NOTES = """
-The picture's rows: the frames; what the same budget pays for in whole frames; the energy of every patch,
-bright for much; the patches that were kept, in place.
+The picture's rows: the frames; what --policy sampling keeps for the same budget; the energy of every patch, bright
+for much; the patches that were kept, in place. Below, a bar a slot: tokens kept by sampling, and of this clip.
 
 \b
 Example:
@@ -151,10 +151,11 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
         config = SieveConfig(**{name: value for name, value in opened.config.items() if name in known})
     except ConfigError as error:
         raise CacheError(f"cache {opened.location} was made with options that cannot be: {error}") from error
-    drawn = draw_clip(path, config, record["start"], record["end"], clip_id=record["id"])
-    positions = opened[record["id"]].positions.astype(np.int64)
-    kept = np.ravel_multi_index(tuple(positions.T), drawn.scores.shape)
-    save_picture(out, dataclasses.replace(drawn, indices=kept), slots)
+    drawn = draw_clip(path, config, record["start"], record["end"])
+    if config.target_frames is None:  # else positions hold times, and several slots may have the same
+        positions = opened[record["id"]].positions.astype(np.int64)
+        drawn = dataclasses.replace(drawn, indices=np.ravel_multi_index(tuple(positions.T), drawn.scores.shape))
+    save_picture(out, drawn, slots)
     say(f"{record['id']} ({path}): {out}")
 
 

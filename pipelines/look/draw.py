@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ from codecsieve.pipelines.look.pictures import DrawnClip
 from codecsieve.pipelines.sieve.clip import score_slot
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import select_from
+from codecsieve.text import printable
 
 
 def draw_clip(
@@ -19,14 +21,13 @@ def draw_clip(
     config: SieveConfig,
     start: float | None = None,
     end: float | None = None,
-    clip_id: str = "",
 ) -> DrawnClip:
     """Sieve a clip again with its whole slots at hand, for the pictures that are drawn of it.
 
-    Raises VideoError where the file cannot be used.
+    start, end: seconds, of a clip that is not all of its file; the title is the file's name, with them. Raises
+    VideoError where the file cannot be used.
     """
-    name = clip_id or os.path.basename(os.fspath(path))
-    return in_true_order(lambda believe: _draw(path, config, start, end, name, believe))
+    return in_true_order(lambda believe: _draw(path, config, start, end, believe))
 
 
 def _draw(
@@ -34,7 +35,6 @@ def _draw(
     config: SieveConfig,
     start: float | None,
     end: float | None,
-    name: str,
     believe: bool,
 ) -> DrawnClip:
     with ClipDecoder(path, config.num_frames, config.signals, start, end, believe, spread=config.spreading) as clip:
@@ -51,10 +51,28 @@ def _draw(
             frames=np.stack([frames[index] for index in ids]),
             scores=slot_scores,
             indices=select_from(slot_scores, config),
-            clip_id=name,
+            sampled=_sampled(slot_scores, config),
+            title=_title(os.fspath(path), start, end),
             codec=clip.source.facts.codec,
             signals=clip.signals,
+            policy=config.policy,
         )
+
+
+def _sampled(slot_scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
+    budget = config.k_keep - config.k_keep % config.grid**2
+    if not budget:
+        return np.zeros(0, np.int32)
+    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget))
+
+
+def _title(path: str, start: float | None, end: float | None) -> str:
+    name = printable(os.path.basename(path))
+    if start is None and end is None:
+        return name
+    until = "the end" if end is None else f"{end:g} s"
+    return f"{name}, {start or 0:g} s to {until}"
 
 
 def _whole(patches: np.ndarray, config: SieveConfig) -> np.ndarray:

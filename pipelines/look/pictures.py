@@ -1,8 +1,8 @@
 """The pictures of the method: what a clip shows, where its motion and surprise are, and which patches were
 kept.
 
-A still has four rows over a few slots; an animation shows every slot. Both are drawn from plain arrays:
-decoding, scoring and selecting are left to others, colours and type to `tiles`.
+A still has four rows over a few slots, and below them how many tokens every slot was given; an animation shows every
+slot. Both are drawn from plain arrays: decoding, scoring and selecting are left to others, colours and type to `tiles`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from codecsieve.pipelines.look.strips import Strip, draw_strips, strips_height
 from codecsieve.pipelines.look.tiles import (
     FAINT,
+    FIRE,
     INK,
     PAPER,
     draw_legend,
@@ -37,37 +39,57 @@ _MARGIN = 36
 _GAP = 6
 _FRAMES_A_SECOND = 8
 
+_NAMES = {"saliency": "By saliency", "sampling": "By sampling", "random": "At random"}
+_CHOSEN = {
+    "saliency": "the highest scores\nof the whole clip",
+    "sampling": "whole slots,\nuniformly spaced",
+    "random": "any of the clip's,\nat random",
+}
+"""By policy: what it is called, and how it chose."""
+
 
 @dataclass(frozen=True)
 class DrawnClip:
     """A clip and what was kept of it.
 
     frames: uint8 [T, size, size, 3], RGB, at model resolution. scores: int or float [T, gh, gw], one a
-    patch, in any unit. indices: int [K], ascending, `t*gh*gw + h*gw + w` of the patches kept. clip_id,
-    codec, signals: as they are to be read in the title.
+    patch, in any unit. indices: int [K], ascending, `t*gh*gw + h*gw + w` of the patches kept by `policy`;
+    sampled: likewise of those that uniform sampling keeps for the same budget, which are whole slots. title,
+    codec, signals: as they are to be read above.
     """
 
     frames: NDArray[np.uint8]
     scores: NDArray[np.generic]
     indices: NDArray[np.integer]
-    clip_id: str
+    sampled: NDArray[np.integer]
+    title: str
     codec: str
     signals: str
+    policy: str = "saliency"
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames ({self.frames.dtype} {self.frames.shape}) must be uint8 [T, S, S, 3]")
         if self.scores.ndim != 3 or len(self.scores) != len(self.frames) or not self.scores.size:
             raise ValueError(f"scores {self.scores.shape} must be [T, gh, gw] with T = {len(self.frames)}")
-        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < self.scores.size:
-            raise ValueError(f"indices must be 0..{self.scores.size - 1}, the patches of scores")
+        for name, kept in (("indices", self.indices), ("sampled", self.sampled)):
+            if kept.size and not 0 <= kept.min() <= kept.max() < self.scores.size:
+                raise ValueError(f"{name} must be 0..{self.scores.size - 1}, the patches of scores")
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """Which patches were kept, bool [T, gh, gw]."""
-        kept = np.zeros(self.scores.size, np.bool_)
-        kept[self.indices] = True
-        return kept.reshape(self.scores.shape)
+        return self._mask(self.indices)
+
+    @property
+    def kept_by_sampling(self) -> NDArray[np.bool_]:
+        """Which patches uniform sampling would have kept, bool [T, gh, gw]."""
+        return self._mask(self.sampled)
+
+    def _mask(self, indices: NDArray[np.integer]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.scores.size, np.bool_)
+        mask[indices] = True
+        return mask.reshape(self.scores.shape)
 
     @property
     def facts(self) -> str:
@@ -110,20 +132,20 @@ def save_picture(path: str | Path, clip: DrawnClip, slots: int = 8) -> None:
 def draw_rows(clip: DrawnClip, slots: int = 8) -> Image.Image:
     """Four rows over `slots` evenly spaced slots: frames, uniform sampling, heat, the patches kept.
 
-    Uniform sampling spends the same number of tokens on whole frames: the share of the shown slots that are
-    lit is the share of all slots which that budget pays for.
+    Below, two strips over all slots: tokens kept of each by uniform sampling, and by the clip's policy.
     """
     if slots < 1:
         raise ValueError(f"slots ({slots}) must be >= 1")
     shown = np.unique(np.linspace(0, len(clip.frames) - 1, slots).round().astype(int))
-    rows = _rows(clip, shown)
+    rows, strips = _rows(clip, shown), _strips(clip)
     side_w, side_h = rows[0][2][0].size
-    label, head, foot = 168, 104, 44
-    width = 2 * _MARGIN + label + len(shown) * (side_w + _GAP) - _GAP
-    height = head + len(rows) * (side_h + 2 * _GAP) - 2 * _GAP + foot + _MARGIN // 2
-    sheet = Image.new("RGB", (width, height), PAPER)
+    label, head, foot = 168, 104, 66
+    tiles_width = len(shown) * (side_w + _GAP) - _GAP
+    tiles_height = len(rows) * (side_h + 2 * _GAP) - 2 * _GAP
+    width = 2 * _MARGIN + label + tiles_width
+    sheet = Image.new("RGB", (width, head + tiles_height + foot + strips_height(strips) + _MARGIN // 2), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw_text(draw, (_MARGIN, 28), clip.clip_id, 26, INK, width - 2 * _MARGIN)
+    draw_text(draw, (_MARGIN, 28), clip.title, 26, INK, width - 2 * _MARGIN)
     draw_text(draw, (_MARGIN, 64), clip.facts, 16, FAINT, width - 2 * _MARGIN)
     for row, (name, what, tiles) in enumerate(rows):
         top = head + row * (side_h + 2 * _GAP)
@@ -134,46 +156,57 @@ def draw_rows(clip: DrawnClip, slots: int = 8) -> Image.Image:
             draw_legend(sheet, draw, _MARGIN, top + 80)
         for column, tile in enumerate(tiles):
             sheet.paste(tile, (_MARGIN + label + column * (side_w + _GAP), top))
+    below = head + tiles_height
     for column, (slot, count) in enumerate(zip(shown, clip.kept[shown].sum(axis=(1, 2)), strict=True)):
         centre = _MARGIN + label + column * (side_w + _GAP) + side_w // 2
-        draw.text((centre, height - foot - _MARGIN // 2 + 12), f"slot {slot}", INK, font_of(13), anchor="ma")
-        draw.text((centre, height - foot - _MARGIN // 2 + 30), f"{count} kept", FAINT, font_of(13), anchor="ma")
+        draw.text((centre, below + 12), f"slot {slot}", INK, font_of(13), anchor="ma")
+        draw.text((centre, below + 30), f"{count} kept", FAINT, font_of(13), anchor="ma")
+    draw_strips(draw, _MARGIN, below + foot, label, tiles_width, strips, shown)
     return sheet
 
 
 def _rows(clip: DrawnClip, shown: NDArray[np.integer]) -> list[tuple[str, str, list[Image.Image]]]:
     """Of each row its name, what it is, and its tiles."""
-    total, cells = len(clip.frames), clip.scores[0].size
-    whole = len(clip.indices) / cells
-    lit = _spread(len(shown), whole / total)
-    frames, heat, kept = clip.frames[shown], heat_of(clip.scores)[shown], clip.kept[shown]
+    total = len(clip.frames)
+    frames, heat = clip.frames[shown], heat_of(clip.scores)[shown]
+    sampled, kept = clip.kept_by_sampling, clip.kept
+    slots = sampled.any(axis=(1, 2)).sum()
+    pays_for = f"{slots} of {total} slots" if slots else "less than one"
+    whole = kept.all(axis=(1, 2)).sum()
+    chosen = _CHOSEN[clip.policy]
+    if whole and clip.policy == "saliency":
+        chosen += f"\n{whole} of {total} slots whole"
     everything = np.ones_like(kept[0])
     return [
-        ("Frames", f"{len(shown)} of {total} slots", [masked_tile(f, everything) for f in frames]),
+        ("Frames", f"{len(shown)} of {total} slots", [masked_tile(frame, everything) for frame in frames]),
         (
             "Uniform sampling",
-            f"the same budget on\nwhole frames:\n{whole:.3g} of {total} slots",
-            [masked_tile(f, everything & on) for f, on in zip(frames, lit, strict=True)],
+            f"the same budget on\nwhole frames:\n{pays_for}",
+            [masked_tile(frame, mask) for frame, mask in zip(frames, sampled[shown], strict=True)],
         ),
         (
             "Saliency",
             "motion + residual\nof each patch",
-            [heat_tile(f, h) for f, h in zip(frames, heat, strict=True)],
+            [heat_tile(frame, warmth) for frame, warmth in zip(frames, heat, strict=True)],
         ),
         (
             "Patches kept",
-            "the highest scores\nof the whole clip",
-            [masked_tile(f, k) for f, k in zip(frames, kept, strict=True)],
+            chosen,
+            [masked_tile(frame, mask) for frame, mask in zip(frames, kept[shown], strict=True)],
         ),
     ]
 
 
-def _spread(count: int, share: float) -> list[bool]:
-    """`share` of `count` places, evenly spread, at least one if any."""
-    lit = [int((i + 0.5) * share + 0.5) > int((i - 0.5) * share + 0.5) for i in range(count)]
-    if share > 0 and not any(lit):
-        lit[count // 2] = True
-    return lit
+def _strips(clip: DrawnClip) -> list[Strip]:
+    """Tokens of every slot, by uniform sampling and by the clip's policy."""
+    both = [("Uniform sampling", clip.kept_by_sampling, INK), (_NAMES[clip.policy], clip.kept, FIRE)]
+    strips = []
+    for name, kept, colour in both:
+        counts = kept.sum(axis=(1, 2))
+        some = counts[counts > 0]
+        most = f"{'' if len(set(some)) == 1 else 'up to '}{counts.max()}, in {len(some)} of {len(counts)}"
+        strips.append(Strip(name, f"tokens kept a slot:\n{most if len(some) else 'none'}", counts, colour))
+    return strips
 
 
 # --- the animation
@@ -198,7 +231,7 @@ def draw_animation(clip: DrawnClip, side: int = 256) -> Iterator[Image.Image]:
         width = 2 * _MARGIN + 3 * (wide + 2 * _GAP) - 2 * _GAP
         sheet = Image.new("RGB", (width + width % 2, 122 + high + high % 2), PAPER)
         draw = ImageDraw.Draw(sheet)
-        draw_text(draw, (_MARGIN, 16), clip.clip_id, 18, INK, width - 2 * _MARGIN)
+        draw_text(draw, (_MARGIN, 16), clip.title, 18, INK, width - 2 * _MARGIN)
         draw_text(draw, (_MARGIN, 42), clip.facts, 13, FAINT, width - 2 * _MARGIN)
         for column, (name, panel) in enumerate(panels):
             left = _MARGIN + column * (wide + 2 * _GAP)

@@ -11,6 +11,7 @@ Rgb = tuple[int, int, int]
 PAPER: Rgb = (255, 255, 255)
 INK: Rgb = (28, 30, 36)
 FAINT: Rgb = (118, 122, 132)
+FIRE: Rgb = (227, 89, 51)  # of the colours of heat
 _DARK: Rgb = (22, 24, 30)  # where nothing is kept
 
 # Nine even stops of "inferno", a perceptually uniform colour map (van der Walt and Smith, matplotlib, CC0).

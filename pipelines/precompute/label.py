@@ -120,7 +120,7 @@ class _Clips:
         if path in self._files:
             return path
         alike = {uri: _common_end(path, uri) for uri in self._named.get(Path(path).name, ())}
-        best = [uri for uri, parts in alike.items() if parts == max(alike.values())]
+        best = sorted(uri for uri, parts in alike.items() if parts == max(alike.values()))
         if len(best) > 1:
             raise ManifestError(
                 f"{row.where}: {shortened(row.path)} may be {shortened(best[0], 100)} or {shortened(best[1], 100)}; "

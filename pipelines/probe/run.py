@@ -91,7 +91,7 @@ def run_probe(
         run.checkpoint_dir or run.out,
         identity,
         ranks,
-        partial(report, "training steps"),
+        partial(report, "steps of training"),
         looked,
     )
     tally = evaluate(trained.best, tokens["test" if "test" in tokens else "val"], config.batch_size, ranks)

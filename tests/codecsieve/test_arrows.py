@@ -49,6 +49,7 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.precompute": {
         "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.sieve", "cache", "codec",
     },
+    "pipelines.exchange": {"cache"},
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
     "pipelines.probe": {
@@ -58,7 +59,7 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.demo": {"pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "cache"},
     "commands": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
-        "pipelines.learn", "pipelines.probe", "pipelines.demo", "cache",
+        "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "cache",
     },
     "cli": {"__init__", "commands"},
     "__main__": {"cli"},

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,6 +25,8 @@ from codecsieve.cache import open_cache
 from codecsieve.cli import main
 from codecsieve.commands.console import Meter
 from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.look import pictures
+from codecsieve.pipelines.look.pictures import DrawnClip
 
 MakeVideo = Callable[..., Path]
 SMALL = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16", "--workers", "0"]
@@ -247,6 +255,50 @@ def test_info_on_no_cache_is_one_line(tmp_path: Path) -> None:
     assert re.fullmatch(r"codecsieve: .*\n", result.stderr)
 
 
+@pytest.mark.parametrize(
+    ("name", "obstacle"),
+    [
+        ("index", "loop"),
+        ("index", "forbidden"),
+        *itertools.product(["index/part-000000.parquet", "table.parquet"], ["folder", "loop", "forbidden"]),
+    ],
+)
+@pytest.mark.parametrize("command", [["info"], ["list"], ["inspect", "x", "--out", "x.png"], ["precompute"]])
+def test_an_index_that_cannot_be_read_is_one_line(
+    cache: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    obstacle: str,
+    command: list[str],
+) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    path = copy / name
+    if obstacle == "forbidden":
+        path.touch()  # a table is there only where there is something to tell; permissions do not keep root out
+        for function in ("open", "listdir"):
+            monkeypatch.setattr(os, function, _forbidding(getattr(os, function), path))
+    else:
+        if path.exists():
+            path.rename(tmp_path / "away")
+        path.mkdir() if obstacle == "folder" else path.symlink_to(path)
+    first, *rest = command
+    result = run(first, *([videos, "--out", copy, *SMALL] if first == "precompute" else [copy, *rest]))
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"codecsieve: .*{path}.*\n", result.stderr)
+
+
+def _forbidding(real: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    def forbidden(asked: Any, *rest: Any, **named: Any) -> Any:
+        if str(asked) == str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(asked))
+        return real(asked, *rest, **named)
+
+    return forbidden
+
+
 # --- inspect
 
 
@@ -257,6 +309,22 @@ def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
     assert result.exit_code == 0
     assert (tmp_path / f"x{suffix}").stat().st_size > 1000
     assert clip_id in result.stdout
+
+
+def test_a_picture_is_titled_by_its_file(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[DrawnClip] = []
+    monkeypatch.setattr(pictures, "save_picture", lambda _out, clip, _slots: drawn.append(clip))
+    assert run("inspect", cache, "a.mp4", "--out", tmp_path / "x.png").exit_code == 0
+    (clip,) = drawn
+    positions = open_cache(cache)["a.mp4"].positions
+    assert (clip.title, clip.policy, clip.codec) == ("a.mp4", "saliency", "h264")
+    assert np.argwhere(clip.kept).tolist() == positions.tolist()
+
+
+def test_a_clip_whose_positions_are_times_has_a_picture(videos: Path, tmp_path: Path) -> None:
+    times = ["--policy", "sampling", "--target-frames", "64"]
+    assert run("precompute", videos / "a.mp4", "--out", tmp_path / "cache", *SMALL, *times).exit_code == 0
+    assert run("inspect", tmp_path / "cache", "a.mp4", "--out", tmp_path / "x.png").exit_code == 0
 
 
 def test_inspect_refuses_a_suffix_before_it_decodes(
@@ -346,6 +414,27 @@ def test_the_clock_of_a_run_starts_when_its_first_clip_does(
             now = seconds
             meter.update(done, 8, failed=0)
     assert capsys.readouterr().err == "4 of 8 clips, 0.3 clips/s, 0:00:12 left\n8 of 8 clips, 0.5 clips/s\n"
+
+
+@pytest.mark.parametrize(("what", "unit"), [("clips", "clips"), ("clips put into the cache", "clips")])
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_a_narrow_terminal_keeps_what_is_done_and_how_much_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str, unit: str, columns: int
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("codecsieve.commands.console.time", SimpleNamespace(monotonic=lambda: now))
+    for name, value in (("COLUMNS", str(columns)), ("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    with Meter(what) as meter:
+        meter.update(0, 4096, failed=0)
+        now = 110.0
+        meter.update(12, 4096, failed=3)
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*\w", "", capsys.readouterr().err))]
+    last = [line for line in lines if line][-1]
+    assert len(last) <= columns
+    assert " 12/4096 " in last
+    if columns == 200:
+        assert last.endswith(f" 12/4096 1.2 {unit}/s, 0:56:43 left, 3 failed")
 
 
 def test_an_interrupt_while_the_program_is_loaded_is_one_line() -> None:

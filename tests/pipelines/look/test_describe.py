@@ -67,11 +67,39 @@ def test_a_drawn_clip_is_what_was_sieved(tmp_path: Path, make_video, signals: st
     drawn, kept = draw_clip(path, config), sieve_clip(path, config)
     assert drawn.frames.shape == (6, 112, 112, 3)
     assert drawn.frames.dtype == np.uint8
-    assert drawn.clip_id == "clip.mp4"
+    assert (drawn.title, drawn.policy) == ("clip.mp4", "saliency")
     assert (drawn.codec, drawn.signals) == ("h264", signals)
     np.testing.assert_array_equal(drawn.indices, kept.indices)
     np.testing.assert_array_equal(drawn.scores, kept.slot_scores)
     for (slot, row, column), patch in zip(kept.positions.astype(int), kept.patches, strict=True):
         in_place = drawn.frames[slot, row * 14 : row * 14 + 14, column * 14 : column * 14 + 14]
         np.testing.assert_array_equal(in_place, patch.transpose(1, 2, 0))
-    assert draw_clip(path, config, start=0.4, end=0.8, clip_id="part").clip_id == "part"
+
+
+def test_the_title_is_the_file_and_the_seconds_of_it(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "a\nb\u202e.mp4", frames=30)
+    config = SieveConfig(num_frames=2, input_size=28, k_keep=4)
+    titles = [draw_clip(path, config, *part).title for part in [(None, None), (0.4, 0.8), (None, 1.0), (0.5, None)]]
+    name = "a\\nb\\u202e.mp4"
+    assert titles == [name, f"{name}, 0.4 s to 0.8 s", f"{name}, 0 s to 1 s", f"{name}, 0.5 s to the end"]
+
+
+@pytest.mark.parametrize(("policy", "k_keep"), [("saliency", 2048), ("saliency", 2100), ("sampling", 1024)])
+def test_the_picture_shows_what_sampling_and_the_policy_keep(
+    tmp_path: Path, make_video, policy: str, k_keep: int
+) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=70, size=(160, 120))
+    config = SieveConfig(k_keep=k_keep, policy=policy)
+    drawn, kept = draw_clip(path, config), sieve_clip(path, config)
+    paid = k_keep // 256 * 256  # whole slots
+    truth = sieve_clip(path, SieveConfig(k_keep=paid, policy="sampling"))
+    np.testing.assert_array_equal(drawn.sampled, truth.indices)
+    strips = [strip.sum(axis=(1, 2)).tolist() for strip in (drawn.kept_by_sampling, drawn.kept)]
+    assert strips == [np.bincount(sieved.positions[:, 0], minlength=64).tolist() for sieved in (truth, kept)]
+    slots = range(0, 64, 9) if paid == 2048 else range(0, 64, 21)
+    assert strips[0] == [256 if slot in slots else 0 for slot in range(64)]
+
+
+def test_a_budget_below_one_frame_pays_for_none(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=30, size=(160, 120))
+    assert not draw_clip(path, SieveConfig(num_frames=6, k_keep=255)).sampled.size

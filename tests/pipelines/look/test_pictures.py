@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codecsieve.pipelines.look import pictures, strips
 from codecsieve.pipelines.look.pictures import DrawnClip, draw_animation, draw_rows, save_picture
 
 SLOTS, GRID = 12, 4
+CELLS = GRID * GRID
+LEFT, TOP, SIDE, ROW = 36 + 168, 104, 144, 144 + 12
+STRIPS = (TOP + 4 * ROW - 12 + 66, TOP + 4 * ROW - 12 + 66 + 98)
 
 
 def make_clip(scores: np.ndarray, indices: np.ndarray) -> DrawnClip:
-    """Frames of plain bright green, 4x4 patches of 14 px: a patch that is shown is told by its colour."""
+    """Frames of plain bright green, 4x4 patches of 14 px: a patch that is shown is told by its colour.
+
+    Uniform sampling keeps the last slots.
+    """
     frames = np.zeros((len(scores), 56, 56, 3), np.uint8)
     frames[..., 1] = 220
-    return DrawnClip(frames, scores, indices.astype(np.int32), "clip-7", "h264", "bitstream")
+    sampled = np.arange(scores.size - len(indices) // CELLS * CELLS, scores.size)
+    return DrawnClip(frames, scores, indices.astype(np.int32), sampled, "clip-7.mp4", "h264", "bitstream")
 
 
 @pytest.fixture
@@ -35,13 +43,21 @@ def clip() -> DrawnClip:
 def tiles(image: Image.Image, slots: int) -> np.ndarray:
     """The still's four rows of tiles, uint8 [4, slots, 144, 144, 3]; around them the paper is white."""
     pixels = np.asarray(image)
-    left, top, side, gap = 36 + 168, 104, 144, 6
-    rows = [top + row * (side + 2 * gap) for row in range(4)]
-    columns = [left + column * (side + gap) for column in range(slots)]
-    assert (pixels[rows[0] - 1, left:] == 255).all()
-    assert (pixels[rows[3] + side, left:] == 255).all()
-    assert (pixels[rows[0] : rows[3], columns[-1] + side :] == 255).all()
-    return np.stack([[pixels[y : y + side, x : x + side] for x in columns] for y in rows])
+    rows = [TOP + row * ROW for row in range(4)]
+    columns = [LEFT + column * (SIDE + 6) for column in range(slots)]
+    assert (pixels[rows[0] - 1, LEFT:] == 255).all()
+    assert (pixels[rows[3] + SIDE, LEFT:] == 255).all()
+    assert (pixels[rows[0] : rows[3], columns[-1] + SIDE :] == 255).all()
+    return np.stack([[pixels[y : y + SIDE, x : x + SIDE] for x in columns] for y in rows])
+
+
+def bars(image: Image.Image, slots: int) -> np.ndarray:
+    """How high the bars of the still's two strips are, int [2, slots], in pixels of 76."""
+    pixels = np.asarray(image).astype(int)
+    wide = (image.width - 36 - LEFT) / slots
+    middles = [LEFT + round((slot + 0.5) * wide) for slot in range(slots)]
+    bright = pixels[:, middles].sum(axis=2) > 600  # paper, or a bar's empty track
+    return np.stack([(~bright[top : top + 76]).sum(axis=0) for top in STRIPS])
 
 
 def shown(tile: np.ndarray) -> np.ndarray:
@@ -69,21 +85,51 @@ def test_the_shown_slots_are_evenly_spaced_and_no_more_than_there_are(clip: Draw
     assert draw_rows(clip, 50).size == draw_rows(clip, SLOTS).size
 
 
-@pytest.mark.parametrize(("budget", "lit"), [(0, 0), (1, 1), (3, 3), (6, 6), (12, 12)])
-def test_uniform_sampling_lights_as_many_slots_as_the_budget_pays_for(budget: int, lit: int) -> None:
-    clip = make_clip(np.ones((SLOTS, GRID, GRID)), np.arange(budget * GRID * GRID))
-    _, uniform, _, _ = tiles(draw_rows(clip, SLOTS), SLOTS)
-    whole = np.array([shown(tile).all() for tile in uniform])
-    assert whole.sum() == lit
-    assert whole.sum() == np.sum([shown(tile).any() for tile in uniform]), "a slot is whole or dark"
-    if 1 < lit < SLOTS:
-        assert np.ptp(np.diff(np.flatnonzero(whole))) <= 1, "evenly spread"
+def test_uniform_sampling_shows_the_slots_that_sampling_keeps(clip: DrawnClip) -> None:
+    sampled = np.arange(5 * CELLS, 6 * CELLS)
+    _, uniform, _, kept = tiles(draw_rows(replace(clip, sampled=sampled), SLOTS), SLOTS)
+    assert [int(shown(tile).sum()) for tile in uniform] == [0] * 5 + [CELLS] + [0] * 6
+    assert (np.stack([shown(tile) for tile in kept]) == clip.kept).all()
 
 
-def test_a_budget_below_one_frame_still_shows_one() -> None:
-    clip = make_clip(np.ones((SLOTS, GRID, GRID)), np.arange(3))
-    _, uniform, _, _ = tiles(draw_rows(clip, 8), 8)
-    assert sum(shown(tile).all() for tile in uniform) == 1
+def test_the_strips_have_a_bar_a_slot_on_one_scale(clip: DrawnClip) -> None:
+    sampled, kept = bars(draw_rows(clip, 3), SLOTS)  # all slots, however few are shown
+    assert sampled.tolist() == [0] * (SLOTS - 1) + [76]
+    assert kept.tolist() == [round(count * 76 / CELLS) for count in clip.kept.sum(axis=(1, 2))]
+    assert kept[1] > 0, "a single token can be seen"
+
+
+@pytest.mark.parametrize("slots", [64, 300, 4000])
+def test_more_slots_than_pixels_have_their_strips_too(slots: int) -> None:
+    scores = np.ones((slots, 1, 1))
+    clip = DrawnClip(
+        np.zeros((slots, 14, 14, 3), np.uint8), scores, np.arange(slots // 2), np.arange(0), "x.mp4", "h264", "search"
+    )
+    left = np.asarray(draw_rows(clip, 1)).astype(int)[STRIPS[1] : STRIPS[1] + 76, LEFT : LEFT + SIDE].sum(axis=2) < 600
+    assert left[:, : SIDE // 2 - 1].any(axis=0).mean() > 0.5
+    assert not left[:, SIDE // 2 + 1 :].any()
+
+
+@pytest.mark.parametrize(
+    ("policy", "indices", "words"),
+    [
+        ("saliency", np.arange(8, 20), ["the highest scores", "of the whole clip", "By saliency"]),
+        ("saliency", np.arange(24), ["the highest scores", "of the whole clip", "1 of 12 slots whole", "By saliency"]),
+        ("sampling", np.arange(32), ["whole slots,", "uniformly spaced", "By sampling"]),
+        ("random", np.arange(3), ["any of the clip's,", "at random", "less than one", "none", "At random"]),
+    ],
+)
+def test_the_last_row_is_called_what_the_policy_does(
+    policy: str, indices: np.ndarray, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for module in (pictures, strips):
+        monkeypatch.setattr(module, "draw_text", lambda _draw, _at, words, *_rest: said.append(words))
+    clip = make_clip(np.ones((SLOTS, GRID, GRID)), indices)
+    draw_rows(replace(clip, policy=policy), 2)
+    assert set(words) <= set(said)
+    others = {"By saliency", "By sampling", "At random"} - set(words)
+    assert not others & set(said)
 
 
 def test_a_clip_without_any_energy_has_a_picture_too() -> None:
@@ -94,9 +140,9 @@ def test_a_clip_without_any_energy_has_a_picture_too() -> None:
     assert heat.std(axis=(1, 2)).max() == 0
 
 
-def test_the_title_tells_what_was_kept_and_a_long_id_is_cut(clip: DrawnClip) -> None:
+def test_the_title_tells_what_was_kept_and_a_long_one_is_cut(clip: DrawnClip) -> None:
     assert clip.facts == "h264  ·  bitstream signals  ·  kept 16 of 192 patches (8.3 %)"
-    long = np.asarray(draw_rows(replace(clip, clip_id="long/" * 100), 4))
+    long = np.asarray(draw_rows(replace(clip, title="long/" * 100), 4))
     assert (long[:100, -36:] == 255).all(), "the margin stays free"
     assert not np.array_equal(long, np.asarray(draw_rows(clip, 4)))
 
@@ -160,6 +206,7 @@ def test_a_picture_that_fails_leaves_the_earlier_one(clip: DrawnClip, tmp_path: 
         ("scores", np.zeros((SLOTS - 1, 4, 4)), r"scores \(11, 4, 4\) must be \[T, gh, gw\] with T = 12"),
         ("indices", np.array([0, 192]), r"indices must be 0\.\.191"),
         ("indices", np.array([-1, 5]), r"indices must be 0\.\.191"),
+        ("sampled", np.array([0, 192]), r"sampled must be 0\.\.191"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(clip: DrawnClip, field: str, value: np.ndarray, rule: str) -> None:
