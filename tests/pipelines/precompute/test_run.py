@@ -238,7 +238,8 @@ def bad_folder(make_video: MakeVideo, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def bad_run(bad_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, Path]:
     cache = tmp_path_factory.mktemp("bad-cache") / "cache"
-    requests = read_inputs([bad_folder, bad_folder / "gone.mp4"])
+    (bad_folder / "gone.mp4").symlink_to("nowhere.mp4")
+    requests = read_inputs([bad_folder])
     ranges = {
         "zero length": (1.0, 1.0),
         "backwards": (0.5, 0.2),
@@ -327,7 +328,7 @@ def test_repeats_are_counted_and_made_once(clip: Path, tmp_path: Path) -> None:
     assert (summary.made, summary.duplicates, summary.complete) == (1, 1, True)
 
 
-@pytest.mark.parametrize("change", [{"label": "dog"}, {"fingerprint": "other"}, {"start": 0.5}])
+@pytest.mark.parametrize("change", [{"fingerprint": "other"}, {"start": 0.5}])
 def test_a_clip_that_is_in_as_something_else_is_refused(clip: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     request = ClipRequest(str(clip), "a", label="cat", fingerprint="content")
     precompute([request], tmp_path / "cache", SMALL, workers=0)
