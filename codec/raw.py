@@ -23,9 +23,7 @@ _FIRST = 64 << 10
 
 _START_CODE, _JPEG, _NOT_ZERO = rb"\x00\x00\x01", rb"\xff\xd8", rb"[^\x00]"
 RAW_STREAMS = {
-    **dict.fromkeys(
-        ["avs2", "avs3", "cavsvideo", "h264", "hevc", "ipu", "m4v", "mpegvideo", "vc1", "vvc"], _START_CODE
-    ),
+    **dict.fromkeys(["avs2", "avs3", "cavsvideo", "h264", "hevc", "m4v", "mpegvideo", "vc1", "vvc"], _START_CODE),
     **dict.fromkeys([f"{name}_pipe" for name in PICTURES.split()], _NOT_ZERO),
     **dict.fromkeys(["mjpeg", "ingenient", "jpeg_pipe"], _JPEG),
     "mjpeg_2000": rb"\xff\x4f\xff\x51",

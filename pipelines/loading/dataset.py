@@ -6,6 +6,7 @@ afterwards. Which clips make a batch is left to `order`, in which processes they
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -266,8 +267,9 @@ def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
     numbers = []
     for clip in clips:
-        if isinstance(clip, str) and clip not in by_id and clip in cache:
-            clip = cache.find(clip)
+        if isinstance(clip, str) and clip not in by_id:
+            with contextlib.suppress(KeyError):
+                clip = cache.find(clip)
         number = by_id.get(clip, -1) if isinstance(clip, str) else int(clip)
         if not 0 <= number < len(cache):
             raise ConfigError(

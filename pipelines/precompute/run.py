@@ -97,8 +97,9 @@ def precompute(
     used = dataclasses.replace(config, signals=signals)
     hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
     with CacheWriter.open(out, layout, hashed, _versions()) as writer:
-        _check_against_index(writer.index(), wanted)
-        told = news(writer.index(), wanted)
+        known = writer.index()
+        _check_against_index(known, wanted)
+        told = news(known, wanted)
         if told.rows is not None:
             writer.say(told.rows)
         made = 0
