@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from codecsieve.commands.listing import WHERE
 from codecsieve.commands.options import options_of, take
 from codecsieve.pipelines.exchange.config import FORMATS, ExportOptions
 
@@ -30,7 +31,7 @@ Example:
 @click.argument("cache")
 @click.argument("out")
 @click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
-@click.option("--where", metavar="SQL", help="Only clips that meet this condition, such as \"label = 'run'\".")
+@WHERE
 @options_of(ExportOptions, shard_size="SIZE")
 @click.option("--quiet", is_flag=True, help="Show nothing but what is wrong.")
 def export(cache: str, out: str, to: Any, where: str | None, quiet: bool, **options: Any) -> None:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
-from codecsieve.cache import SparseCache, open_cache
+from codecsieve.cache import Condition, SparseCache, open_cache
 from codecsieve.errors import ConfigError
 from codecsieve.text import quoted
 
@@ -54,7 +52,7 @@ def export_cache(
     out: str | os.PathLike[str],
     to: Format,
     *,
-    where: str | pc.Expression | None = None,
+    where: Condition | None = None,
     shard_size: int | str = SHARD_SIZE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:

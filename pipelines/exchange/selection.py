@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codecsieve.cache import SparseCache
+from codecsieve.cache import Condition, SparseCache
 from codecsieve.cache.parquet import column
+from codecsieve.cache.table import GIVEN
 from codecsieve.errors import ConfigError
 
 NOT_EXPORTED = ("row", "status", "error", "seconds")
@@ -85,18 +86,21 @@ class Selection:
         return digest.hexdigest()
 
 
-def select(cache: SparseCache, where: str | pc.Expression | None, shard_bytes: int) -> Selection:
+def select(cache: SparseCache, where: Condition | None, shard_bytes: int) -> Selection:
     """The clips that are in a cache and meet a condition, see `SparseCache.where`, in shards of about `shard_bytes`.
 
     Raises ConfigError where there are none, or the condition cannot be answered.
     """
-    table = cache.table.filter(pc.field("status") == "ok").drop_columns(list(NOT_EXPORTED))
+    table = cache.table.filter(pc.field("status") == "ok")
     if where is not None:
-        table = table.filter(pc.is_in(table["id"], value_set=pa.array(cache.where(where), pa.string())))
+        from codecsieve.cache.where import matching  # DuckDB takes a while to load
+
+        table = matching(table, where)
+    table = table.drop_columns(list(NOT_EXPORTED))
     if not len(table):
         which = "has no clips" if where is None else "has no clips that meet the condition"
         raise ConfigError(f"cache {cache.location} {which}; nothing is exported")
-    names = [f"given_{name}" if name in TAKEN else name for name in table.column_names]
+    names = [f"{GIVEN}{name}" if name in TAKEN else name for name in table.column_names]
     if len(set(names)) < len(names):
         raise ConfigError(f"cache {cache.location} has two columns that an export would both call "
                           f"{next(name for name in names if names.count(name) > 1)}; rename one")  # fmt: skip
