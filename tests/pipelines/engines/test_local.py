@@ -21,6 +21,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -105,10 +106,10 @@ def stop() -> None:
 
 
 class DiesWhenSent:
-    """Kills its process a little after it was pickled, while the large answer it is part of is on its way."""
+    """Kills its process when half of the large answer that it is part of is on its way."""
 
     def __reduce__(self) -> tuple[object, tuple[()]]:
-        threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        break_off(signal.SIGKILL)
         return DiesWhenSent, ()
 
 
@@ -116,8 +117,23 @@ class StopsWhenSent:
     """As `DiesWhenSent`, but stops it."""
 
     def __reduce__(self) -> tuple[object, tuple[()]]:
-        threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+        break_off(signal.SIGSTOP)
         return StopsWhenSent, ()
+
+
+def break_off(by: signal.Signals) -> None:
+    """Have this process get a signal when it has sent half of what is large, however quick its pipe is."""
+    connection: Any = pipe()
+    send = connection._send
+
+    def send_half(data: memoryview) -> None:
+        if len(data) > 1 << 20:
+            send(data[: len(data) // 2])
+            os.kill(os.getpid(), by)
+            time.sleep(60)  # another thread may be the one that is told, a little later
+        send(data)
+
+    connection._send = send_half
 
 
 class DiesWhenLetGo:
