@@ -2,28 +2,26 @@
 
 `index/part-<shard>.parquet` holds a record for each clip of that shard that was tried, good or failed, in the order of
 the plan. Everything but `seconds` and `decoder` depends only on the inputs and the config. Which row a clip has is left
-to `plan`, reading and writing the arrays to `reader` and `writer`.
+to `plan`, many parts in one file to `packs`, reading and writing the arrays to `reader` and `writer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from codecsieve.errors import CacheError
-from codecsieve.files import publish
 from codecsieve.text import as_utf8
 
 from .layout import INDEX, SHARD_CLIPS, is_id
 from .location import Location
 from .parquet import column, from_parquet, to_parquet
 
-_AGAIN = "remove it and run precompute again: its clips are then made anew"
+AGAIN = "remove it and run precompute again: its clips are then made anew"
 _OK, _FAILED = ("ok", True, True, True, False), ("failed", True, False, False, True)  # uri, row, crc32c, error
 _READING, _READING_FAR = 4, 16  # parts at once
 _DIGITS = 10  # of a shard's number
@@ -110,18 +108,38 @@ def part_shard(name: str) -> int | None:
     return shard if name == part_name(shard) else None
 
 
-def write_part(cache: Path, shard: int, records: Sequence[IndexRecord]) -> pa.Table:
-    r"""Publish a shard's records, and return them as a table: from this moment on its clips count.
+Joined = Callable[[Sequence["IndexRecord"]], Sequence["IndexRecord"]]
+"""Of a shard's records that another process published meanwhile: what to publish in their place."""
 
-    File names need not be UTF-8, which Parquet's text is: what of them is not stands there as `\udcXX`.
+
+def write_part(location: Location, shard: int, listed: Sequence[IndexRecord], joined: Joined | None = None) -> pa.Table:
+    r"""Publish a shard's records, and return what is published as a table: from this moment on its clips count.
+
+    joined: asked where another process was there before; None: that is an error. File names need not be UTF-8, which
+    Parquet's text is: what of them is not stands there as `\udcXX`.
     """
+    name, published = f"{INDEX}/{part_name(shard)}", to_table(listed)
+
+    def again(there: bytes) -> list[memoryview] | None:
+        nonlocal published
+        theirs = parse_part(there, f"{location}/{name}", shard)
+        before = records(theirs)
+        assert joined is not None
+        joint = joined(before)
+        published = theirs if list(joint) == before else to_table(joint)
+        return None if published is theirs else [to_parquet(published)]
+
+    location.publish(name, [to_parquet(published)], again if joined else None)
+    return published
+
+
+def to_table(listed: Sequence[IndexRecord]) -> pa.Table:
+    """Records as an index table."""
     rows = [
         {name: as_utf8(value) if isinstance(value, str) else value for name, value in asdict(record).items()}
-        for record in records
+        for record in listed
     ]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    publish(cache / INDEX / part_name(shard), [to_parquet(table)])
-    return table
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def part_shards(location: Location) -> list[int]:
@@ -138,37 +156,42 @@ def part_shards(location: Location) -> list[int]:
     return sorted(shard for shard in map(part_shard, found) if shard is not None)
 
 
-def read_parts(location: Location) -> dict[int, pa.Table]:
-    """Each published part of the index by its shard, in ascending order; CacheError where one is damaged."""
-    shards = part_shards(location)
+def read_parts(location: Location, among: Collection[int] | None = None) -> dict[int, pa.Table]:
+    """Each published part of the index by its shard, in ascending order; CacheError where one is damaged.
+
+    among: of these shards only.
+    """
+    shards = [shard for shard in part_shards(location) if among is None or shard in among]
     with ThreadPoolExecutor(_READING if location.local else _READING_FAR) as pool:
-        return dict(zip(shards, pool.map(lambda shard: read_part(location, shard), shards), strict=True))
+        read = zip(shards, pool.map(lambda shard: read_part(location, shard), shards), strict=True)
+        return {shard: part for shard, part in read if part is not None}
 
 
-def read_part(location: Location, shard: int) -> pa.Table:
-    """One part of the index; CacheError where it is not there or damaged."""
+def read_part(location: Location, shard: int) -> pa.Table | None:
+    """One part of the index, None where it is not there any more; CacheError where it is damaged."""
     name = f"{INDEX}/{part_name(shard)}"
     try:
         return parse_part(location.read(name), f"{location}/{name}", shard)
-    except FileNotFoundError as error:
-        raise CacheError(f"{location}/{name} is not there any more; open the cache again") from error
+    except FileNotFoundError:
+        return None
 
 
 def parse_part(data: bytes, name: str, shard: int) -> pa.Table:
     """A shard's part of the index out of its file's bytes; CacheError, naming the file, where they are damaged."""
-    table = from_parquet(data, SCHEMA, name, _AGAIN, ADDED, SHARD_CLIPS)
-    wrong = _wrong_row(table, shard)
+    table = from_parquet(data, SCHEMA, name, AGAIN, ADDED, SHARD_CLIPS)
+    wrong = wrong_row(table, [shard] * len(table))
     if wrong:
-        raise CacheError(f"{name} is damaged ({wrong}); {_AGAIN}")
+        raise CacheError(f"{name} is damaged ({wrong}); {AGAIN}")
     return table
 
 
-def _wrong_row(table: pa.Table, shard: int) -> str:
-    """What is wrong with some row of a part; nothing where they all say what a row must."""
+def wrong_row(table: pa.Table, shards: Sequence[int]) -> str:
+    """What is wrong with some row, each of which is a shard's; nothing where they all say what a row must."""
     ids, rows = column(table, "id"), [row for row in column(table, "row") if row is not None]
     if not all(map(is_id, ids)) or len(set(ids)) < len(ids):
         return "an id is missing, not printable, too long, or comes twice"
-    if len(set(rows)) < len(rows) or any(row // SHARD_CLIPS != shard for row in rows):
+    theirs = zip(column(table, "row"), shards, strict=True)
+    if len(set(rows)) < len(rows) or any(row is not None and row // SHARD_CLIPS != shard for row, shard in theirs):
         return "a row is another shard's or comes twice"
     told = (table[name].is_valid().to_pylist() for name in ("uri", "row", "crc32c", "error"))
     if not set(zip(column(table, "status"), *told, strict=True)) <= {_OK, _FAILED}:

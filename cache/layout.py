@@ -23,11 +23,14 @@ from codecsieve.errors import ConfigError
 from codecsieve.text import quoted
 
 FORMAT = 1
+PACKED = 2
+"""The format of a cache that has packs, see `packs`: what knows format 1 only would see no clip there, and refuses."""
 SHARD_CLIPS = 64
 ATTRIBUTE = "codecsieve"
 PLAN = "plan.parquet"
 INDEX = "index"
 LOCK = ".lock"
+DROPPING = "dropping.json"
 GROUP = "zarr.json"
 REMAKE = "run `codecsieve verify {} --repair`, then precompute again: its clips are then made anew"
 MOST_CLIP_BYTES = 1 << 31
@@ -164,11 +167,11 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def config_difference(made: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Two configs' differing keys in words: `was made with k_keep=2048, you asked 1024`."""
+def config_difference(made: Mapping[str, Any], asked: Mapping[str, Any], who: str = "you asked") -> str:
+    """Two configs' differing keys in words: `was made with k_keep=2048, you asked 1024`. who: whose the other is."""
     absent = "(nothing)"
     keys = sorted(k for k in made.keys() | asked.keys() if made.get(k, absent) != asked.get(k, absent))
-    pairs = [f"{k}={made.get(k, absent)}, you asked {asked.get(k, absent)}" for k in keys]
+    pairs = [f"{k}={made.get(k, absent)}, {who} {asked.get(k, absent)}" for k in keys]
     return "was made with " + "; with ".join(pairs)
 
 

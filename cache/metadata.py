@@ -1,7 +1,7 @@
 """What the `zarr.json` files of a cache say, checked once: from here on it has its type, or is a CacheError.
 
-Files may be cut, edited, or written by somebody else. What a cache's metadata looks like is said in `layout`; where it
-lies, in `location`.
+Files may be cut, edited, or written by somebody else. A mark that is put there later goes through here, too. What a
+cache's metadata looks like is said in `layout`; where it lies, in `location`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.text import quoted
 
-from .layout import ATTRIBUTE, FORMAT, GROUP, SHARD_CLIPS, ArrayLayout, Layout, config_hash
+from .layout import ATTRIBUTE, FORMAT, GROUP, PACKED, SHARD_CLIPS, ArrayLayout, Layout, config_hash, metadata_files
 from .location import Location
 
 _NO_CACHE = "check the path, or make a cache with `codecsieve precompute`"
@@ -42,12 +42,16 @@ class ArrayMetadata:
 
 def read_group(location: Location) -> GroupMetadata:
     """The group's metadata; CacheError where there is none, or it is damaged or no cache's."""
-    name = f"{location}/{GROUP}"
     try:
         data = location.read(GROUP)
     except FileNotFoundError:
         raise CacheError(f"{location} is not a cache: it has no {GROUP}; {_NO_CACHE}") from None
-    match _parse(data, name, _AGAIN):
+    return parse_group(data, location)
+
+
+def parse_group(data: bytes, location: Location) -> GroupMetadata:
+    """The group's metadata out of its file's bytes; CacheError where they are damaged or no cache's."""
+    match _parse(data, f"{location}/{GROUP}", _AGAIN):
         case {"zarr_format": 3, "node_type": "group", "attributes": {**attributes}}:
             return _check_group(cast(dict[str, Any], attributes), location)
         case {"zarr_format": 3, "node_type": "group"}:
@@ -55,14 +59,37 @@ def read_group(location: Location) -> GroupMetadata:
     raise CacheError(f"cannot open cache {location}: its {GROUP} is not a Zarr v3 group's; {_AGAIN}")
 
 
+def mark_group(location: Location, **marks: Any) -> None:
+    """Set these members of our attribute of the group; the caller may write the cache.
+
+    Nothing is written where they are so already.
+    """
+
+    def marked(group: GroupMetadata) -> list[bytes] | None:
+        ours = group.attributes[ATTRIBUTE]
+        if {**ours, **marks} == ours:
+            return None
+        raised = {**group.attributes, ATTRIBUTE: {**ours, **marks}}
+        return [metadata_files((), 0, raised)[GROUP]]
+
+    parts = marked(read_group(location))
+    if parts is not None:
+        location.publish(GROUP, parts, lambda there: marked(parse_group(there, location)))
+
+
 def read_array(location: Location, array: ArrayLayout) -> ArrayMetadata:
     """An array's metadata; CacheError where it is missing, damaged, or another array's."""
     name = f"{location}/{array.name}/{GROUP}"
-    advice = f"run `codecsieve verify {location} --repair`"
     try:
         data = location.read(f"{array.name}/{GROUP}")
     except FileNotFoundError:
-        raise CacheError(f"{name} is missing; {advice}") from None
+        raise CacheError(f"{name} is missing; run `codecsieve verify {location} --repair`") from None
+    return parse_array(data, array, location)
+
+
+def parse_array(data: bytes, array: ArrayLayout, location: Location) -> ArrayMetadata:
+    """An array's metadata out of its file's bytes; CacheError where they are damaged, or another array's."""
+    name, advice = f"{location}/{array.name}/{GROUP}", f"run `codecsieve verify {location} --repair`"
     metadata = _parse(data, name, advice)
     match metadata:
         case {"zarr_format": 3, "node_type": "array", "shape": [int(rows), *shape], "data_type": str(dtype)}:
@@ -81,9 +108,9 @@ def attributes_of(metadata: bytes, name: str, advice: str) -> Mapping[str, Any]:
 
 def _check_group(attributes: dict[str, Any], location: Location) -> GroupMetadata:
     match attributes.get(ATTRIBUTE):
-        case {"format": made} if made != FORMAT or isinstance(made, bool):
+        case {"format": made} if made not in (FORMAT, PACKED) or isinstance(made, bool):
             raise CacheError(
-                f"cache {location} has format {quoted(made)}, this codecsieve reads {FORMAT}; "
+                f"cache {location} has format {quoted(made)}, this codecsieve reads {FORMAT} and {PACKED}; "
                 "install the codecsieve that made it, or make it again"
             )
         case {"format": _, "config": dict(config), "config_sha256": str(sha256)} if config_hash(config) == sha256:

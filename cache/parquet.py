@@ -34,12 +34,11 @@ def from_parquet(
     naming the file and what to do, where the bytes are damaged or say something else.
     """
     table = read_any(data, name, advice, most_rows)
-    for field in schema:
-        if field.name in added and field.name not in table.column_names:
-            at = schema.get_field_index(field.name)
-            table = table.add_column(at, field, pa.nulls(table.num_rows, field.type))
-    if not table.schema.equals(schema):
+    missing = [field for field in schema if field.name in added and field.name not in table.column_names]
+    if not table.schema.equals(pa.schema([field for field in schema if field not in missing])):
         raise CacheError(f"{name} is damaged or of another version: its columns are not those it must have; {advice}")
+    for field in missing:
+        table = table.add_column(schema.get_field_index(field.name), field, pa.nulls(table.num_rows, field.type))
     return table
 
 

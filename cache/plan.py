@@ -5,13 +5,13 @@ What became of a clip is said in `index`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codecsieve.errors import CacheError
-from codecsieve.files import publish
 from codecsieve.text import shortened
 
 from .layout import PLAN, SHARD_CLIPS, is_id
@@ -21,22 +21,122 @@ from .parquet import column, from_parquet, to_parquet
 SCHEMA = pa.schema({"id": pa.string(), "row": pa.int64()})
 
 
-def write_plan(cache: Path, ids: Sequence[str | None]) -> None:
+_BATCH = 1 << 16  # rows looked at together
+
+
+class Plan:
+    """Every clip's row, as Arrow keeps it: some 30 bytes a clip, where a dictionary would have ten times as many.
+
+    ids: string, in row order; null where a row is free.
+    """
+
+    def __init__(self, ids: pa.ChunkedArray) -> None:
+        self.ids = ids
+
+    def __len__(self) -> int:
+        """Rows, free ones among them."""
+        return len(self.ids)
+
+    def rows_of(self, ids: Collection[str]) -> dict[str, int]:
+        """The rows of those of some clips that are planned, by id: the plan is looked through once."""
+        wanted, rows, first = pa.array(list(ids), pa.string()), dict[str, int](), 0
+        for chunk in self.ids.chunks:
+            at = np.flatnonzero(pc.is_in(chunk, value_set=wanted, skip_nulls=True).to_numpy(zero_copy_only=False))
+            rows.update(zip(chunk.take(pa.array(at)).to_pylist(), (at + first).tolist(), strict=True))
+            first += len(chunk)
+        return rows
+
+    def with_clips(self, wanted: Iterable[str], known: Collection[str]) -> Plan:
+        """A plan that has clips, too, but those that it has: in rows that are free, and then behind all."""
+        new = [clip_id for clip_id in dict.fromkeys(wanted) if clip_id not in known]
+        if not new:
+            return self
+        ids, places = self.ids, min(self.ids.null_count, len(new))
+        if places:
+            kept = ids.combine_chunks()
+            free = np.flatnonzero(kept.is_null().to_numpy(zero_copy_only=False))[:places]
+            mask = np.zeros(len(kept), bool)
+            mask[free] = True
+            ids = pa.chunked_array([pc.replace_with_mask(kept, mask, pa.array(new[:places], pa.string()))])
+        return Plan(pa.chunked_array([*ids.chunks, pa.array(new[places:], pa.string())], pa.string()))
+
+    def to_parquet(self) -> memoryview:
+        """The bytes of its file."""
+        rows = pa.array(np.arange(len(self.ids), dtype=np.int64))
+        return to_parquet(pa.table({"id": self.ids, "row": rows}, schema=SCHEMA))
+
+
+def write_plan(location: Location, ids: Sequence[str | None]) -> None:
     """Publish the plan: the clip `ids[row]` has row `row`; None where a row is free."""
-    table = pa.table({"id": list(ids), "row": range(len(ids))}, schema=SCHEMA)
-    publish(cache / PLAN, [to_parquet(table)])
+    location.publish(PLAN, [Plan(pa.chunked_array([pa.array(ids, pa.string())])).to_parquet()])
 
 
-def read_plan(location: Location) -> list[str | None]:
+def add_to_plan(location: Location, plan: Plan, wanted: Sequence[str]) -> tuple[Plan, dict[str, int]]:
+    """Publish a plan that has the clips `wanted`, too, those that are new in rows that are free and then behind all.
+
+    plan: as it was read. Returns the plan as it is now, to which others may have added meanwhile, and the clips' rows.
+    """
+    rows = plan.rows_of(wanted)
+    grown = plan.with_clips(wanted, rows)
+
+    def again(there: bytes) -> list[memoryview] | None:
+        nonlocal grown
+        found = parse_plan(there, location)
+        grown = found.with_clips(wanted, found.rows_of(wanted))
+        return None if grown is found else [grown.to_parquet()]
+
+    if grown is plan:
+        return plan, rows
+    location.publish(PLAN, [grown.to_parquet()], again)
+    return grown, grown.rows_of(wanted)
+
+
+def read_ids(location: Location) -> list[str | None]:
     """Clip ids in row order, [] where nothing was planned yet; CacheError where the plan is damaged."""
-    table, name = _read(location), f"{location}/{PLAN}"
-    if column(table, "row") != list(range(len(table))):
-        raise CacheError(f"{name} is damaged: its rows are not 0..{len(table) - 1}; {_advice(location)}")
-    ids = column(table, "id")
-    given = [clip_id for clip_id in ids if clip_id is not None]
-    if not all(map(is_id, given)) or len(set(given)) < len(given):
-        raise CacheError(f"{name} is damaged: an id is not printable, too long, or comes twice; {_advice(location)}")
+    ids: list[str | None] = read_plan(location).ids.to_pylist()
     return ids
+
+
+def read_plan(location: Location) -> Plan:
+    """The plan, empty where nothing was planned yet; CacheError where it is damaged."""
+    return _checked(_read(location), location)
+
+
+def read_again(location: Location, plan: Plan) -> Plan:
+    """The plan as it is now, of which others may have written more; raises as `read_plan`."""
+    table = _read(location)
+    return plan if table["id"].equals(plan.ids) else _checked(table, location)
+
+
+def parse_plan(data: bytes, location: Location) -> Plan:
+    """The same out of its file's bytes."""
+    return _checked(_parse(data, location), location)
+
+
+def _checked(table: pa.Table, location: Location) -> Plan:
+    name, first, hashes = f"{location}/{PLAN}", 0, [np.zeros(0, np.int64)]
+    for batch in table.to_batches(max_chunksize=_BATCH):
+        rows = batch["row"].fill_null(-1).to_numpy()
+        if not np.array_equal(rows, np.arange(first, first + len(rows))):
+            raise CacheError(f"{name} is damaged: its rows are not 0..{table.num_rows - 1}; {_advice(location)}")
+        ids = batch["id"].drop_null().to_pylist()
+        if not all(map(is_id, ids)):
+            raise CacheError(f"{name} is damaged: an id is not printable, or too long; {_advice(location)}")
+        hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        first += len(rows)
+    if _comes_twice(table["id"], np.concatenate(hashes)):
+        raise CacheError(f"{name} is damaged: an id comes twice; {_advice(location)}")
+    return Plan(table["id"])
+
+
+def _comes_twice(ids: pa.ChunkedArray, hashes: np.ndarray) -> bool:
+    """Whether an id does. Two ids may have one hash: then they are looked at themselves."""
+    values, counts = np.unique(hashes, return_counts=True)
+    doubtful = set(values[counts > 1].tolist())
+    if not doubtful:
+        return False
+    same = [clip_id for chunk in ids.chunks for clip_id in chunk.to_pylist() if clip_id and hash(clip_id) in doubtful]
+    return len(set(same)) < len(same)
 
 
 def planned_clips(location: Location) -> int:
@@ -89,9 +189,13 @@ def rows_of(ids: Iterable[str | None]) -> dict[str, int]:
 
 def _read(location: Location) -> pa.Table:
     try:
-        return from_parquet(location.read(PLAN), SCHEMA, f"{location}/{PLAN}", _advice(location))
+        return _parse(location.read(PLAN), location)
     except FileNotFoundError:
         return SCHEMA.empty_table()
+
+
+def _parse(data: bytes, location: Location) -> pa.Table:
+    return from_parquet(data, SCHEMA, f"{location}/{PLAN}", _advice(location))
 
 
 def _advice(location: Location) -> str:

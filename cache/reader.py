@@ -23,14 +23,16 @@ from codecsieve.options import in_units
 from codecsieve.text import first_few, one_line, quoted, shortened
 
 from .clips import NO_PIXELS, SparseBatch, SparseClip
-from .index import join_parts, read_parts
+from .copies import CACHE_SIZE, copies_in
+from .index import join_parts
 from .layout import REMAKE, ClipArrays
 from .location import Location
 from .metadata import read_group
 from .naming import find_clip
+from .packs import read_records
 from .parquet import column
 from .plan import planned_clips
-from .sources import Form, open_sources, read_clip
+from .sources import Form, open_sources, read_clip, read_rows
 from .table import column_name, effective, further, read_table
 
 Condition = str | Any
@@ -180,12 +182,8 @@ class SparseCache:
     def read(self, rows: Sequence[int | str]) -> SparseBatch:
         """Clips, numbered or named as in `[]`, as one batch in the order of `rows`; raises as `[]` does."""
         numbers = [self._number(clip) for clip in rows]
-        stacked: dict[str, Any] = {"patches": None}
-        for array in self.layout.arrays():
-            out = stacked[array.name] = np.empty((len(numbers), *array.shape), array.dtype)
-            source = self._sources[array.name]
-            for place, number in enumerate(numbers):
-                source.read_into(self._rows[number], out[place])
+        read = read_rows(self._sources, self.layout, [self._rows[number] for number in numbers])
+        stacked: dict[str, Any] = {"patches": None, **read}
         for place, number in enumerate(numbers):
             clip = {name: values[place] for name, values in stacked.items() if values is not None}
             self._check(number, ClipArrays(**{"patches": None, **clip}))
@@ -271,15 +269,19 @@ def open_cache(
     verify: Verify = "once",
     form: Form = "auto",
     storage_options: dict[str, Any] | None = None,
+    cache_shards: str | os.PathLike[str] | None = None,
+    cache_size: int | str = CACHE_SIZE,
 ) -> SparseCache:
-    """Open the cache in a local folder, or at a URL that fsspec knows (`s3://...`).
+    """Open the cache in a local folder, or at a URL: of an object store (`s3://...`), or one that fsspec knows.
 
     verify: hold each clip's bytes against its CRC-32C: the first time that this process reads it ("once"), each time
-    (True), never (False). form: "shards" reads local shard files directly, "zarr" goes through zarr-python, "auto"
-    takes the first where it can; both give the same. storage_options: for fsspec.
+    (True), never (False). form: "shards" reads raw shards directly, "zarr" goes through zarr-python, "auto" takes the
+    first where it can; both give the same. storage_options: for obstore, or fsspec. cache_shards: a folder for copies
+    of an object store's shards, which several processes may share; cache_size: bytes, or text such as "50 GB", that
+    they take at most: those that were not read for the longest time go.
 
     Raises CacheError where there is no cache, or its metadata or index is damaged.
     """
-    location = Location.of(path, storage_options)
+    location = Location.of(path, storage_options, copies_in(cache_shards, cache_size))
     read_group(location)
-    return SparseCache(location, join_parts(read_parts(location).values()), read_table(location), verify, form)
+    return SparseCache(location, join_parts(read_records(location).values()), read_table(location), verify, form)

@@ -2,28 +2,28 @@
 
 The index says what a clip was made of, once and for good. What people say of it changes: it stands here, by clip id,
 and goes before the index's `label` and `uri`. The file is written as a whole, and only where there is something to say
-that the index does not. Where the columns come from is left to whoever gives them.
+that the index does not; the group's metadata has a mark then, so that one that was lost is noticed. Where the columns
+come from is left to whoever gives them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from codecsieve.errors import CacheError
-from codecsieve.files import lock, publish
 from codecsieve.text import quoted
 
 from .index import SCHEMA
-from .layout import LOCK, is_id
+from .layout import ATTRIBUTE, is_id
 from .location import Location
-from .metadata import read_group
+from .metadata import mark_group, read_group
 from .parquet import column, read_any, to_parquet
+from .part import ALL, hold_part
 
 TABLE = "table.parquet"
 TYPES = (pa.string(), pa.int64(), pa.float64(), pa.bool_())
@@ -34,25 +34,61 @@ OWN = {"id": pa.string(), "label": pa.string(), "uri": pa.string()}
 GIVEN = "given_"
 """Begins the name of a further column whose own name is one of the index's, such as `frames`."""
 _EMPTY = pa.schema(OWN).empty_table()
-_ADVICE = "put it back, or remove it: what it says of clips is lost then, the clips are not"
+_MARK = "table"
+_ADVICE = "put it back, or run `codecsieve verify {} --repair`, which goes on without what it said of clips"
 
 
 def read_table(location: Location) -> pa.Table:
-    """The table, without rows where nothing was said yet. Raises CacheError where it is damaged."""
-    name = f"{location}/{TABLE}"
+    """The table, without rows where nothing was said yet. Raises CacheError where it is damaged or was lost."""
+    name, advice = f"{location}/{TABLE}", _ADVICE.format(location)
     try:
-        table = read_any(location.read(TABLE), name, _ADVICE)
+        return parse_table(location.read(TABLE), location)
     except FileNotFoundError:
+        if read_group(location).attributes[ATTRIBUTE].get(_MARK) is True:
+            raise CacheError(f"{name} is missing; {advice}") from None
         return _EMPTY
+
+
+def parse_table(data: bytes, location: Location) -> pa.Table:
+    """The table out of its file's bytes; CacheError where they are damaged."""
+    name, advice = f"{location}/{TABLE}", _ADVICE.format(location)
+    table = read_any(data, name, advice)
     wrong = _wrong(table)
     if wrong:
-        raise CacheError(f"{name} is damaged ({wrong}); {_ADVICE}")
+        raise CacheError(f"{name} is damaged ({wrong}); {advice}")
     return table
 
 
-def write_table(cache: Path, table: pa.Table) -> None:
-    """Publish a table in the place of the one there is."""
-    publish(cache / TABLE, [to_parquet(table)])
+def write_table(location: Location, table: pa.Table) -> None:
+    """Publish a table in the place of the one there is; the caller alone writes the cache."""
+    location.publish(TABLE, [to_parquet(table)])
+    mark_table(location)
+
+
+def add_to_table(location: Location, table: pa.Table, rows: pa.Table) -> pa.Table:
+    """Publish what `said` makes of a table, as it was read, and rows; nothing where it is the same.
+
+    Returns the table as it is now, of which others may have written more meanwhile. Raises CacheError where a column
+    cannot be kept, or it cannot be written.
+    """
+    made = said(table, rows)
+
+    def again(there: bytes) -> list[memoryview] | None:
+        nonlocal made
+        found = parse_table(there, location)
+        made = said(found, rows)
+        return None if made.equals(found) else [to_parquet(made)]
+
+    if not made.equals(table):
+        location.publish(TABLE, [to_parquet(made)], again)
+    if made.num_rows:
+        mark_table(location)  # also of a run that was killed between the two
+    return made
+
+
+def mark_table(location: Location, there: bool = True) -> None:
+    """Have the group's metadata say whether there is a table; the caller may write the cache."""
+    mark_group(location, **{_MARK: there})
 
 
 def said(table: pa.Table, rows: pa.Table) -> pa.Table:
@@ -79,18 +115,37 @@ def said(table: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def say_of_cache(path: str | os.PathLike[str], rows: pa.Table) -> None:
-    """Say something of clips of the cache in a local folder, which nobody may be writing: rows as for `said`.
+    """Say something of clips of a cache: rows as for `said`. Nobody may be writing it, but in an object store.
 
     Raises CacheError where `path` is no cache, a column cannot be kept, or it cannot be written.
     """
-    folder = Path(path).absolute()
-    read_group(Location(folder))
-    held = lock(folder / LOCK, folder)
-    try:
-        table = read_table(Location(folder))
-        write_table(folder, said(table, rows))
-    finally:
-        held.close()
+    location = Location.of(path)
+    read_group(location)
+    with hold_part(location, ALL):
+        add_to_table(location, read_table(location), rows)
+
+
+def joined(table: pa.Table, other: pa.Table) -> pa.Table:
+    """What two tables say: of a clip that both list, the first, and of the other what that says nothing of.
+
+    Labels and uris are the first's; a further column that has two types is text. Raises CacheError where they have too
+    many columns.
+    """
+    new = other.filter(pc.invert(pc.is_in(other["id"], value_set=table["id"].combine_chunks())))
+    names = [*table.column_names, *(name for name in other.column_names if name not in table.column_names)]
+    ids = pa.chunked_array([*table["id"].chunks, *new["id"].chunks], pa.string())
+    mine, theirs = pc.index_in(ids, value_set=table["id"]), pc.index_in(ids, value_set=other["id"])
+    columns: dict[str, Any] = {"id": ids}
+    for name in names[1:]:
+        first, second = _taken(table, name, mine), _taken(other, name, theirs)
+        if first is not None and second is not None:
+            if first.type != second.type:
+                first, second = first.cast(pa.string()), second.cast(pa.string())
+            own = pc.if_else(pc.is_valid(mine), first, second)
+            columns[name] = own if name in OWN else pc.coalesce(first, second)
+        else:
+            columns[name] = second if first is None else first
+    return _allowed(pa.table(columns))
 
 
 def without(table: pa.Table, ids: Sequence[str]) -> pa.Table:

@@ -23,9 +23,10 @@ from .metadata import read_group
 from .parquet import column
 from .salvage import Damage, read_arrays, read_index, what_of
 from .shard import DamagedShardError
-from .sources import Source, read_clip
+from .source import Source
+from .sources import read_clip
 
-_AT_ONCE = 4
+_AT_ONCE, _AT_ONCE_FAR = 4, 16
 _NAMED = 3
 
 Progress = Callable[[int, int], None]
@@ -53,7 +54,7 @@ class Verified:
 
 
 def verify_cache(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Location,
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Verified:
@@ -91,7 +92,8 @@ def _check_clips(
     """For each shard, how many clips it should have, and what is wrong with how many of them."""
     if sources is None:
         return
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    far = any(source.far for source in sources.values())
+    with ThreadPoolExecutor(_AT_ONCE_FAR if far else _AT_ONCE) as threads:
         yield from threads.map(lambda shard: _check_shard(sources, layout, shard, parts[shard]), parts)
 
 

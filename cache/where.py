@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,32 +16,41 @@ _SHUT: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",  # neither files nor the network, whatever a condition says
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    "lock_configuration": "true",
+    "memory_limit": "4GB",
+    "max_temp_directory_size": "0B",
 }
 _PLACE = "__codecsieve_row"
 
 
-def matching(table: pa.Table, condition: str | pc.Expression) -> pa.Table:
+def matching(table: pa.Table, condition: str | pc.Expression, seconds: float | None = None) -> pa.Table:
     """The rows of a table that meet a condition, in their order.
 
-    condition: what SQL has after WHERE, such as `label = 'run' and fps > 25`, or a pyarrow expression. Raises
-    ConfigError where it cannot be answered: with DuckDB's reason, which names columns like those that are not there.
+    condition: what SQL has after WHERE, such as `label = 'run' and fps > 25`, or a pyarrow expression; seconds: that
+    an answer in SQL may take. Raises ConfigError where it cannot be answered: with DuckDB's reason, which names columns
+    like those that are not there.
     """
     if isinstance(condition, str):
-        return table.take(_answered(table, condition))
+        return table.take(_answered(table, condition, seconds))
     try:
         return table.filter(condition)
     except (pa.ArrowException, TypeError) as error:
         raise ConfigError(f"where ({shortened(str(condition))}): {one_line(str(error))}") from error
 
 
-def _answered(table: pa.Table, condition: str) -> pa.Array:
+def _answered(table: pa.Table, condition: str, seconds: float | None) -> pa.Array:
     if not condition.strip() or len(condition) > _LONGEST:
         raise ConfigError(f"where ({quoted(condition)}) must be a condition, such as: label = 'run' and fps > 25")
     numbered = table.append_column(_PLACE, pa.array(range(table.num_rows), pa.int64()))
     with duckdb.connect(":memory:", config=_SHUT) as database:
+        database.execute("SET enable_progress_bar = false")
+        database.execute("SET lock_configuration = true")
+        end = threading.Timer(seconds or 0, database.interrupt)
         try:
+            if seconds is not None:
+                end.start()
             database.register("clips", numbered)
+            # Read by itself, too: what closes a bracket that is not its own is no condition.
+            database.table("clips").filter(condition)
             # On a line of its own, so that a comment at the end of the condition ends with it.
             found = database.execute(f"SELECT {_PLACE} FROM clips WHERE (\n{condition}\n) ORDER BY {_PLACE}")
             return pa.array([row for (row,) in found.fetchall()], pa.int64())
@@ -49,3 +60,5 @@ def _answered(table: pa.Table, condition: str) -> pa.Array:
             raise ConfigError(
                 f"where ({quoted(condition)}): {one_line(reason)}; columns: {shortened(known, 400)}"
             ) from error
+        finally:
+            end.cancel()

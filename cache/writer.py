@@ -3,7 +3,8 @@
 Whatever happens to the process, a published clip stays as it is and an unpublished one is as if it had never
 been tried: opening the cache again and doing what `plan` returns finishes it, with the same bytes as a run
 that was never cut off. Whatever happens to the files meanwhile, a clip whose shards are not all there is planned
-again. One process writes a cache; where the clips come from is the caller's.
+again. One process writes a cache in a folder, or each part of one; in a bucket any number may, and each finds what the
+others published. Where the clips come from is the caller's.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 
 from codecsieve.errors import CacheError
-from codecsieve.files import PARTIAL, kind_of_file, lock, make_folder, publish, remove, remove_partial_files
+from codecsieve.files import PARTIAL, kind_of_file
 from codecsieve.text import quoted, shortened
 
-from .index import SCHEMA, IndexRecord, join_parts, part_name, read_parts, records, write_part
+from .drop import finish_drop, unfinished_drop
+from .index import SCHEMA, IndexRecord, join_parts, part_name, records, write_part
 from .layout import (
     GROUP,
     INDEX,
     LOCK,
     SHARD_CLIPS,
+    ArrayLayout,
     ClipArrays,
     Layout,
     attributes,
@@ -37,13 +40,14 @@ from .layout import (
     metadata_files,
 )
 from .location import Location
-from .metadata import read_array, read_group
+from .made import MadeShard, ShardTask, make_shard
+from .metadata import ArrayMetadata, GroupMetadata, parse_array, parse_group, read_array, read_group
+from .packs import last_shards, read_records
 from .parquet import column
-from .plan import contradiction, read_plan, rows_of, write_plan
+from .part import ALL, Part, clear_part_locks, hold_alone, hold_common, hold_part
+from .plan import add_to_plan, contradiction, read_again, read_plan
 from .settled import Lost, lost_clips
-from .shard import DamagedShardError, write_shard
-from .sources import Source, open_sources, read_clip
-from .table import effective, read_table, said, write_table
+from .table import add_to_table, effective, read_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,108 +59,156 @@ class ShardWork:
 
 
 class CacheWriter:
-    """A cache open for writing, by this process alone until `close`."""
+    """A cache open for writing, by this process alone until `close`; of a part, beside those of other parts.
 
-    def __init__(self, path: Path, layout: Layout, group_attributes: Mapping[str, Any], held: IO[str]) -> None:
+    location, layout: the cache's; part: the shards that this one writes, and the only ones that it sees.
+    """
+
+    def __init__(
+        self, location: Location, layout: Layout, group_attributes: Mapping[str, Any], part: Part, held: ExitStack
+    ) -> None:
         """Use `CacheWriter.open`."""
-        self.path = path
+        self.location = location
         self.layout = layout
+        self.part = part
         self._attributes = group_attributes
-        self._lock = held
-        self._location = Location(path)
-        self._ids = read_plan(self._location)
-        self._rows = rows_of(self._ids)
-        self._parts = read_parts(self._location)
-        self.said = read_table(self._location)
+        self._plan = read_plan(location)
+        # Of clips that were looked at or planned last, and of all others of their shards:
+        self._rows: dict[str, int] = {}
+        self._parts: dict[int, pa.Table] = {}
+        self._looked: set[int] = set()  # shards of which that is all there is
+        self._load(last_shards(location, len(self._plan) // SHARD_CLIPS))  # a plan that was lost shows there
+        self.said = read_table(location)
         """What is said of clips beside, see `table`."""
-        self._check_plan()
         self.lost: list[Lost] = []
         """Clips that were in the cache and, as `plan` or `write_shard` found, are not any more."""
+        self._held = held.pop_all()  # ours from here on, where nothing was wrong
 
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Location,
         layout: Layout,
         config: Mapping[str, Any],
         versions: Mapping[str, str] | None = None,
+        part: Part = ALL,
     ) -> Self:
         """Make the cache `path`, or open the one there to go on with it.
 
         config: the selection's options, plain JSON; the layout's fields are added to it, and the whole is
         what a cache is made of: another config is another cache. versions: of libraries, for information
-        only.
+        only. part: what of it is to be written; others may write other parts meanwhile.
 
         Raises CacheError where the path holds something else, a cache of another config or one that is being
         written, or cannot be written; ValueError where `config` is not plain JSON.
         """
-        folder = Path(path).absolute()
+        location = Location.of(path)
         config = full_config(config, layout)
-        _refuse_foreign(folder)
-        make_folder(folder / INDEX)
-        held = lock(folder / LOCK, folder)
-        try:
-            for part in (folder, folder / INDEX, *(folder / array.name for array in layout.arrays())):
-                remove_partial_files(part)
-            if (folder / GROUP).exists():
-                made = read_group(Location(folder))
-                if made.config != config:
-                    difference = config_difference(made.config, config)
-                    raise CacheError(f"cache {folder} {difference}; use another --out or delete it")
-                group_attributes = made.attributes
-            else:
-                group_attributes = attributes(config, versions or {})
-                publish(folder / GROUP, [metadata_files(layout.arrays(), 0, group_attributes)[GROUP]])
-            return cls(folder, layout, group_attributes, held)
-        except BaseException:
-            held.close()
-            raise
+        _refuse_foreign(location)
+        location.make_folder(INDEX)
+        if not location.local and part == ALL and unfinished_drop(location):
+            with hold_alone(location):
+                finish_drop(location, layout)
+        with ExitStack() as held:
+            held.enter_context(hold_part(location, part))
+            alone = location.local and part == ALL
+            if alone:
+                _clear(location, layout)
+            with hold_common(location, part):
+                group_attributes = _made(location, layout, config, versions or {})
+            if alone:
+                finish_drop(location, layout)
+            elif unfinished_drop(location):
+                raise CacheError(
+                    f"cache {location}: a drop of clips was cut off; finish it with `codecsieve drop {location}`"
+                )
+            return cls(location, layout, group_attributes, part, held)
 
     def plan(self, ids: Iterable[str], retry_failed: bool = False) -> list[ShardWork]:
         """Give every clip of `ids` a row, for good, and return what is still to be made of them, by shard.
 
-        Clips that are planned already keep their rows, new ones follow in the order of `ids`. Clips that
-        failed before are returned with `retry_failed` only. A clip that the index lists, but a shard has not, is made
-        again: see `lost`. Raises CacheError where an id comes twice or is not printable.
+        From here on the writer knows these clips and the others of their shards, and no more: so a plan of any length
+        is made range by range. Of a part, what is returned is in its shards. Clips that are planned already keep their
+        rows, new ones follow in the order of `ids`. Clips that failed before are returned with `retry_failed` only. A
+        clip that the index lists, but a shard has not, is made again: see `lost`. Raises CacheError where an id comes
+        twice or is not printable.
         """
         wanted = list(ids)
         self._check_ids(wanted)
-        self._give_rows([clip_id for clip_id in wanted if clip_id not in self._rows])
-        self._fit_arrays()
-        rows = sorted(self._rows[clip_id] for clip_id in wanted)
+        with self._in_common():
+            self._plan, self._rows = add_to_plan(self.location, self._plan, wanted)
+            self._fit_arrays()
+        at = {row: clip_id for clip_id, row in self._rows.items() if self.part.has(row // SHARD_CLIPS)}
+        rows = sorted(at)
         shards = dict.fromkeys(row // SHARD_CLIPS for row in rows)
-        for lost in lost_clips(self.path, self.layout, {s: self._parts[s] for s in shards if s in self._parts}):
+        self._load(shards)
+        for lost in lost_clips(self.location, self.layout, {s: self._parts[s] for s in shards if s in self._parts}):
             self.forget(lost)
         settled = {shard: self._settled(shard, retry_failed) for shard in shards}
         work: dict[int, list[str]] = {}
         for row in rows:
-            shard, clip_id = row // SHARD_CLIPS, self._ids[row]
-            assert clip_id is not None
+            shard, clip_id = row // SHARD_CLIPS, at[row]
             if clip_id not in settled[shard]:
                 work.setdefault(shard, []).append(clip_id)
         return [ShardWork(shard, tuple(clip_ids)) for shard, clip_ids in work.items()]
+
+    def look_at(self, ids: Collection[str]) -> None:
+        """Know clips and the others of their shards, as after `plan`, but plan none."""
+        self._rows = self.rows_of(ids)
+        self._load(dict.fromkeys(row // SHARD_CLIPS for row in sorted(self._rows.values())))
+
+    def rows_of(self, ids: Collection[str]) -> dict[str, int]:
+        """The rows of those of some clips that are planned, by id."""
+        return self._plan.rows_of(ids)
+
+    def own(self, ids: Iterable[str]) -> list[str]:
+        """Those of the clips that were planned last that are in the part."""
+        return [clip_id for clip_id in ids if self.part.has(self._rows[clip_id] // SHARD_CLIPS)]
 
     def write_shard(self, shard: int, clips: Mapping[str, ClipArrays], new_records: Sequence[IndexRecord]) -> None:
         """Publish records of clips of one shard, with the arrays of those that are "ok" in `clips`, by id.
 
         The records may be any of those that `plan` returned for the shard: the shard is written anew as a
-        whole, with the clips it had; of those, one that no longer matches its checksum is dropped, see `lost`. Raises
-        ValueError where records and arrays do not belong together or to the plan, CacheError where the disk fails.
+        whole, with the clips it had; of those, one that no longer matches its checksum is dropped, see `lost`. In a
+        bucket another writer may have published some of them meanwhile: those stay as they are. Raises ValueError
+        where records and arrays do not belong together or to the plan, CacheError where the disk fails.
         """
         self._check_records(shard, clips, new_records)
-        merged, arrays = self._read_back(shard)
-        for record in new_records:
-            if record.status == "ok":
-                row, clip = self._rows[record.id], clips[record.id]
-                arrays[row] = clip
-                record = dataclasses.replace(record, row=row, crc32c=clip.crc32c())
-            merged[record.id] = record
-        self._write_arrays(shard, arrays)
-        in_order = sorted(merged.values(), key=lambda record: self._rows[record.id])
-        self._parts[shard] = write_part(self.path, shard, in_order)
+        task = self.task(shard, [record.id for record in new_records])
+        self.commit(make_shard(self.location, self.layout, task, clips, new_records))
+
+    def task(self, shard: int, ids: Iterable[str]) -> ShardTask:
+        """What to make of a shard, of clips that `plan` returned, for `make_shard`, here or on another machine."""
+        listed = self._parts.get(shard, SCHEMA.empty_table())
+        return ShardTask(shard, {clip_id: self._rows[clip_id] for clip_id in ids}, listed)
+
+    def commit(self, made: MadeShard) -> None:
+        """Publish a shard that `make_shard` made of a `task`, here or elsewhere. Raises CacheError."""
+        if made.gone:
+            self.lost.append(Lost(made.shard, made.gone, "do not match their checksums"))
+        self.location.adopt(made.drafts)
+        shard, merged = made.shard, made.records
+
+        def joined(listed: Sequence[IndexRecord]) -> list[IndexRecord]:
+            """Of what another writer lists by now, and ours: what is ok goes before what failed, theirs before ours."""
+            theirs = {record.id: record for record in listed}
+            self._plan = read_plan(self.location)
+            self._rows |= self._plan.rows_of(theirs)
+            ours = {
+                clip_id: record for clip_id, record in merged.items() if clip_id not in theirs
+                or (record.status, theirs[clip_id].status) == ("ok", "failed")
+            }  # fmt: skip
+            return self._in_order({**theirs, **ours}.values())
+
+        self._parts[shard] = write_part(self.location, shard, self._in_order(merged.values()), joined)
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The rows of clips that the writer knows, by id."""
+        return self._rows
 
     def index(self) -> pa.Table:
-        """All records published so far, in row order; its columns are those of `SparseCache.index`."""
+        """The records of the shards that the writer knows, of a part its own, in row order, as `SparseCache.index`."""
         return effective(join_parts(self._parts[shard] for shard in sorted(self._parts)), self.said)
 
     def say(self, rows: pa.Table) -> None:
@@ -165,14 +217,12 @@ class CacheWriter:
         It goes before what was said before and before what the index says. Nothing is written where nothing changes.
         Raises CacheError where a column cannot be kept, or the disk fails.
         """
-        table = said(self.said, rows)
-        if not table.equals(self.said):
-            write_table(self.path, table)
-            self.said = table
+        with self._in_common():
+            self.said = add_to_table(self.location, self.said, rows)
 
     def close(self) -> None:
         """Let other processes write the cache."""
-        self._lock.close()
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -185,16 +235,39 @@ class CacheWriter:
     def forget(self, lost: Lost) -> None:
         """Publish that clips of a shard are not in the cache any more, so that they are made again."""
         kept = [record for record in records(self._parts[lost.shard]) if record.id not in lost.ids]
-        self._parts[lost.shard] = write_part(self.path, lost.shard, kept)
+        # What another writer published meanwhile is what it has made again, or found as lost as we did.
+        self._parts[lost.shard] = write_part(self.location, lost.shard, kept, lambda listed: listed)
         self.lost.append(lost)
 
-    def _check_plan(self) -> None:
+    @contextmanager
+    def _in_common(self) -> Iterator[None]:
+        """Inside, what runs of all parts share may be written, and is as the others left it."""
+        if self.location.local and self.part == ALL:
+            yield
+            return
+        with hold_common(self.location, self.part):
+            self._plan, self.said = read_again(self.location, self._plan), read_table(self.location)
+            yield
+
+    def _load(self, shards: Collection[int]) -> None:
+        """Know what the index has of some shards, of a part its own, and the rows of its clips."""
+        own = {shard for shard in shards if self.part.has(shard)}
+        kept = {shard: part for shard, part in self._parts.items() if shard in own}
+        unknown = own - self._looked
+        self._parts = kept | (read_records(self.location, unknown) if unknown else {})
+        self._looked = own
+        listed = [clip_id for part in self._parts.values() for clip_id in column(part, "id")]
+        others = [clip_id for clip_id in listed if clip_id not in self._rows]
+        rows = self._plan.rows_of(others) if others else {}
+        if len(rows) < len(others):  # of another writer, who has planned them before
+            self._plan = read_plan(self.location)
+            rows = self._plan.rows_of(others)
+        self._rows |= rows
         for shard, part in self._parts.items():
             wrong = contradiction(shard, part, self._rows)
             if wrong:
-                raise CacheError(
-                    f"{self.path / INDEX / part_name(shard)} {wrong}; run `codecsieve verify {self.path} --repair`"
-                )
+                name = f"{self.location}/{INDEX}/{part_name(shard)}"
+                raise CacheError(f"{name} {wrong}; run `codecsieve verify {self.location} --repair`")
 
     def _check_ids(self, wanted: Sequence[str]) -> None:
         if len(set(wanted)) != len(wanted):
@@ -206,30 +279,27 @@ class CacheWriter:
             if not is_id(clip_id):
                 raise CacheError(f"clip id {quoted(clip_id)} must be printable text, and short; give it one of its own")
 
-    def _give_rows(self, new: Sequence[str]) -> None:
-        """Plan clips: in rows that are free, since a lost plan was made again, then behind all others."""
-        if not new:
-            return
-        free = [row for row, clip_id in enumerate(self._ids) if clip_id is None]
-        ids = [*self._ids, *new[len(free) :]]
-        for row, clip_id in zip(free, new, strict=False):
-            ids[row] = clip_id
-        write_plan(self.path, ids)
-        self._ids, self._rows = ids, rows_of(ids)
+    def _in_order(self, listed: Iterable[IndexRecord]) -> list[IndexRecord]:
+        return sorted(listed, key=lambda record: self._rows[record.id])
 
     def _fit_arrays(self) -> None:
         """Make the arrays, or let them grow, to as many rows as are planned."""
-        files = metadata_files(self.layout.arrays(), len(self._ids), self._attributes)
+        files = metadata_files(self.layout.arrays(), len(self._plan), self._attributes)
         for array in self.layout.arrays():
-            path = self.path / array.name / GROUP
-            if path.exists():
-                there = read_array(self._location, array)
-                if not there.raw:
-                    raise CacheError(f"{path} is not as codecsieve wrote it; use another --out or delete the cache")
-                if there.rows == len(self._ids):
-                    continue
-            make_folder(path.parent)
-            publish(path, [files[f"{array.name}/{GROUP}"]])
+            name = f"{array.name}/{GROUP}"
+            if self.location.exists(name) and self._fits(array, read_array(self.location, array)):
+                continue
+            self.location.make_folder(array.name)
+            self.location.publish(name, [files[name]], lambda there, array=array, name=name: (  # type: ignore[misc]
+                None if self._fits(array, parse_array(there, array, self.location)) else [files[name]]
+            ))  # fmt: skip
+
+    def _fits(self, array: ArrayLayout, there: ArrayMetadata) -> bool:
+        """Whether an array has its rows; in a bucket it may have more, of clips that others planned since."""
+        if not there.raw:
+            name = f"{self.location}/{array.name}/{GROUP}"
+            raise CacheError(f"{name} is not as codecsieve wrote it; use another --out or delete the cache")
+        return there.rows == len(self._plan) or (not self.location.local and there.rows > len(self._plan))
 
     def _settled(self, shard: int, retry_failed: bool) -> set[str]:
         """Clips of a shard that need no more work."""
@@ -249,41 +319,47 @@ class CacheWriter:
         for clip_id, clip in clips.items():
             clip.check(self.layout, clip_id)
 
-    def _read_back(self, shard: int) -> tuple[dict[str, IndexRecord], dict[int, ClipArrays]]:
-        """What a shard has: its records by id, and its clips by row, as they must be again in its new file."""
-        sources = open_sources(self._location, self.layout)
-        there = {record.id: record for record in records(self._parts.get(shard, SCHEMA.empty_table()))}
-        clips = {record.row: self._read_row(record, sources) for record in there.values() if record.row is not None}
-        gone = {record.id for record in there.values() if record.row is not None and clips[record.row] is None}
-        if gone:
-            self.lost.append(Lost(shard, tuple(sorted(gone)), "do not match their checksums"))
-        kept = {clip_id: record for clip_id, record in there.items() if clip_id not in gone}
-        return kept, {row: clip for row, clip in clips.items() if clip is not None}
 
-    def _read_row(self, record: IndexRecord, sources: Mapping[str, Source]) -> ClipArrays | None:
-        assert record.row is not None
-        try:
-            clip = read_clip(sources, self.layout, record.row)
-        except DamagedShardError:
-            return None
-        return clip if clip.crc32c() == record.crc32c else None
-
-    def _write_arrays(self, shard: int, clips: Mapping[int, ClipArrays]) -> None:
-        for array in self.layout.arrays():
-            path = self.path / array.shard_key(shard)
-            if clips:
-                write_shard(path, {row % SHARD_CLIPS: getattr(clip, array.name) for row, clip in clips.items()})
-            else:
-                remove(path)  # what a run that was killed before its index part may have left
+def _refuse_foreign(location: Location) -> None:
+    """Raise CacheError where something is there that a cache must not be made in."""
+    if location.exists(GROUP):
+        read_group(location)
+        return
+    if location.local and not location.folder.is_dir():
+        if location.folder.exists():
+            raise CacheError(f"{location} is a {kind_of_file(location.folder)}, not a cache; use another --out")
+        return
+    # Of a run that was killed before it wrote anything else, or of other parts' runs that begin now.
+    odd = {name for name in location.names("", "*") if not name.endswith(PARTIAL)} - {INDEX}
+    if any(not name.startswith(LOCK) for name in odd) and not location.exists(GROUP):
+        raise CacheError(f"{location} is not empty and not a cache; use another --out")
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Raise CacheError where `folder` is something that a cache must not be made in."""
-    if (folder / GROUP).exists():
-        read_group(Location(folder))
-    elif folder.is_dir():
-        own = {LOCK, INDEX}  # of a run that was killed before it wrote anything else
-        if any(entry.name not in own and not entry.name.endswith(PARTIAL) for entry in folder.iterdir()):
-            raise CacheError(f"{folder} is not empty and not a cache; use another --out")
-    elif folder.exists():
-        raise CacheError(f"{folder} is a {kind_of_file(folder)}, not a cache; use another --out")
+def _made(
+    location: Location, layout: Layout, config: Mapping[str, Any], versions: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """The attributes of the group, which is made where there is none."""
+
+    def checked(made: GroupMetadata) -> Mapping[str, Any]:
+        if made.config != config:
+            difference = config_difference(made.config, config)
+            raise CacheError(f"cache {location} {difference}; use another --out or delete it")
+        return made.attributes
+
+    if location.exists(GROUP):
+        return checked(read_group(location))
+    group_attributes: Mapping[str, Any] = attributes(config, versions)
+
+    def again(there: bytes) -> None:
+        nonlocal group_attributes
+        group_attributes = checked(parse_group(there, location))
+
+    location.publish(GROUP, [metadata_files(layout.arrays(), 0, group_attributes)[GROUP]], again)
+    return group_attributes
+
+
+def _clear(location: Location, layout: Layout) -> None:
+    """Remove what killed runs left: half-written files, and locks that nobody can hold now."""
+    for folder in ("", INDEX, *(array.name for array in layout.arrays())):
+        location.clear(folder)
+    clear_part_locks(location)

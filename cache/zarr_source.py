@@ -1,6 +1,6 @@
-"""A clip's bytes through zarr-python: object stores, compressed copies, whatever that reads.
+"""A clip's bytes through zarr-python: compressed copies, fsspec's file systems, whatever that reads.
 
-Local raw shards are read without it, by `sources`.
+Raw shards are read without it, by `sources`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, ObjectStore
 
 from codecsieve.errors import CacheError
 from codecsieve.files import kind_of_file
@@ -20,9 +20,10 @@ from codecsieve.text import one_line, shortened
 
 from .layout import ArrayLayout
 from .location import Location
+from .source import Source
 
 
-class ZarrSource:
+class ZarrSource(Source):
     """Rows through zarr-python."""
 
     missing_reads_zero = True
@@ -56,12 +57,19 @@ class _FilesOnly(LocalStore):
 
 def open_group(location: Location) -> zarr.Group:
     """A cache's Zarr group as zarr-python has it, to be read; CacheError where it has none."""
-    store = _FilesOnly(location.root, read_only=True) if isinstance(location.root, Path) else location.root
-    options = None if location.local or location.storage_options is None else dict(location.storage_options)
+    options, store = None, _store(location)
+    if store is location.root and location.storage_options is not None:
+        options = dict(location.storage_options)
     try:
         return zarr.open_group(store, mode="r", zarr_format=3, storage_options=options)
     except Exception as error:  # zarr raises whatever its stores do
         raise CacheError(f"cannot open cache {location}: {_reason(error)}") from error
+
+
+def _store(location: Location) -> Any:
+    if isinstance(location.root, Path):
+        return _FilesOnly(location.root, read_only=True)
+    return location.root if location.bucket is None else ObjectStore(location.bucket.objects.store, read_only=True)
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 
+from codecsieve.codec.video_file import open_bytes
+
 EVERYDAY = (
     "asf avi dv flv gxf ivf kux live_flv matroska mods mov mpeg mpegts mpjpeg mxf nsv nut nuv ogg pmp pva rm swf ty "
     "vivo wtv cine ivr lxf r3d"
@@ -42,7 +44,9 @@ parts of beside them (mlv, vobsub, dvdvideo), scripts (avisynth, vapoursynth, la
 sounds that are rare, subtitles, and text drawn as a picture.
 """
 
-INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(SELF_CONTAINED))}
+FORMATS_ONLY = {"protocol_whitelist": "", "format_whitelist": ",".join(sorted(SELF_CONTAINED))}
+"""Of bytes that FFmpeg is handed, and that name nothing which it may open."""
+INPUT_OPTIONS = FORMATS_ONLY | {"protocol_whitelist": "file"}
 """FFmpeg's options that keep a file from having another one, or the network, opened."""
 
 _PEEK_BYTES = 4096
@@ -73,9 +77,15 @@ def beginning_of(path: str, end: int) -> tuple[str, dict[str, str]]:
     return f"subfile,,start,0,end,{end},,:{url_of(path)}", INPUT_OPTIONS | {"protocol_whitelist": "file,subfile"}
 
 
+def format_of(path: str) -> str | None:
+    """The demuxer of a file whose name misleads FFmpeg; None: it finds it. Of .jpg it makes the first of a sequence."""
+    with open_bytes(path) as file:
+        return "jpeg_pipe" if file.read(3) == b"\xff\xd8\xff" and not names_a_sequence(path) else None
+
+
 def list_kind(path: str) -> str | None:
     """What list of other files a readable file is, such as `hls`, by its first bytes; None where it is none."""
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         head = file.read(_PEEK_BYTES)
     before = _BEFORE.match(head)
     start = before.end() if before else 0

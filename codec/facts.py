@@ -11,18 +11,29 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import av
 from av.stream import Discard, Disposition
 
-from codecsieve.codec.containers import INPUT_OPTIONS, beginning_of, list_kind, names_a_sequence, url_of
+from codecsieve.codec.containers import (
+    FORMATS_ONLY,
+    INPUT_OPTIONS,
+    beginning_of,
+    format_of,
+    list_kind,
+    names_a_sequence,
+    url_of,
+)
 from codecsieve.codec.memory import clip_bytes, largest_picture
 from codecsieve.codec.nal import SequenceParameters, find_sequence_parameters
 from codecsieve.codec.parameter_sets import first_sequence, read_hevc_sequence
 from codecsieve.codec.raw import end_of_stream
-from codecsieve.errors import VideoError
+from codecsieve.codec.video_file import open_bytes, size_of
+from codecsieve.errors import ConfigError, VideoError
 from codecsieve.files import kind_of_file
 from codecsieve.machine import MAX_MEMORY
+from codecsieve.objects import is_object_url
 from codecsieve.options import in_units
 
 VIDEO_SUFFIXES = frozenset({
@@ -70,14 +81,19 @@ class VideoFacts:
 
 
 def open_container(path: str | os.PathLike[str]) -> av.container.InputContainer:
-    """Open a local file for demuxing its first video stream only. No other file is opened, whatever it says.
+    """Open a file, or an object at a URL, for demuxing its first video stream only. No other is, whatever it says.
 
     Raises VideoError where it is no file, missing, empty, not a video, a list of other files, or has no video stream.
     """
     name = os.fspath(path)
-    url, options = input_of(name)
+    source: str | IO[bytes]
+    if is_object_url(name):
+        _size_of_file(name)
+        source, options = open_bytes(name), FORMATS_ONLY
+    else:
+        source, options = input_of(name)
     try:
-        container = av.open(url, options=options, metadata_errors="replace")
+        container = av.open(source, "r", format=format_of(name), options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _refusal(name, error) from error
     wanted = video_stream(container)
@@ -108,11 +124,13 @@ def input_of(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
 def _size_of_file(name: str) -> int:
     """Bytes of a file. Raises VideoError for a path that is no file with content: a FIFO, say, must not be opened."""
     try:
-        kind, size = kind_of_file(name), os.stat(name).st_size
+        kind, size = ("file" if is_object_url(name) else kind_of_file(name)), size_of(name)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VideoError(f"{name}: no such file; check the path") from error
     except OSError as error:
         raise VideoError(f"{name}: cannot be reached ({error.strerror}); check the path and who may read it") from error
+    except ConfigError as error:  # obstore is not installed, or makes nothing of the URL
+        raise VideoError(f"{name}: {error}") from error
     except ValueError as error:
         what = "a NUL character" if "\0" in name else "characters"  # half of a surrogate pair, say
         raise VideoError(f"{name}: holds {what} which no file's name can; check the path") from error
@@ -179,7 +197,7 @@ def read_facts(
         height=context.height,
         fps=float(rate) if rate else 0.0,
         seconds=seconds,
-        size=Path(name).stat().st_size,
+        size=size_of(name),
         sequence=sequence,
         references=sequence.reference_frames if sequence else _references(codec, context.extradata),
         max_memory=max_memory,

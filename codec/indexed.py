@@ -20,6 +20,7 @@ from codecsieve.codec.facts import VideoFacts
 from codecsieve.codec.gop import Gop, make_gop, starts_gop
 from codecsieve.codec.keyframes import has_rule
 from codecsieve.codec.source import PacketSource, PacketTableError, check_gops
+from codecsieve.codec.video_file import open_bytes
 from codecsieve.errors import VideoError
 
 
@@ -88,7 +89,7 @@ class IndexedSource(PacketSource):
     def _size_headers(self) -> list[tuple[bytes, ...]]:
         """Those of the GOPs, read past the demuxer: a few bytes of each."""
         headers = []
-        with open(self.facts.path, "rb") as file:
+        with open_bytes(self.facts.path) as file:
             for at in self.positions[self.starts[:-1]].tolist():
                 file.seek(at)
                 headers.append(size_header(self.facts.codec, file.read(HEADER_BYTES)))

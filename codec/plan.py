@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,7 +90,7 @@ def sample_frames(
 
 def _seeded(source: PacketSource, spread: Spread, first: int, frames: int) -> np.random.RandomState:
     """What a clip is, not where it lies or which others there are, says what is drawn; the same in every numpy."""
-    size = os.path.getsize(source.facts.path)
+    size = source.facts.size
     return np.random.RandomState([spread.seed, size & 0xFFFFFFFF, size >> 32, first, frames])
 
 

@@ -29,7 +29,7 @@ LIMIT = 20.0
 """Seconds that one question may take: each is of a second at most, on a machine that does nothing else."""
 MEMORY = 4 << 30
 """Bytes that a worker may have more than it begins with; Arrow alone reserves one gigabyte."""
-_SHARES = (0.5, 0.15, 0.15, 0.2)
+_SHARES = (0.35, 0.2, 0.15, 0.15, 0.15)
 """Of the forms of the cache."""
 _COSTLY = ("inspect",)
 _UNREADABLE = "unreadable"

@@ -25,6 +25,7 @@ from benchmarks.faults.samples import (
     looks_whole,
     make_tokens,
     plan_is_whole,
+    said_of,
     unpublished,
 )
 from codecsieve.cache import open_cache
@@ -46,7 +47,7 @@ def read(sample: Sample, cache: Path, **options: Any) -> str:
         except CacheError as error:
             refusal = error
             continue
-        _check_clip(sample, clip_id, vars(clip))
+        _check_clip(sample, cache, clip_id, vars(clip))
     if refusal is not None:
         raise refusal
     return f"{len(opened)} clips read"
@@ -66,7 +67,7 @@ def batches(sample: Sample, cache: Path) -> str:
         for place, clip_id in enumerate(batch.clip_ids):
             arrays = {name: getattr(batch, name) for name in ARRAYS}
             clip = {name: None if array is None else array[place] for name, array in arrays.items()}
-            _check_clip(sample, clip_id, {**clip, "label": batch.labels[place]})
+            _check_clip(sample, cache, clip_id, {**clip, "label": batch.labels[place]})
     if refusal is not None:
         raise refusal
     return f"{len(opened)} clips read"
@@ -88,7 +89,7 @@ def loader(sample: Sample, cache: Path) -> str:
                 raise FaultError("wrong", f"a clip {clip_id!r} that there is not")
             same = np.array_equal(batch.patches[place].numpy(), truth["pixels"])
             same &= np.array_equal(batch.positions[place].numpy(), truth["positions"])
-            if not same or classes[int(batch.labels[place])] != truth["label"]:
+            if not same or classes[int(batch.labels[place])] != said_of(sample, cache, clip_id)[0]:
                 raise FaultError("wrong", f"clip {clip_id} differs")
             seen += 1
     if seen != len(opened):
@@ -187,6 +188,59 @@ def inspect(sample: Sample, cache: Path) -> str:
     return "the same picture"
 
 
+def listing(sample: Sample, cache: Path) -> str:
+    """`list`: every clip and every failed one, with what is said of it."""
+    told = _command("list", cache, "--json")
+    if told.status:
+        return told.err.strip()
+    rows = {row["id"]: row for row in json.loads(told.out)}
+    missing = (sample.clips.keys() | sample.failed) - rows.keys() - unpublished(sample, cache)
+    if missing:
+        raise FaultError("lost", f"{len(missing)} clips are not listed: {sorted(missing)[:4]}")
+    for clip_id, row in rows.items():
+        if (row["label"], row.get("take")) != said_of(sample, cache, clip_id):
+            raise FaultError("wrong", f"label or take of clip {clip_id}: {row['label']!r}, {row.get('take')!r}")
+    return f"{len(rows)} listed"
+
+
+def merge(sample: Sample, cache: Path) -> str:
+    """Merged into a cache that is not there yet: status 0 where all clips that could be read are in, as they were."""
+    readable = sample.clips.keys() - _unread(sample, cache)
+    whole = cache.parent / "merged"
+    told = _run(["merge", whole, cache], cache)
+    if told.status:
+        return told.err.strip()
+    opened = open_cache(whole)
+    if readable - set(opened.clip_ids):
+        raise FaultError("lost", f"{len(readable - set(opened.clip_ids))} clips are not in the merged cache")
+    for clip_id in opened.clip_ids:
+        _check_clip(sample, whole, clip_id, vars(opened[clip_id]))
+    return f"{len(opened)} clips merged"
+
+
+def drop(sample: Sample, cache: Path) -> str:
+    """`drop` of two clips: status 0 where these are out and all others that could be read still can be."""
+    gone = {*list(sample.clips)[1:3]}
+    readable = sample.clips.keys() - _unread(sample, cache) - gone
+    told = _command("drop", cache, *gone)
+    if told.status == 0 and gone & set(open_cache(cache).clip_ids):
+        raise FaultError("wrong", "a clip that was dropped is still in")
+    lost = readable & _unread(sample, cache)
+    if lost and told.status == 0:
+        raise FaultError("lost", f"{len(lost)} other clips cannot be read any more: {sorted(lost)[:4]}")
+    return "dropped" if told.status == 0 else told.err.strip()
+
+
+def compact(sample: Sample, cache: Path) -> str:
+    """`compact`: whether it can or not, what could be read still can be."""
+    readable = sample.clips.keys() - _unread(sample, cache)
+    told = _command("compact", cache)
+    lost = readable & _unread(sample, cache)
+    if lost:
+        raise FaultError("lost", f"{len(lost)} clips cannot be read any more: {sorted(lost)[:4]}")
+    return "compacted" if told.status == 0 else told.err.strip()
+
+
 def _command(name: str, cache: Path, *arguments: Any) -> Ended:
     return _run([name, cache, *arguments], cache)
 
@@ -212,12 +266,12 @@ def _check_listed(sample: Sample, cache: Path, listed: Sequence[str]) -> None:
         raise FaultError("lost", f"{len(missing)} clips are not listed: {sorted(missing)[:4]}")
 
 
-def _check_clip(sample: Sample, clip_id: str, clip: dict[str, Any]) -> None:
+def _check_clip(sample: Sample, cache: Path, clip_id: str, clip: dict[str, Any]) -> None:
     truth = sample.clips[clip_id]
     for name in ARRAYS:
         if not np.array_equal(clip[name], truth[name]):
             raise FaultError("wrong", f"{name} of clip {clip_id} differ")
-    if clip["label"] != truth["label"]:
+    if clip["label"] != said_of(sample, cache, clip_id)[0]:
         raise FaultError("wrong", f"label of clip {clip_id} is {clip['label']!r}")
 
 
@@ -238,7 +292,7 @@ def _unread(sample: Sample, cache: Path) -> set[str]:
         return unread
     for clip_id in unread.intersection(opened.clip_ids):
         try:
-            _check_clip(sample, clip_id, vars(opened[clip_id]))
+            _check_clip(sample, cache, clip_id, vars(opened[clip_id]))
         except Exception:
             continue
         unread.remove(clip_id)
@@ -252,15 +306,23 @@ _READ: dict[str, Check] = {
     "zarr": partial(read, form="zarr"),
     "info": info,
     "failed": failed,
+    "list": listing,
     "info-verify": partial(verify, command=("info", "--verify")),
     "verify": verify,
     "inspect": inspect,
 }
-_WRITE: dict[str, Check] = {"repair": repair, "precompute": precompute}
+_WRITE: dict[str, Check] = {
+    "repair": repair,
+    "precompute": precompute,
+    "merge": merge,
+    "drop": drop,
+    "compact": compact,
+}
 _TRAIN: dict[str, Check] = {"loader": loader, "features": features}
 _ZARR = {name: question for name, question in _READ.items() if name != "zarr"}
 QUESTIONS: dict[str, dict[str, Check]] = {
     "raw": {**_READ, **_TRAIN, **_WRITE},
+    "packed": {**_READ, **_TRAIN, **_WRITE},
     "indices": {**_READ, **_WRITE},
     "compressed": {**_ZARR, **_TRAIN},
     "features": {"features": features},

@@ -2,6 +2,7 @@
 
 70 clips are planned, over two shards. Sixteen are videos, the others have none: their rows say so. So a cache is
 quick to read whole, has rows that failed, and shards with empty slots; and a run over the sixteen ends with status 0.
+Labels were corrected and a column was added later, so that there is a table, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import zarr
 from click.testing import CliRunner
 
 from benchmarks.faults.encodes import CLIP_ENCODES, make_encode
-from codecsieve.cache import SparseCache, open_cache
+from codecsieve.cache import SparseCache, compact_cache, open_cache
 from codecsieve.cache.layout import SHARD_CLIPS
 from codecsieve.cache.shard import FOOTER_BYTES
 from codecsieve.cli import main
@@ -31,8 +32,9 @@ from codecsieve.pipelines.learn.frozen import cached_features
 
 PLANNED = 70
 _GOOD = [*range(2, 62, 5), 64, 65, 66, 67]
+NAMES = ("path", "label", "start", "end", "id", "take")
 OPTIONS = ["--num-frames", "4", "--input-size", "32", "--patch-size", "8", "--k-keep", "6", "--workers", "0"]
-FORMS = ("raw", "indices", "compressed", "features")
+FORMS = ("raw", "packed", "indices", "compressed", "features")
 
 
 @dataclass(frozen=True)
@@ -75,25 +77,28 @@ def make_samples(folder: Path, forms: Sequence[str] = FORMS) -> list[Sample]:
     paths = [make_encode(encode, videos, frames=30, size=(64, 48)) for encode in CLIP_ENCODES]
     rows = list(_clips(paths, videos))
     inputs, everything = folder / "inputs.csv", folder / "everything.csv"
-    _write(everything, [row for row, _ in rows])
-    _write(inputs, [row for row, good in rows if good])
+    _write(everything, [[row[0], "old", *row[2:-1]] for row, _ in rows], NAMES[:-1])
+    _write(inputs, [row for row, good in rows if good], NAMES)
     made = {}
     for store in ("patches", "indices"):
         cache = folder / store
         run(["precompute", str(everything), "--out", str(cache), *OPTIONS, "--store", store, "--quiet"], 1)
         run(["precompute", str(inputs), "--out", str(cache), *OPTIONS, "--store", store, "--quiet"], 0)
         made[store] = cache
-    compressed, features = folder / "compressed", folder / "features"
+    compressed, features, packed = folder / "compressed", folder / "features", folder / "packed"
+    shutil.copytree(made["patches"], packed)
+    compact_cache(packed)
     compress(made["patches"], compressed)
     tokens = make_tokens(open_cache(made["patches"]), features)
-    folders = {"raw": made["patches"], "indices": made["indices"], "compressed": compressed, "features": features}
+    raw, indices = made["patches"], made["indices"]
+    folders = {"raw": raw, "packed": packed, "indices": indices, "compressed": compressed, "features": features}
     return [_sample(form, folders[form], made, inputs, tokens, folder) for form in forms]
 
 
 def _sample(
     form: str, folder: Path, made: dict[str, Path], inputs: Path, tokens: dict[str, np.ndarray], scratch: Path
 ) -> Sample:
-    whole = made["indices"] if form == "indices" else made["patches"]
+    whole = folder if form in ("packed", "indices") else made["patches"]
     cache = open_cache(whole)
     clips = {clip.clip_id: vars(clip) for clip in map(cache.__getitem__, range(len(cache)))}
     failed = [row["id"] for row in cache.index.to_pylist() if row["status"] == "failed"]
@@ -123,14 +128,17 @@ def _clips(paths: Sequence[Path], videos: Path) -> Iterator[tuple[list[Any], boo
         if number in _GOOD:
             turn = _GOOD.index(number)
             start = round(0.1 * (turn // len(paths)), 1)
-            yield [paths[turn % len(paths)], f"label-{turn % 3}", start, start + 0.5, f"clip-{number:02d}"], True
+            yield (
+                [paths[turn % len(paths)], f"label-{turn % 3}", start, start + 0.5, f"clip-{number:02d}", number],
+                True,
+            )
         else:
-            yield [videos / f"none-{number:02d}.mp4", "none", "", "", f"clip-{number:02d}"], False
+            yield [videos / f"none-{number:02d}.mp4", "none", "", "", f"clip-{number:02d}", number], False
 
 
-def _write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+def _write(path: Path, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "label", "start", "end", "id"], *rows])
+        csv.writer(file).writerows([names, *rows])
 
 
 def run(arguments: Sequence[str], status: int) -> None:
@@ -152,6 +160,7 @@ def compress(cache: Path, target: Path) -> None:
         )
         written[...] = array[...]
     shutil.copy(cache / "plan.parquet", target)
+    shutil.copy(cache / "table.parquet", target)
     shutil.copytree(cache / "index", target / "index")
 
 
@@ -176,6 +185,18 @@ def unpublished(sample: Sample, folder: Path) -> set[str]:
         if there is not None and all(row in rows for row in there):
             gone |= {row["id"] for row in rows} - {row["id"] for row in there}
     return gone
+
+
+def said_of(sample: Sample, folder: Path, clip_id: str) -> tuple[str | None, int | None]:
+    """A clip's label and take as the cache in `folder` should give them.
+
+    By its table, which people may write anew: where it lists other clips or says something else, that holds. Whether it
+    is one at all is for the cache to say.
+    """
+    rows = [row for row in _rows_of(folder / "table.parquet") or [] if row.get("id") == clip_id]
+    if not rows:
+        return "old", None
+    return rows[0].get("label"), rows[0].get("take")
 
 
 def looks_whole(sample: Sample, folder: Path, clip_id: str) -> bool:

@@ -12,17 +12,34 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.faults import caches, damage, kills, metadata, questions, run, runs, samples, shown, videos
+from benchmarks.faults import (
+    caches,
+    damage,
+    kills,
+    metadata,
+    questions,
+    run,
+    runs,
+    samples,
+    shown,
+    store_clips,
+    stores,
+    videos,
+)
 from benchmarks.faults.encodes import ENCODES, make_encode
 from benchmarks.faults.outcome import Ended, FaultError, Tried, Verdict, check_ended, judge, rows
 from benchmarks.faults.pool import run_trials
-from codecsieve.cache import open_cache
+from benchmarks.faults.s3_line import KEYS
+from codecsieve.cache import drop_clips, open_cache
+from codecsieve.cache.index import write_part
+from codecsieve.cache.location import Location
 from codecsieve.errors import CacheError
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
@@ -289,3 +306,37 @@ def test_trials_are_the_same_for_the_same_seed_and_all_kinds_of_kill_occur() -> 
     assert list(caches.cache_trials(3, 20)) == list(caches.cache_trials(3, 20))
     plans = {trial.plan for trial in kills.kill_trials(0, run.Scale().kills)}
     assert plans == set(kills._COMBINATIONS)
+
+
+# --- caches in object stores
+
+
+@pytest.mark.parametrize(
+    ("harm", "outcome"),
+    [
+        (lambda cache: drop_clips(cache, ["clip-3"]), "lost"),
+        (lambda cache: store_clips.write(cache, ["clip-70"]), "wrong"),
+        (lambda cache: (cache / "index" / "part-000001.parquet").unlink(), "lost"),
+        (lambda cache: (cache / "scores" / "c.0.0").unlink(), "lost"),
+        (lambda cache: write_part(Location(cache), 1, []), "lost"),
+    ],
+)
+def test_a_cache_that_is_not_whole_does_not_pass(harm: Callable[[Path], Any], outcome: str, tmp_path: Path) -> None:
+    ids = store_clips.ids_of(range(70))
+    store_clips.write(tmp_path / "cache", ids)
+    store_clips.check_whole(tmp_path / "cache", ids)
+    harm(tmp_path / "cache")
+    with pytest.raises(FaultError) as fault:
+        store_clips.check_whole(tmp_path / "cache", ids)
+    assert fault.value.verdict.outcome == outcome
+
+
+@pytest.mark.slow
+def test_two_writers_that_race_for_shards_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore", reason="object stores need obstore")
+    pytest.importorskip("moto", reason="the S3 server is moto's")
+    for name in [*KEYS, "AWS_ENDPOINT_URL"]:
+        monkeypatch.setenv(name, "")  # which the program sets
+    done = CliRunner().invoke(stores.main, ["race", "--only", "*/0"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "1 of 1 trials" in done.output

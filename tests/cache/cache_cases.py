@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, open_cache
-from codecsieve.cache.index import read_parts
+from codecsieve.cache import ALL, CacheWriter, ClipArrays, IndexRecord, Layout, Part, open_cache
 from codecsieve.cache.location import Location
+from codecsieve.cache.packs import read_records
 
 LAYOUT = Layout(num_frames=4, k_keep=5, patch=2)
 CONFIG = {"fuse": "weighted", "center_prior": 0.3}
@@ -60,10 +60,11 @@ def fill(
     layout: Layout = LAYOUT,
     retry_failed: bool = False,
     config: dict[str, Any] | None = None,
+    part: Part = ALL,
 ) -> list[str]:
     """What a precompute does: open, plan, write each shard. Returns the ids that had to be made."""
     made = []
-    with CacheWriter.open(path, layout, CONFIG if config is None else config) as writer:
+    with CacheWriter.open(path, layout, CONFIG if config is None else config, part=part) as writer:
         for work in writer.plan(ids, retry_failed=retry_failed):
             good = {clip_id: make_clip(clip_id, layout) for clip_id in work.ids if clip_id not in failing}
             writer.write_shard(work.shard, good, [make_record(i, failed=i in failing) for i in work.ids])
@@ -81,12 +82,14 @@ def array_files(path: Path) -> dict[str, bytes]:
     """Every file of the cache except those of the index and the lock."""
     files = (entry for entry in path.rglob("*") if entry.is_file())
     named = {str(file.relative_to(path)): file.read_bytes() for file in files}
-    return {name: data for name, data in named.items() if not name.startswith("index/") and name != ".lock"}
+    return {
+        name: data for name, data in named.items() if not name.startswith("index/") and not name.startswith(".lock")
+    }
 
 
 def index_parts(path: Path) -> dict[int, pa.Table]:
     """The parts of the index without the time each clip took."""
-    return {shard: table.drop_columns(["seconds"]) for shard, table in read_parts(Location(path)).items()}
+    return {shard: table.drop_columns(["seconds"]) for shard, table in read_records(Location(path)).items()}
 
 
 def same_cache(one: Path, other: Path) -> bool:
@@ -99,7 +102,7 @@ def assert_published_clips_are_whole(path: Path) -> None:
         return
     forms: tuple[Any, ...] = ("shards", "zarr")
     for form in forms:
-        if not read_parts(Location(path)):
+        if not read_records(Location(path)):
             return
         cache = open_cache(path, form=form)
         cache.verify()

@@ -3,67 +3,27 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import resource
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from cache_cases import LAYOUT, array_files, assert_published_clips_are_whole, fill, names, same_cache
+from kills import CHANGES, count_calls, each_call, kill_at, processes
 
 from codecsieve.errors import CacheError
 
 pytestmark = pytest.mark.slow
 
-CHANGES = ("mkdir", "replace")  # between two of these a killed process leaves the same published files
 REFUSALS = ("mkdir", "replace", "fsync")  # where a full disk or a broken one can say no
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["codecsieve.cache", "cache_cases"])
 
 
 def grow(path: Path) -> None:
     """A run with a failed clip, then one that retries it and adds a clip to the shard."""
     fill(path, names(2), failing={"clip-0"})
     fill(path, names(3), retry_failed=True)
-
-
-@contextmanager
-def each_call(functions: tuple[str, ...], act: Callable[[int], None]) -> Iterator[None]:
-    """Before each call of these functions of `os`: `act` with the call's number, from 0 over all of them."""
-    numbers = iter(range(1 << 30))
-
-    def wrap(real: Callable[..., object]) -> Callable[..., object]:
-        def wrapped(*arguments: object) -> object:
-            act(next(numbers))
-            return real(*arguments)
-
-        return wrapped
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in functions:
-            patch.setattr(os, name, wrap(getattr(os, name)))
-        yield
-
-
-def count_calls(path: Path, functions: tuple[str, ...]) -> int:
-    numbers: list[int] = []
-    with each_call(functions, numbers.append):
-        grow(path)
-    return len(numbers)
-
-
-def grow_and_die(path: Path, call: int) -> None:
-    def die(number: int) -> None:
-        if number == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with each_call(CHANGES, die):
-        grow(path)
 
 
 def grow_in_little_room(path: Path, file_bytes: int, answer: Connection) -> None:
@@ -80,21 +40,18 @@ def fill_forever(path: Path) -> None:
 
 
 def test_killed_before_any_change_a_second_run_finishes_with_the_same_bytes(tmp_path: Path) -> None:
-    calls = count_calls(tmp_path / "whole", CHANGES)
+    calls = count_calls(CHANGES, grow, tmp_path / "whole")
     assert calls > 20
     for call in range(calls):
         cache = tmp_path / f"killed-{call}"
-        process = processes.Process(target=grow_and_die, args=(cache, call))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        kill_at(call, grow, cache)
         assert_published_clips_are_whole(cache)
         grow(cache)
         assert same_cache(cache, tmp_path / "whole"), f"killed at change {call}"
 
 
 def test_out_of_room_at_any_step_is_one_line_and_a_second_run_finishes(tmp_path: Path) -> None:
-    for call in range(count_calls(tmp_path / "whole", REFUSALS)):
+    for call in range(count_calls(REFUSALS, grow, tmp_path / "whole")):
         cache = tmp_path / f"full-{call}"
 
         def refuse(number: int, call: int = call) -> None:

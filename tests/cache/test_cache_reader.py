@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from codecsieve.cache import CacheWriter, ClipArrays, Layout, SparseCache, open_cache, sources
 from codecsieve.cache.index import IndexRecord, parse_part, write_part
+from codecsieve.cache.location import Location
 from codecsieve.errors import CacheError, ConfigError
 
 FORMS: list[Any] = ["shards", "zarr"]
@@ -292,8 +293,8 @@ def test_a_config_that_was_edited_is_refused(path: Path) -> None:
 
 def test_a_format_to_come_is_refused(path: Path) -> None:
     metadata = path / "zarr.json"
-    metadata.write_text(metadata.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(CacheError, match="has format 2, this codecsieve reads 1; install"):
+    metadata.write_text(metadata.read_text().replace('"format": 1', '"format": 3'))
+    with pytest.raises(CacheError, match="has format 3, this codecsieve reads 1 and 2; install"):
         open_cache(path)
 
 
@@ -360,7 +361,9 @@ def test_a_part_of_an_older_cache_is_read_with_nulls(tmp_path: Path) -> None:
 
 def write_part_of_one(tmp_path: Path) -> pa.Table:
     (tmp_path / "index").mkdir()
-    return write_part(tmp_path, 0, [IndexRecord(id="a", uri="a.mp4", status="failed", error="a.mp4: is none")])
+    return write_part(
+        Location(tmp_path), 0, [IndexRecord(id="a", uri="a.mp4", status="failed", error="a.mp4: is none")]
+    )
 
 
 def test_a_cache_without_pixels_says_so_where_they_are_asked_for(tmp_path: Path) -> None:

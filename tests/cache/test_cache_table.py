@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import zarr
 from cache_cases import fill, names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.cache import open_cache, repair_cache, say_of_cache, verify_cache
+from codecsieve.cache import compact_cache, open_cache, repair_cache, say_of_cache, verify_cache
 from codecsieve.cache.table import TABLE, said
 from codecsieve.errors import CacheError, ConfigError
 
@@ -70,7 +71,8 @@ def test_clips_are_chosen_by_a_condition(path: Path) -> None:
         ("split =", "Parser Error"),
         (" ", "must be a condition"),
         ("id in (select content from read_text('/etc/hostname'))", "disabled by configuration"),
-        ("1 = 1) union all select 1 from read_csv('/etc/passwd'", "disabled by configuration"),
+        ("1 = 1) union all select 1 from read_csv('/etc/passwd'", "syntax error"),
+        ("true) union all select 7 where (true", "syntax error"),
         (pc.field("splt") == 1, "splt"),
     ],
 )
@@ -107,13 +109,36 @@ def test_a_column_that_cannot_be_kept_is_refused_and_nothing_is_written(path: Pa
 )
 def test_a_damaged_table_is_told_in_one_line(path: Path, table: dict[str, list[object]]) -> None:
     pq.write_table(pa.table(table), path / TABLE)
-    with pytest.raises(CacheError, match=rf"{TABLE} is damaged \([^\n]*\); put it back, or remove it"):
+    with pytest.raises(CacheError, match=rf"{TABLE} is damaged \([^\n]*\); put it back, or run"):
         open_cache(path)
     assert not verify_cache(path).complete
     repair_cache(path)
     assert verify_cache(path).complete
     assert len(open_cache(path)) == 5
     assert (path / f"{TABLE}.aside").exists()
+
+
+def test_a_table_that_was_lost_is_told_until_a_repair(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"]}))
+    (path / TABLE).unlink()
+    with pytest.raises(CacheError, match=rf"{TABLE} is missing; put it back, or run `codecsieve verify"):
+        open_cache(path)
+    with pytest.raises(CacheError, match=rf"{TABLE} is missing"):  # nor is another made in its place
+        say_of_cache(path, pa.table({"id": ["clip-1"], "label": ["b"]}))
+    assert not verify_cache(path).complete
+    repair_cache(path)
+    assert verify_cache(path).complete
+    assert len(open_cache(path)) == 5
+    say_of_cache(path, pa.table({"id": ["clip-1"], "label": ["b"]}))
+    assert open_cache(path)["clip-1"].label == "b"
+
+
+def test_the_mark_of_a_table_outlives_packs_and_is_plain_zarr(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"]}))
+    compact_cache(path)
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["b"]}))
+    ours = zarr.open_group(path, mode="r").attrs["codecsieve"]
+    assert (ours["format"], ours["table"]) == (2, True)  # type: ignore[index, call-overload]
 
 
 def test_a_folder_in_the_table_s_place_is_told(path: Path) -> None:
@@ -144,3 +169,10 @@ def test_what_was_said_last_holds(sayings: list[list[dict[str, object]]]) -> Non
     assert {row["id"]: {k: v for k, v in row.items() if v is not None} for row in table.to_pylist()} == {
         key: {k: v for k, v in row.items() if v is not None} for key, row in wanted.items()
     }
+
+
+def test_a_table_in_the_place_of_a_part_of_the_index_is_told_in_one_line(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"]}))
+    (path / "index" / "part-000000.parquet").write_bytes((path / TABLE).read_bytes())
+    with pytest.raises(CacheError, match=r"part-000000\.parquet is damaged or of another version"):
+        open_cache(path)

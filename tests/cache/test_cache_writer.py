@@ -89,6 +89,7 @@ def test_retrying_failed_clips_fills_their_own_rows(tmp_path: Path, failing: set
 def test_a_clip_that_fails_again_is_listed_once_with_its_new_error(tmp_path: Path) -> None:
     fill(tmp_path / "cache", names(2), failing={"clip-1"})
     with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        writer.look_at(names(2))
         again = dataclasses.replace(make_record("clip-1", failed=True), error="file is empty")
         writer.write_shard(0, {}, [again])
     index = open_cache(tmp_path / "cache").index
@@ -162,7 +163,11 @@ def test_the_writer_tells_what_is_published_in_row_order(tmp_path: Path) -> None
             writer.write_shard(work.shard, {i: make_clip(i) for i in work.ids}, [make_record(i) for i in work.ids])
         assert writer.index()["id"].to_pylist() == names(70)
     with CacheWriter.open(tmp_path / "cache", LAYOUT, CONFIG) as writer:
+        writer.look_at(names(70))
         assert writer.index().equals(open_cache(tmp_path / "cache").index)
+        writer.look_at(["clip-69"])
+        assert writer.index()["id"].to_pylist() == names(70)[64:]
+        assert writer.rows_of(["clip-69", "clip-70"]) == {"clip-69": 69}
 
 
 def test_a_folder_or_file_that_is_something_else_is_left_untouched(tmp_path: Path) -> None:

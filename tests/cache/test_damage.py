@@ -16,7 +16,7 @@ import pytest
 from cache_cases import CONFIG, LAYOUT, array_files, fill, make_clip, names
 from damage import DAMAGES, ODD_VALUES, Damage, folder, odd_field, within
 
-from codecsieve.cache import CacheError, Verified, open_cache, repair_cache, verify_cache
+from codecsieve.cache import CacheError, CacheWriter, Verified, open_cache, repair_cache, verify_cache
 from codecsieve.cache.layout import ATTRIBUTE, config_hash
 
 CLIPS = names(66)
@@ -180,6 +180,24 @@ def test_a_shard_with_a_block_twice_is_lost_though_its_index_is_right(whole: Pat
     shard.write_bytes(data[:40] + data)
     assert len(fill(path, CLIPS, failing={"clip-3"})) == 63
     assert array_files(path) == array_files(whole)
+
+
+def test_a_run_that_was_killed_when_it_had_planned_damaged_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(writer: CacheWriter) -> None:
+        raise KeyboardInterrupt
+
+    fill(tmp_path, names(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheWriter, "_fit_arrays", die)
+        with pytest.raises(KeyboardInterrupt):
+            fill(tmp_path, names(70))
+    found = verify_cache(tmp_path)
+    assert found.damages == ()
+    assert set(found.missing) == set(names(70)) - set(names(3))
+    fill(tmp_path, names(70))
+    assert verify_cache(tmp_path).complete
 
 
 def test_a_lost_plan_is_made_again_and_new_clips_take_the_rows_it_does_not_tell(whole: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from codec_cases import decode_all, run_ffmpeg
+from PIL import Image
 
 from codecsieve.codec.containers import LISTS, SELF_CONTAINED, list_kind
 from codecsieve.codec.facts import open_container
@@ -180,3 +181,12 @@ def test_containers_of_every_kind_are_read(tmp_path: Path, suffix: str) -> None:
         assert set(container.format.name.split(",")) & SELF_CONTAINED
     with open_source(str(path)) as source:
         assert source.frames == len(decode_all(path))
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.jpeg", "photo.JPG", "photo.png", "photo.webp", "photo.dat"])
+def test_a_photo_is_a_video_of_one_frame(tmp_path: Path, name: str) -> None:
+    kind = {"png": "PNG", "webp": "WEBP"}.get(name.rpartition(".")[2], "JPEG")
+    Image.new("RGB", (64, 48), (200, 40, 90)).save(tmp_path / name, kind)
+    with open_container(tmp_path / name) as container:
+        (frame,) = container.decode(video=0)
+    assert (frame.width, frame.height) == (64, 48)

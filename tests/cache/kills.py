@@ -1,0 +1,72 @@
+"""Killing what writes a cache, at every point where that makes a difference."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+CHANGES = ("mkdir", "replace", "unlink")  # between two of these a killed process leaves the same published files
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["codecsieve.cache", "cache_cases"])
+
+
+class Process(processes.Process):  # type: ignore[name-defined,misc]
+    """A process that has this one's environment; the server that forks it may have been started with another."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        """Do what it is for."""
+        os.environ.update(self._environment)
+        super().run()
+
+
+@contextmanager
+def each_call(functions: tuple[str, ...], act: Callable[[int], None]) -> Iterator[None]:
+    """Before each call of these functions of `os`: `act` with the call's number, from 0 over all of them."""
+    numbers = iter(range(1 << 30))
+
+    def wrap(real: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*arguments: object) -> object:
+            act(next(numbers))
+            return real(*arguments)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in functions:
+            patch.setattr(os, name, wrap(getattr(os, name)))
+        yield
+
+
+def count_calls(functions: tuple[str, ...], act: Callable[..., object], *arguments: Any) -> int:
+    """How often these functions of `os` are called where `act` is."""
+    numbers: list[int] = []
+    with each_call(functions, numbers.append):
+        act(*arguments)
+    return len(numbers)
+
+
+def kill_at(call: int, act: Callable[..., object], *arguments: Any) -> None:
+    """Have `act` done in a process that is killed before its change of that number."""
+    process = processes.Process(target=_die, args=(call, act, arguments))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _die(call: int, act: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def die(number: int) -> None:
+        if number == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with each_call(CHANGES, die):
+        act(*arguments)
