@@ -30,6 +30,7 @@ _PRESETS = {  # hidden_size, intermediate_size, num_hidden_layers, num_attention
     "small": (384, 1536, 12, 6, 224),
     "base": (768, 3072, 12, 12, 224),
     "large": (1024, 4096, 24, 16, 448),
+    "huge": (1280, 5120, 32, 20, 448),
 }
 
 
@@ -106,7 +107,7 @@ class EncoderConfig:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """One of `tiny`, `small`, `base`, `large`: ViT's sizes, with patches of 14; `large` is the published one."""
+        """`tiny`, `small`, `base`, `large`, `huge`: sizes of ViT, with patches of 14; `large` is the published one."""
         if name not in _PRESETS:
             raise EncoderError(f"preset ({quoted(name)}) must be one of {', '.join(_PRESETS)}")
         hidden, intermediate, layers, heads, image = _PRESETS[name]

@@ -160,13 +160,13 @@ def test_presets_are_the_sizes_of_vision_transformers() -> None:
     with torch.device("meta"):
         sizes = {
             name: sum(p.numel() for p in OneVisionEncoder(EncoderConfig.preset(name)).parameters()) / 1e6
-            for name in ("tiny", "small", "base", "large")
+            for name in ("tiny", "small", "base", "large", "huge")
         }
     assert {name: round(size, 1) for name, size in sizes.items()} == {
-        "tiny": 5.9, "small": 23.3, "base": 92.6, "large": 315.5
+        "tiny": 5.9, "small": 23.3, "base": 92.6, "large": 315.5, "huge": 650.1
     }  # fmt: skip
-    with pytest.raises(EncoderError, match=r"preset \('huge'\) must be one of tiny, small, base, large"):
-        EncoderConfig.preset("huge")
+    with pytest.raises(EncoderError, match=r"preset \('giant'\) must be one of tiny, small, base, large, huge"):
+        EncoderConfig.preset("giant")
 
 
 def test_the_published_configuration_is_the_large_preset_and_is_kept(tmp_path: Path) -> None:

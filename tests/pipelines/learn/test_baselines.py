@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,10 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 
 from foreign_models import PATCH, SIDE, save_foreign  # noqa: E402  # which needs transformers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLIPS, FRAMES = 2, 4
 NORMALISED = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def load(folder: Path, family: str | None = None) -> Baseline:

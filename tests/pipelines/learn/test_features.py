@@ -22,6 +22,8 @@ from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.learn.frozen import FrozenEncoder, TokenEncoder, cached_features, fingerprint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLIPS = 140  # two shards and a bit
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")
@@ -52,14 +54,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cache(path: Path) -> SparseCache:
     return open_cache(path)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def all_of(cache: SparseCache) -> list[int]:

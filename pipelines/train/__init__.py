@@ -1,0 +1,1 @@
+"""An encoder trained from caches: clips told apart by their concepts."""
