@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def serve(connection: Connection, begun: Any, function: bytes, depth: int) -> No
     """
     for interrupt in (signal.SIGINT, signal.SIGTERM):
         signal.signal(interrupt, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
+    _end_with_the_run()
     one_at_a_time = threading.Lock()
 
     def send(message: Any) -> None:
@@ -58,11 +59,25 @@ def _jobs(connection: Connection) -> Iterator[tuple[int, bytes]]:
 
 
 def _end_with_the_run() -> None:
-    """Also in the middle of a job, which may be one that hangs."""
+    """Have this process end when the one that started it does; also in the middle of a job, which may hang.
+
+    A thread waits for that; where a job holds Python's lock, and no thread runs, Linux sends a signal that ends it: the
+    sentinel is a pipe that nobody writes to, and of which the other end closes.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+
+    def wait() -> None:
         parent.join()
         os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if sys.platform == "linux":
+        import fcntl  # which Windows has not
+
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _end_if_raised(answer: Future[None]) -> None:

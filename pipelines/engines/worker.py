@@ -73,7 +73,7 @@ class Worker(Generic[Job, Answer]):
         self,
         function: Callable[[Job], Answer],
         depth: int,
-        inbox: SimpleQueue[tuple[Worker[Any, Any], Message]],
+        inbox: SimpleQueue[tuple[Worker[Any, Any] | None, Message]],
         since: float,
         false_starts: int = 0,
         deaths: int = 0,

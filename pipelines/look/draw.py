@@ -44,7 +44,7 @@ def _draw(
             index = slot.picture.display_index
             scores[index] = score_slot(slot, config)
             crop = hold_crop(slot.picture, config.input_size, config.patch_size)
-            frames[index] = _whole(cut_patches(crop, corners), config)
+            frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(list(scores)).tolist()
         slot_scores = np.stack([scores[index] for index in ids])
         return DrawnClip(
@@ -75,7 +75,7 @@ def _title(path: str, start: float | None, end: float | None) -> str:
     return f"{name}, {start or 0:g} s to {until}"
 
 
-def _whole(patches: np.ndarray, config: SieveConfig) -> np.ndarray:
+def whole_frame(patches: np.ndarray, config: SieveConfig) -> np.ndarray:
     """All patches [gh * gw, 3, P, P] of a slot put together: uint8 [size, size, 3]."""
     grid, side = config.grid, config.patch_size
     tiles = patches.reshape(grid, grid, 3, side, side)

@@ -239,7 +239,8 @@ def draw_animation(clip: DrawnClip, side: int = 256) -> Iterator[Image.Image]:
             draw.text((left, 76 + high), name, INK, font_of(13))
         bar = width - 2 * _MARGIN
         draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar - 1, 108 + high), (228, 229, 233))
-        draw.rectangle((_MARGIN, 106 + high, _MARGIN + bar * (slot + 1) // total - 1, 108 + high), INK)
+        reached = max(1, bar * (slot + 1) // total)  # of more slots than it has pixels, the first come to none
+        draw.rectangle((_MARGIN, 106 + high, _MARGIN + reached - 1, 108 + high), INK)
         yield sheet
 
 

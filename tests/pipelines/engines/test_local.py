@@ -27,7 +27,7 @@ import psutil
 import pytest
 
 from codecsieve.errors import WorkerError
-from codecsieve.pipelines.engines import local
+from codecsieve.pipelines.engines import workforce
 from codecsieve.pipelines.engines.base import Lost
 from codecsieve.pipelines.engines.local import run_jobs
 
@@ -53,6 +53,8 @@ def act(job: str) -> object:
     match job:
         case "hang":
             time.sleep(60)
+        case "hang with Python's lock":
+            ctypes.PyDLL(None).sleep(60)
         case "slow 1" | "slow 2" | "slow 3":
             time.sleep(0.3)
         case "slow 4":
@@ -296,9 +298,10 @@ def test_a_worker_that_always_dies_costs_no_job_of_the_others() -> None:
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
-    """Even if one hangs."""
-    code = "from test_local import act, run_jobs\nlist(run_jobs([act], ['hang', 'a'], timeout=60))"
+@pytest.mark.parametrize("job", ["hang", "hang with Python's lock"])
+def test_workers_do_not_outlive_a_killed_run(job: str) -> None:
+    """Even if one hangs, and lets no thread of its own run."""
+    code = f"from test_local import act, run_jobs\nlist(run_jobs([act], [{job!r}, 'a'], timeout=60))"
     run = subprocess.Popen(
         [sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], cwd=Path(__file__).parent
     )
@@ -420,7 +423,7 @@ def test_a_worker_that_does_not_even_read_what_it_is_to_do_holds_nobody_up(
 
     Once the disk does, nothing is left of the workers that were started.
     """
-    monkeypatch.setattr(local, "_BURIAL_SECONDS", 1.0)
+    monkeypatch.setattr(workforce, "_BURIAL_SECONDS", 1.0)
     resource_tracker.ensure_running()
     program, answering = tmp_path / "python", tmp_path / "answering"
     program.write_text(f'#!/bin/sh\nuntil test -e "{answering}"; do sleep 0.1; done\nexec "{sys.executable}" "$@"\n')
@@ -438,7 +441,7 @@ def test_a_worker_that_does_not_even_read_what_it_is_to_do_holds_nobody_up(
 @pytest.mark.slow
 def test_a_worker_that_takes_its_time_to_end_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that a driver holds: the run does not wait, and yet nothing is left of it when it ends."""
-    monkeypatch.setattr(local, "_BURIAL_SECONDS", 0.1)
+    monkeypatch.setattr(workforce, "_BURIAL_SECONDS", 0.1)
     monkeypatch.setattr("codecsieve.pipelines.engines.worker._EXIT_SECONDS", 0.1)
     monkeypatch.setattr(BaseProcess, "kill", lambda _: None)
     ((job, lost),) = run_jobs([act], ["close the pipe"], timeout=30)
@@ -492,10 +495,11 @@ def test_all_workers_killed_at_once_cost_the_jobs_they_had(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_worker_that_is_stopped_while_it_has_nothing_to_do_costs_no_job() -> None:
     jobs = ["a", "slow 1", "b", "c"]
-    with closing(run_jobs([act], jobs, timeout=1)) as answers:
+    with closing(run_jobs([act], jobs, timeout=4)) as answers:
         got = [next(answers)]
         (worker,) = workers_alive()
         got.append(next(answers))
+        time.sleep(1)  # it has done what it was given ahead
         worker.suspend()
         got += answers
     assert sorted(got) == sorted((job, job.upper()) for job in jobs)
@@ -512,9 +516,9 @@ def test_stopped_workers_are_all_killed_at_the_end() -> None:
 
 SCRIPT = """
 import multiprocessing.process, sys, time
-from test_local import act, local, run_jobs
+from test_local import act, run_jobs, workforce
 if __name__ == "__main__":
-    local._BURIAL_SECONDS = 1
+    workforce._BURIAL_SECONDS = 1
     {first}
     for job, answer in run_jobs([act], {jobs}, timeout={timeout}):
         print(job, getattr(answer, "reason", answer), flush=True)

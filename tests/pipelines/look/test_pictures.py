@@ -212,3 +212,9 @@ def test_a_picture_that_fails_leaves_the_earlier_one(clip: DrawnClip, tmp_path: 
 def test_arrays_that_do_not_fit_are_refused(clip: DrawnClip, field: str, value: np.ndarray, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         replace(clip, **{field: value})
+
+
+def test_more_slots_than_the_bar_of_an_animation_has_pixels_are_drawn() -> None:
+    clip = make_clip(np.ones((3000, GRID, GRID), np.int64), np.arange(CELLS))
+    drawn = np.asarray(next(draw_animation(clip, 56)))
+    assert (drawn[106 + 56, 36:40].sum(axis=-1) < 300).tolist() == [True, False, False, False]
