@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-gpu demo bench clean
+.PHONY: help install check lint format types warm test-fast test test-gpu demo train-demo bench clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,14 +57,20 @@ test-gpu: install  ## on a machine with an NVIDIA GPU: kernels, NVDEC and whole 
 demo: install  ## sieve four real clips: demo/cache, demo/kept.png
 	$(BIN)/codecsieve demo --out demo
 
+# Threads that wait for each other sleep: where others use the cores, too, a step takes many seconds otherwise.
+train-demo: install warm  ## train a tiny encoder on clips drawn from photos: train-demo/curves.png
+	rm -rf train-demo
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.training.demo --out train-demo --seeds 2
+
 bench: install  ## measure this machine: tables, and JSON in benchmarks/results
-	$(PIP) install --quiet -c constraints.txt -e '.[bench]'
+	$(PIP) install --quiet -c constraints.txt -e '.[bench,stores]'
 	$(BIN)/python -m benchmarks.speed.throughput
 	$(BIN)/python -m benchmarks.speed.length
 	$(BIN)/python -m benchmarks.speed.memory
 	$(BIN)/python -m benchmarks.speed.cache
 	$(BIN)/python -m benchmarks.speed.loader
+	$(BIN)/python -m benchmarks.speed.stores
 	$(BIN)/python -m benchmarks.speed.first_batch
 
 clean:  ## remove what was made, except .venv
-	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf build demo train-demo .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -6,6 +6,7 @@
     cs.precompute("videos/", "cache", k_keep=1024)     # many clips into a cache, as `codecsieve precompute` does
     cache = cs.open_cache("cache")
     loader = cs.make_loader(cache, batch_size=16)      # batches for a model, such as cs.load_encoder(FOLDER_OR_HUB_ID)
+    client = cs.Client("http://localhost:8000")        # the same, asked of a service: client.sieve("video.mp4")
 
 Names are loaded when they are first used, so that `import codecsieve` and `codecsieve --help` stay quick.
 """
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
     from codecsieve import encoder
     from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
+    from codecsieve.client import Client
     from codecsieve.codec.clip import ClipSignals, read_clip
     from codecsieve.encoder import load_encoder
-    from codecsieve.errors import CacheError, CodecsieveError, ConfigError, VideoError
+    from codecsieve.errors import CacheError, CodecsieveError, ConfigError, ServiceError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords
+    from codecsieve.pipelines.exchange.export import Exported, export_cache
     from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
     from codecsieve.pipelines.loading.loader import make_loader
+    from codecsieve.pipelines.precompute.ray_options import RayOptions
     from codecsieve.pipelines.precompute.summary import Progress, RunSummary
     from codecsieve.pipelines.sieve.kept import SievedClip
 
@@ -37,11 +41,15 @@ __version__ = "0.1.0"
 _HOME = {
     "Batch": "codecsieve.pipelines.loading.dataset",
     "CacheError": "codecsieve.errors",
+    "Client": "codecsieve.client",
     "ClipSignals": "codecsieve.codec.clip",
     "CodecsieveError": "codecsieve.errors",
     "ConfigError": "codecsieve.errors",
+    "Exported": "codecsieve.pipelines.exchange.export",
     "Progress": "codecsieve.pipelines.precompute.summary",
+    "RayOptions": "codecsieve.pipelines.precompute.ray_options",
     "RunSummary": "codecsieve.pipelines.precompute.summary",
+    "ServiceError": "codecsieve.errors",
     "SieveConfig": "codecsieve.pipelines.config",
     "SievedClip": "codecsieve.pipelines.sieve.kept",
     "SparseBatch": "codecsieve.cache",
@@ -50,6 +58,7 @@ _HOME = {
     "SparseDataset": "codecsieve.pipelines.loading.dataset",
     "VideoError": "codecsieve.errors",
     "collate": "codecsieve.pipelines.loading.dataset",
+    "export_cache": "codecsieve.pipelines.exchange.export",
     "load_encoder": "codecsieve.encoder",
     "make_loader": "codecsieve.pipelines.loading.loader",
     "open_cache": "codecsieve.cache",
@@ -61,11 +70,15 @@ _HOME = {
 __all__ = [
     "Batch",
     "CacheError",
+    "Client",
     "ClipSignals",
     "CodecsieveError",
     "ConfigError",
+    "Exported",
     "Progress",
+    "RayOptions",
     "RunSummary",
+    "ServiceError",
     "SieveConfig",
     "SievedClip",
     "SparseBatch",
@@ -75,6 +88,7 @@ __all__ = [
     "VideoError",
     "collate",
     "encoder",
+    "export_cache",
     "load_encoder",
     "make_loader",
     "open_cache",
@@ -125,6 +139,7 @@ def precompute(
     preset: str = "onevision",
     columns: Mapping[str, str] | None = None,
     labels_from_folders: bool = False,
+    ray: RayOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[PrecomputeKeywords],
 ) -> RunSummary:
@@ -138,6 +153,7 @@ def precompute(
         preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
         columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`.
         labels_from_folders: a folder's videos are labelled by the folder that they lie in.
+        ray: `RayOptions()` to have a Ray cluster make the clips, with `ray_address`, `ray_actors` and so on.
         progress: called at the start and after every clip.
         options: fields of `SieveConfig`, such as `k_keep=1024`, and of `codecsieve.pipelines.config.RunOptions`, such
             as `workers=8, device="cpu"`.
@@ -153,15 +169,15 @@ def precompute(
     """
     from codecsieve.options import check_names
     from codecsieve.pipelines.config import RunOptions, SieveConfig
-    from codecsieve.pipelines.inputs.clips import read_inputs
+    from codecsieve.pipelines.inputs.clips import read_ranges
     from codecsieve.pipelines.precompute.run import precompute as run
 
     check_names("precompute", options, SieveConfig, RunOptions)
     given: dict[str, Any] = {**options}
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    requests = read_inputs(listed, columns, labels_from_folders)
-    return run(requests, out, SieveConfig.preset(preset, **given), progress=progress, **of_run)
+    requests = read_ranges(listed, columns, labels_from_folders)
+    return run(requests, out, SieveConfig.preset(preset, **given), ray=ray, progress=progress, **of_run)
 
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
@@ -175,7 +191,8 @@ if not TYPE_CHECKING:  # for a type checker, a name that is not above is an erro
             return getattr(importlib.import_module(_HOME[name]), name)
         except ModuleNotFoundError as error:  # of torch, mostly
             needed = f"codecsieve.{name} needs {error.name}, which is not installed"
-            raise ImportError(f"{needed}; pip install 'codecsieve[encoder]'", name=error.name) from error
+            extra = "client" if name == "Client" else "encoder"
+            raise ImportError(f"{needed}; pip install 'codecsieve[{extra}]'", name=error.name) from error
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import click
 
 from codecsieve import __version__
+from codecsieve.commands.caches import compact, drop, merge
+from codecsieve.commands.concepts import concepts
 from codecsieve.commands.demo import demo
 from codecsieve.commands.export import export
 from codecsieve.commands.group import Commands
@@ -16,6 +18,8 @@ from codecsieve.commands.listing import label, list_
 from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
 from codecsieve.commands.probe import probe
+from codecsieve.commands.serve import serve
+from codecsieve.commands.train import train
 from codecsieve.commands.transcode import transcode
 from codecsieve.commands.verify import verify
 
@@ -29,5 +33,9 @@ def main() -> None:
     """
 
 
-for command in (precompute, info, list_, label, verify, inspect, describe, export, transcode, probe, demo):
+COMMANDS = (
+    *(precompute, info, list_, label, verify, merge, compact, drop, export),
+    *(inspect, describe, transcode, probe, concepts, train, serve, demo),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -44,3 +44,15 @@ class EncoderError(CodecsieveError, ValueError):
 
 class WorkerError(CodecsieveError, RuntimeError):
     """Worker processes cannot be started at all; the message is one line that says why."""
+
+
+class TrainingError(CodecsieveError, ArithmeticError):
+    """A training whose numbers are none any more: one line with the step and its clips."""
+
+
+class ServiceError(CodecsieveError):
+    """A service refused, or gave no answer that can be used: its own line. status: as HTTP has it, 0 without one."""
+
+    def __init__(self, message: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from codecsieve.errors import CacheError
 
 PARTIAL = ".partial"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what systems say of a lock that another process has
+_PAUSE = 0.02  # seconds between two tries to get a lock
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
 _KINDS = {
@@ -101,6 +103,12 @@ def publishing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def rename(path: Path, new: Path) -> None:
+    """Have a file of a folder take another name in it, atomically and durably; raises OSError."""
+    os.replace(path, new)
+    sync_folder(new.parent)
+
+
 def make_folder(path: Path) -> None:
     """Make `path` and the folders above it, durably."""
     if path.is_dir():
@@ -116,11 +124,19 @@ def make_folder(path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove `path` if it is there, durably."""
+    remove_all([path])
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove those of `paths`, files of one folder, that are there, durably."""
+    folder = None
     try:
-        path.unlink()
-        sync_folder(path.parent)
-    except FileNotFoundError:
-        return
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+                folder = path.parent
+        if folder is not None:
+            sync_folder(folder)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -161,10 +177,16 @@ def cannot_write(path: Path, error: OSError) -> CacheError:
     return CacheError(f"cannot write {path}: {reason}; {advice}, then run it again")
 
 
-def lock(path: Path, cache: Path) -> IO[str]:
-    """Take the exclusive lock of the file `path` until the returned file is closed or the process ends.
+class HeldError(CacheError):
+    """Another process holds a lock, so this one must wait or do something else."""
 
-    Raises CacheError where another process writes this cache, or its file system has no locks.
+
+def lock(path: Path, cache: Path, shared: bool = False, patience: float = 0.0) -> IO[str]:
+    """Take the lock of the file `path` until the returned file is closed or the process ends.
+
+    cache: the folder that it is for, as messages name it; shared: with others that take it so, alone otherwise;
+    patience: seconds that it is waited for. Raises HeldError where another process writes there, CacheError where its
+    file system has no locks.
     """
     try:
         if path.exists():
@@ -173,7 +195,7 @@ def lock(path: Path, cache: Path) -> IO[str]:
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        _lock_exclusively(file)
+        _wait_for(file, shared, time.monotonic() + patience)
     except OSError as error:
         file.seek(0)
         owner = file.read().strip()
@@ -182,10 +204,10 @@ def lock(path: Path, cache: Path) -> IO[str]:
             reason = error.strerror or str(error)
             raise CacheError(f"cannot lock {path} ({reason}); put the cache on a file system with locks") from error
         who = f"process {owner}" if owner else "another process"
-        raise CacheError(f"cache {cache} is being written by {who}; wait for it or use another --out") from error
+        raise HeldError(f"{cache} is being written by {who}; wait for it or use another --out") from error
     try:
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
+        file.write("" if shared else f"{os.getpid()}\n")
         file.flush()
     except OSError as error:
         with contextlib.suppress(OSError):  # what could not be written is tried again on closing
@@ -194,14 +216,27 @@ def lock(path: Path, cache: Path) -> IO[str]:
     return file
 
 
+def _wait_for(file: IO[str], shared: bool, until: float) -> None:
+    """Take a lock; OSError where it cannot be had by then."""
+    while True:
+        try:
+            _lock_file(file, shared)
+            return
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() >= until:
+                raise
+        time.sleep(_PAUSE)
+
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock_exclusively(file: IO[str]) -> None:
+    def _lock_file(file: IO[str], shared: bool) -> None:
+        """Windows has no locks to share: of what would be done side by side, the second is refused."""
         file.seek(1 << 20)  # past the process number, which others must be able to read
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _lock_exclusively(file: IO[str]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock_file(file: IO[str], shared: bool) -> None:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -17,6 +17,14 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def held_memory() -> int:
+    """Bytes of memory that this process has and can write to, touched or not; 0 where that is not told."""
+    if sys.platform != "linux":
+        return 0
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+
+
 def limit_memory(more: int) -> None:
     """Keep this process to so many bytes of memory besides those that it has: whatever asks for more is refused it,
     and raises MemoryError. On Linux; elsewhere nothing is limited.
@@ -28,8 +36,7 @@ def limit_memory(more: int) -> None:
         return
     import resource
 
-    lines = Path("/proc/self/status").read_text().splitlines()
-    has = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+    has = held_memory()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = has + more if hard == resource.RLIM_INFINITY else min(has + more, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -86,9 +86,10 @@ def check_options(options: Any) -> None:
             continue
         kind, rule = kind_of(field), field.metadata["rule"]
         if kind.startswith("tuple"):
-            if not value or len(set(value)) < len(value):
+            value = (value,) if isinstance(value, str) else value
+            if (not value and field.default) or len(set(value)) < len(value):
                 raise ConfigError(f"{field.name} ({', '.join(map(str, value))}) must be one or more, each named once")
-            plain: Any = tuple(_plain(field.name, "float" if "float" in kind else "int", rule, one) for one in value)
+            plain: Any = tuple(_plain(field.name, kind_of_one(kind), rule, one) for one in value)
         else:
             plain = _plain(field.name, kind, rule, value)
         object.__setattr__(options, field.name, plain)
@@ -110,17 +111,27 @@ def declared(options: type) -> Sequence[dataclasses.Field[Any]]:
 
 
 def kind_of(field: dataclasses.Field[Any]) -> str:
-    """The type of an option: int, float, str, bool, size, or tuple[int, ...], tuple[float, ...]."""
+    """The type of an option: int, float, str, bool, size, or tuple[int, ...], tuple[float, ...], tuple[str, ...]."""
     return "size" if field.metadata["size"] else str(field.type).removesuffix(" | None")
+
+
+def kind_of_one(kind: str) -> str:
+    """Of an option of several values, the type of one: int, float or str."""
+    return kind.removeprefix("tuple[").partition(",")[0]
 
 
 def _plain(name: str, kind: str, rule: Rule, value: Any) -> Any:
     """A value that keeps to type and rule; numpy's integers become plain ones, as JSON wants them."""
     if kind == "int":
         try:
+            if isinstance(value, bool):  # which JSON's true would be, and Python counts as 1
+                raise TypeError
             value = operator.index(value)
         except TypeError:
             raise ConfigError(f"{name} ({quoted(value)}) must be a whole number") from None
+    elif kind == "bool":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} ({quoted(value)}) must be true or false")
     elif kind == "float":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"{name} ({quoted(value)}) must be a number{f' {rule}' if str(rule) else ''}")
@@ -146,6 +157,11 @@ def _bytes(value: Any) -> int | None:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
+
+
+def bytes_of(name: str, size: int | str) -> int:
+    """A size that is no dataclass's field, such as "50 GB", in bytes. Raises ConfigError where it is none."""
+    return int(_plain(name, "size", Rule(at_least=0), size))
 
 
 def in_units(size: float) -> str:

@@ -7,6 +7,8 @@ where it acts: in `codec` and `kernels`, in `sieve`, in `precompute`.
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -30,6 +32,7 @@ LEAST_MEMORY = 200 * 10**6
 """Bytes without which a worker cannot make the smallest of clips."""
 POLICIES = ("saliency", "sampling", "random")
 STORES = ("patches", "indices")
+PRUNES = ("missing", "failed")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "onevision": {},
@@ -139,7 +142,7 @@ class SieveConfig:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
 
     @classmethod
-    def preset(cls, name: str, **options: Unpack[SieveKeywords]) -> SieveConfig:
+    def preset(cls, name: str, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
         """The options of a preset, with others in their place where they are given.
 
         Raises ConfigError where there is no such preset, or an option cannot work; OptionError for one there is not.
@@ -197,6 +200,8 @@ class RunKeywords(TypedDict, total=False):
     fail_fast: bool
     clip_timeout: float
     max_memory: int | str
+    part: str | None
+    prune: Sequence[Literal["missing", "failed"]]
 
 
 @dataclass(frozen=True)
@@ -220,10 +225,34 @@ class RunOptions:
         size=True,
         at_least=LEAST_MEMORY,
     )
+    part: str | None = option(
+        None, "Make only the shards of one of N parts, such as 2/4: the others are for other machines.", new="all of it"
+    )
+    prune: tuple[str, ...] = option(
+        (),
+        "At the end, take clips out of the cache: those whose video is gone and that the inputs do not name, or those "
+        "that failed. May be given twice.",
+        choices=PRUNES,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule."""
         check_options(self)
+        if self.part is not None and not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}", self.part, re.ASCII):
+            raise ConfigError(f"part ({quoted(self.part)}) must be I/N, such as 2/4")
+        if self.shards[0] > self.shards[1]:
+            raise ConfigError(
+                f"part ({quoted(self.part)}) must be one of 1/{self.shards[1]} to {self.shards[1]}/{self.shards[1]}"
+            )
+        if self.part is not None and self.prune:
+            raise ConfigError(f"prune ({', '.join(self.prune)}) must not be said with part: other parts may be written "
+                              "meanwhile; prune when all are done")  # fmt: skip
+
+    @property
+    def shards(self) -> tuple[int, int]:
+        """The part as numbers: which, and of how many."""
+        number, of = (self.part or "1/1").split("/")
+        return int(number), int(of)
 
 
 class PrecomputeKeywords(SieveKeywords, RunKeywords, total=False):

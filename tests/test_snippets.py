@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import codecsieve as cs
+from codecsieve.cache.concepts import write_concepts
+from codecsieve.pipelines.train.config import TrainConfig, read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-WITH_PYTHON = {"README.md": 3, "docs/loading.md": 6}
-"""How many snippets each document has."""
+WITH_PYTHON = {"README.md": 3, "docs/concepts.md": 2, "docs/loading.md": 6, "docs/service.md": 4, "docs/training.md": 1}
+"""How many snippets each document has. Those of docs/service.md run in tests/pipelines/serve/test_docs.py."""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,38 @@ def test_the_readme(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (desk / "kept.png").stat().st_size
     assert names["tokens"].shape[1:] == (2048, 32)
     assert names["one"].patches.shape == (1024, 3, 14, 14)
+
+
+@pytest.mark.slow
+def test_the_concepts(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install 'codecsieve[train]'")
+    monkeypatch.chdir(desk)
+    if not (desk / "cache").exists():
+        cs.precompute("videos", "cache", workers=0)
+    names: dict[str, Any] = {"__name__": "concepts"}
+    run("docs/concepts.md", names)
+    assert names["made"].page.is_file()
+    assert names["bank"].centres().shape == (10, 32)
+
+
+@pytest.mark.slow
+def test_the_training(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    if not (desk / "cache").exists():
+        cs.precompute("videos", "cache", workers=0)
+    ids = cs.open_cache("cache").clip_ids
+    write_concepts("concepts", np.eye(20, dtype=np.float32), ids, np.arange(10) + np.arange(len(ids))[:, None] % 10, {})
+    names: dict[str, Any] = {"__name__": "training"}
+    run("docs/training.md", names)
+    assert cs.load_encoder(names["trained"].encoder).config.hidden_size == 32
+
+
+def test_the_options_of_a_training(tmp_path: Path) -> None:
+    whole, heads = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/training.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "train.toml").write_text(f"{whole}\n{heads}")
+    values = read_toml(tmp_path / "train.toml")
+    assert [head.name for head in values["heads"]] == ["photos", "ocr"]
+    TrainConfig(**{name: values[name] for name in values if name in TrainConfig.__dataclass_fields__})
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table with a head on standard output; the first column to the left, the others to the right."""
-    table = Table(title=_cell(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=_cell(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for index, name in enumerate(columns):
         table.add_column(_cell(name), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import click
 
-from codecsieve.errors import CacheError, ConfigError, ManifestError, VideoError, WorkerError
+from codecsieve.errors import CodecsieveError, ConfigError, ManifestError, OptionError
 from codecsieve.text import one_line, shortened
 
 
@@ -104,9 +104,9 @@ def _logged_lines() -> Iterator[None]:
 
 
 def _exit_status(error: Exception) -> int | None:
-    if isinstance(error, VideoError | CacheError | WorkerError | OSError):
-        return 1
-    return 2 if isinstance(error, ManifestError | ConfigError) else None
+    if isinstance(error, ManifestError | ConfigError | OptionError):
+        return 2
+    return 1 if isinstance(error, CodecsieveError | OSError) else None
 
 
 def _words(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from codecsieve.options import declared, in_units, kind_of
+from codecsieve.errors import ConfigError
+from codecsieve.options import declared, in_units, kind_of, kind_of_one
 from codecsieve.text import quoted
 
 TYPES = {"int": int, "float": float, "str": str, "size": str}
@@ -43,11 +44,14 @@ def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Ca
         return click.option(f"{name}/--no-{name.removeprefix('--')}", field.name, default=None, help=help)
     if kind == "bool":
         return click.option(name, field.name, is_flag=True, default=None, help=about["help"])
+    if kind_of_one(kind) == "str" and kind != "str":
+        metavar = "|".join(about["rule"].choices)
+        return click.option(name, field.name, multiple=True, callback=_words, metavar=metavar, help=about["help"])
     if kind.startswith("tuple"):
         parse = _numbers(float if "float" in kind else int)
         return click.option(name, field.name, cls=Numbers, callback=parse, metavar=metavar, help=help)
     metavar = metavar or "|".join(about["rule"].choices) or None
-    return click.option(name, field.name, type=TYPES[kind], metavar=metavar, help=help)
+    return click.option(*name.split(), field.name, type=TYPES[kind], metavar=metavar, help=help)
 
 
 def _shown(default: Any, kind: str = "") -> str:
@@ -72,6 +76,11 @@ def _numbers(kind: type[float] | type[int]) -> Any:
             raise click.BadParameter(f"{quoted(text)} must be numbers with commas between", param=parameter) from None
 
     return parse
+
+
+def _words(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """An option that may be given again, None where it is not given."""
+    return tuple(dict.fromkeys(given)) or None
 
 
 class Numbers(click.Option):
@@ -106,6 +115,12 @@ class SpacedNumbers(click.Command):
                 words.append(f"{again}={word}" if again and not bare else word)
                 bare = False
         return super().parse_args(ctx, words)
+
+
+def refuse(given: dict[str, Any], unless: str) -> None:
+    """Raise ConfigError where options were given, by their fields, that mean something with another one only."""
+    if given:
+        raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for {unless}")
 
 
 def take(options: dict[str, Any], config: type) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codecsieve.commands.listing import COLUMNS
-from codecsieve.commands.options import options_of, take
+from codecsieve.commands.options import options_of, refuse, take
 from codecsieve.pipelines.config import PRESETS, RunOptions, SieveConfig
+from codecsieve.pipelines.precompute.ray_options import RayOptions
 
 if TYPE_CHECKING:
     from codecsieve.pipelines.precompute.summary import RunSummary
@@ -22,13 +23,16 @@ clip of the inputs is in, 1 some are not, 2 the inputs or options make no sense,
 \b
 Example:
   codecsieve precompute videos/ --out cache
-  codecsieve precompute train.csv --out cache --k-keep 1024 --workers 8
+  codecsieve precompute train.csv --out cache --k-keep 1024
+  codecsieve precompute s3://bucket/videos --out s3://bucket/cache --part 3/16
 """
 
 
 @click.command(epilog=_NOTES)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, metavar="CACHE", help="Folder of the cache; gone on with if it is there.")
+@click.option(
+    "--out", required=True, metavar="CACHE", help="Folder of the cache, or a URL (s3://...); gone on with if there."
+)
 @click.option(
     "--preset",
     metavar="|".join(PRESETS),
@@ -38,6 +42,9 @@ Example:
 )
 @options_of(SieveConfig)
 @options_of(RunOptions, device="auto|cpu|cuda|cuda:N")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="What makes the clips: this machine's workers, or actors of a Ray cluster.")  # fmt: skip
+@options_of(RayOptions)
 @COLUMNS
 @click.option("--labels-from-folders", is_flag=True, help="A folder's videos are labelled by the folder they lie in.")
 @click.option("--quiet", is_flag=True, help="Show nothing but what failed, and warnings.")
@@ -47,41 +54,46 @@ def precompute(
     preset: str,
     columns: str,
     labels_from_folders: bool,
+    engine: str,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Put videos into a cache of sparse patches.
 
-    INPUT is a video, a folder of videos, or a manifest: a CSV, TSV, text, JSONL or Parquet file with the columns
-    path,label[,start,end,id]; start and end in seconds. Further columns are kept with the clips. A label or column
-    that is another now is updated; nothing is made again for it.
+    INPUT is a video, a folder of videos, the URL of either in an object store (s3://, gs://, az://), or a manifest: a
+    CSV, TSV, text, JSONL or Parquet file with the columns path,label[,start,end,id]; start and end in seconds. Further
+    columns are kept with the clips. A label or column that is another now is updated; nothing is made again for it.
 
     A clip that fails is listed with the reason and does not keep the others from finishing. A run that was
     cut off is finished by the same command; more inputs make the cache grow.
     """
     from codecsieve.commands.console import Meter, print_failures
-    from codecsieve.pipelines.inputs.clips import read_inputs
+    from codecsieve.pipelines.inputs.clips import read_ranges
     from codecsieve.pipelines.inputs.row import ColumnNames
     from codecsieve.pipelines.precompute.run import precompute as run
 
     config = SieveConfig.preset(preset, **take(options, SieveConfig))
     run_options = RunOptions(**take(options, RunOptions))
+    of_ray = take(options, RayOptions)
+    if engine == "local":
+        refuse(of_ray, "--engine ray")
     with Meter("clips", quiet) as meter:
         summary = run(
-            read_inputs(inputs, ColumnNames.parse(columns), labels_from_folders),
+            read_ranges(inputs, ColumnNames.parse(columns), labels_from_folders),
             out,
             config,
             **dataclasses.asdict(run_options),
+            ray=RayOptions(**of_ray) if engine == "ray" else None,
             progress=lambda at: meter.update(at.done, at.total, at.failed),
         )
     if not quiet:
-        print_summary(summary, out)
+        print_summary(summary, out, run_options.part)
     print_failures([failure.error for failure in summary.failures], f"codecsieve info {out} --failed")
     if not summary.complete:
         click.get_current_context().exit(1)
 
 
-def print_summary(summary: RunSummary, out: str) -> None:
+def print_summary(summary: RunSummary, out: str, part: str | None = None) -> None:
     from codecsieve.commands.console import print_facts
     from codecsieve.options import in_units
 
@@ -95,9 +107,10 @@ def print_summary(summary: RunSummary, out: str) -> None:
         ("lost before, made again", summary.lost),
         ("with another label than before", summary.relabelled),
         ("whose video has moved", summary.moved),
+        ("taken out", summary.pruned),
         ("time", f"{summary.seconds:.1f} s, {summary.clips_per_second:.1f} new clips/s"),
         ("size of a clip", in_units(summary.clip_bytes)),
         ("cache", out),
     ]
     always = ("in the cache", "failed", "time", "size of a clip", "cache")
-    print_facts("Clips", [fact for fact in facts if fact[1] or fact[0] in always])
+    print_facts(f"Clips of part {part}" if part else "Clips", [fact for fact in facts if fact[1] or fact[0] in always])

@@ -20,7 +20,7 @@ from codecsieve.commands.published import (
 from codecsieve.errors import ConfigError, EncoderError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
-from codecsieve.text import quoted
+from codecsieve.text import quoted, shortened
 
 _NOTES = """
 DATA_ROOT/NAME, or DATA_ROOT/NAME_hevc, which a codec family looks for first, holds train.csv and, as far as there are,
@@ -216,6 +216,11 @@ def _run(options: dict[str, Any], device: str) -> tuple[ProbeRun, list[str]]:
     if cache_dir is None:
         cache_dir = default_cache(find_folder(data_root, dataset, hevc), fresh | selection)
         notes.append(f"cache {cache_dir}")
+    elif "://" in cache_dir:
+        raise ConfigError(
+            f"cache_dir ({quoted(cache_dir)}) must be a folder: clips that it lacks are made into it; "
+            f"`codecsieve merge FOLDER {shortened(cache_dir)}` copies it"
+        )
     options["num_classes"] = options["num_classes"] or None  # 0 is the published way to say none
     out = _folder(options.pop("out")) or Path(f"probe_{dataset}").absolute()
     checkpoints = _folder(options.pop("checkpoint_dir"))

@@ -9,24 +9,29 @@ comes. How a manifest is read is left to `manifest`, what a folder holds to `fol
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codecsieve.errors import ManifestError
+from codecsieve.objects import is_object_url
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
-from codecsieve.pipelines.inputs.folders import folder_rows
-from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, read_rows
+from codecsieve.pipelines.inputs.folders import folder_rows, object_rows
+from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, count_rows, is_data_set, read_rows
 from codecsieve.pipelines.inputs.mistakes import check_input, check_rows
-from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.inputs.request import NOTHING, ClipRequest
 from codecsieve.pipelines.inputs.row import ColumnNames, Row
 from codecsieve.text import quoted, shortened
 
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
+_CHECKED = 1 << 16  # rows of a manifest, one of whose files at least must be there
+RANGE = 1 << 17
+"""Clips that a run has in mind at a time: 2048 shards, so that workers seldom wait for the next range."""
 
 
 def read_inputs(
@@ -37,8 +42,8 @@ def read_inputs(
     """The clips that `inputs` stand for, in the order given.
 
     A folder stands for the videos in it and below, by their suffixes, in the order of their paths, without
-    hidden ones. A file whose suffix is in `MANIFEST_SUFFIXES` is a manifest, see `manifest`. Any other
-    file is a video.
+    hidden ones; so does the URL of one in an object store. A file whose suffix is in `MANIFEST_SUFFIXES` is a
+    manifest, see `manifest`. Any other file is a video.
 
     columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`. labels_from_folders:
     videos of a folder have the name of the folder that they lie in for a label, but those that lie at its top.
@@ -54,7 +59,38 @@ def read_inputs(
     paths = [os.fspath(given) for given in inputs]
     for path in paths:
         check_input(path)
-    return requests_of([row for path in paths for row in _rows(os.path.abspath(path), names, labels_from_folders)])
+    return requests_of([row for path in paths for row in _rows(path, names, labels_from_folders)])
+
+
+@dataclass(frozen=True)
+class RequestRanges:
+    """The clips of inputs, range after range, each as of `read_inputs`: what no memory holds at once.
+
+    rows: how many the inputs list, None where that is not known before they are read. What is said of a clip in one
+    range and otherwise in another is found out by whoever makes them; ids by content and label are made in each range.
+    """
+
+    ranges: Iterator[list[ClipRequest]]
+    rows: int | None
+
+
+def read_ranges(
+    inputs: Iterable[str | os.PathLike[str]],
+    columns: ColumnNames | Mapping[str, str] | None = None,
+    labels_from_folders: bool = False,
+    size: int = RANGE,
+) -> RequestRanges:
+    """The same, `size` rows at a time, of which the first are read at once. Raises as `read_inputs`, also later."""
+    names = columns if isinstance(columns, ColumnNames) else ColumnNames(columns or {})
+    paths = [os.fspath(given) for given in inputs]
+    for path in paths:
+        check_input(path)
+    counts = [count_rows(path) for path in paths]
+    rows = itertools.chain.from_iterable(_rows(path, names, labels_from_folders) for path in paths)
+    ranges = (requests_of(some) for some in iter(lambda: list(itertools.islice(rows, size)), []))
+    first = list(itertools.islice(ranges, 1))
+    known = [count for count in counts if count is not None]
+    return RequestRanges(itertools.chain(first, ranges), sum(known) if len(known) == len(counts) else None)
 
 
 def requests_of(rows: Sequence[Row]) -> list[ClipRequest]:
@@ -114,7 +150,7 @@ def _identify(rows: Sequence[Row], prints: Mapping[str, str]) -> list[ClipReques
             start=row.start,
             end=row.end,
             fingerprint=prints[row.path],
-            metadata=dict(row.further),
+            metadata=dict(row.further) if row.further else NOTHING,
         )
         for row, clip_id in zip(rows, made, strict=True)
     ]
@@ -138,11 +174,25 @@ def _digest(text: str, size: int) -> str:
 # --- inputs
 
 
-def _rows(given: str, columns: ColumnNames, labels_from_folders: bool) -> Sequence[Row]:
-    if os.path.isdir(given):
-        return list(folder_rows(given, labels_from_folders))
-    if Path(given).suffix.lower() not in MANIFEST_SUFFIXES:
-        return [Row(given, given)]
-    rows = list(read_rows(given, columns))
-    check_rows(given, rows)
-    return rows
+def input_rows(given: str, columns: ColumnNames, labels_from_folders: bool = False) -> Iterator[Row]:
+    """The rows that one input stands for, whatever it is. Whether their files are there is not looked at."""
+    if is_object_url(given):
+        return object_rows(given, labels_from_folders)
+    given = os.path.abspath(given)
+    if _is_manifest(given):
+        return read_rows(given, columns)
+    return folder_rows(given, labels_from_folders) if os.path.isdir(given) else iter([Row(given, given)])
+
+
+def _is_manifest(path: str) -> bool:
+    return is_data_set(path) if os.path.isdir(path) else Path(path).suffix.lower() in MANIFEST_SUFFIXES
+
+
+def _rows(given: str, columns: ColumnNames, labels_from_folders: bool) -> Iterator[Row]:
+    """The same; ManifestError where a manifest's files are not there, as far as its first rows tell."""
+    rows = input_rows(given, columns, labels_from_folders)
+    if is_object_url(given) or not _is_manifest(os.path.abspath(given)):
+        return rows
+    first = list(itertools.islice(rows, _CHECKED))
+    check_rows(os.path.abspath(given), first)
+    return itertools.chain(first, rows)

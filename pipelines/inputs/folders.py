@@ -1,4 +1,4 @@
-"""The videos in a folder and below, by their suffixes.
+"""The videos in a folder and below, on a disk or in an object store, by their suffixes.
 
 Nothing is opened here: whether they are videos shows when their turn comes.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from codecsieve.codec.facts import VIDEO_SUFFIXES
 from codecsieve.errors import ManifestError
+from codecsieve.objects import Objects
 from codecsieve.pipelines.inputs.row import Row
 from codecsieve.text import shortened
 
@@ -43,3 +44,24 @@ def folder_rows(folder: str, labels: bool = False) -> Iterator[Row]:
                 yield Row(path, path, os.path.basename(at) if labels and at != folder else None)
     if not found:
         raise ManifestError(f"{shortened(folder)}: no video in this folder; name files of unusual suffixes one by one")
+
+
+def object_rows(url: str, labels: bool = False) -> Iterator[Row]:
+    """The same of a folder in an object store, by its URL; of a URL with a video's suffix, that object.
+
+    Raises ManifestError where there is no video below it, or it cannot be listed.
+    """
+    if Path(url).suffix.lower() in VIDEO_SUFFIXES and not url.endswith("/"):
+        yield Row(url, url)
+        return
+    objects, found = Objects(url), False
+    try:
+        for name in sorted(name for name, _ in objects.walk()):
+            if Path(name).suffix.lower() in VIDEO_SUFFIXES and not any(one.startswith(".") for one in name.split("/")):
+                found, path = True, f"{objects.url}/{name}"
+                folder = name.rpartition("/")[0].rpartition("/")[2]
+                yield Row(path, path, (folder or None) if labels else None)
+    except OSError as error:
+        raise ManifestError(f"{shortened(url)}: {error.strerror}; check the URL, and who may list it") from error
+    if not found:
+        raise ManifestError(f"{shortened(url)}: no video below this URL; name one by its whole URL, with its suffix")

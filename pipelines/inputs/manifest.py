@@ -7,7 +7,9 @@ what the rows stand for, and their ids, to `clips`.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +31,41 @@ _BATCH = 4096
 _AS_WRITTEN = ColumnNames()
 
 
+def is_data_set(folder: str) -> bool:
+    """Whether a folder holds Parquet files, and nothing else that is not hidden: together they are one manifest."""
+    try:
+        names = [name for name in os.listdir(folder) if not name.startswith((".", "_"))]
+    except OSError:  # whoever reads it as a folder of videos says what is wrong
+        return False
+    return bool(names) and all(Path(name).suffix.lower() in _PARQUET_SUFFIXES for name in names)
+
+
+def count_rows(path: str) -> int | None:
+    """The rows of a manifest of Parquet, by its metadata; None where it is none, or cannot be read."""
+    try:
+        if os.path.isdir(path):
+            counts = [count_rows(file) for file in _files_of(path)] if is_data_set(path) else [None]
+            return None if None in counts else sum(count for count in counts if count is not None)
+        if Path(path).suffix.lower() not in _PARQUET_SUFFIXES or kind_of_file(path) != "file":
+            return None
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def _files_of(data_set: str) -> list[str]:
+    """The files of a manifest that is a folder, in the order of their names."""
+    names = sorted(name for name in os.listdir(data_set) if not name.startswith((".", "_")))
+    return [os.path.join(data_set, name) for name in names]
+
+
 def read_rows(path: str, columns: ColumnNames = _AS_WRITTEN) -> Iterator[Row]:
-    """The clips that the manifest `path` (absolute) lists, in its order. Raises ManifestError as `named_rows` does."""
-    for row in named_rows(path, columns):
+    """The clips that the manifest `path` (absolute) lists, in its order. Raises ManifestError as `named_rows` does.
+
+    A folder of Parquet files is one, too, see `is_data_set`.
+    """
+    paths = _files_of(path) if os.path.isdir(path) else [path]
+    for row in itertools.chain.from_iterable(named_rows(one, columns) for one in paths):
         if not row.path:
             raise ManifestError(f"{row.where}: no path; {NAMED}")
         yield row

@@ -13,7 +13,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from codecsieve.errors import ManifestError
+from codecsieve.errors import ConfigError, ManifestError
+from codecsieve.objects import check_url, is_object_url, objects_beside, parted
+from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES
 from codecsieve.pipelines.inputs.row import Row
 from codecsieve.text import quoted, shortened
 
@@ -45,8 +47,17 @@ _NO_VIDEOS = {
 
 def check_input(given: str) -> None:
     """Raise ManifestError where an input, a path as it was typed, is not there or can be no video."""
+    if is_object_url(given):
+        try:
+            check_url(given)
+        except ConfigError as error:
+            raise ManifestError(str(error)) from error
+        if Path(given).suffix.lower() in MANIFEST_SUFFIXES:
+            raise ManifestError(f"{shortened(given)}: manifests are not read by URL; copy it here and name its path")
+        objects_beside(parted(given)[0])  # which says early what is not installed
+        return
     if _URL.match(given):
-        raise ManifestError(f"{shortened(given)}: URLs are not read; copy the file here and name its path")
+        raise ManifestError(f"{shortened(given)}: URLs are read of object stores only (s3://, ...); copy the file here")
     if "\0" in given:
         raise ManifestError(f"{shortened(given)}: no path can be so: there is a NUL in it")
     if not os.path.lexists(given):
@@ -58,7 +69,7 @@ def check_input(given: str) -> None:
 
 def check_rows(manifest: str, rows: Sequence[Row]) -> None:
     """Raise ManifestError where a manifest lists files, and not one of them is there."""
-    if rows and not any(os.path.lexists(row.path) for row in rows):
+    if rows and not any(is_object_url(row.path) or os.path.lexists(row.path) for row in rows):
         raise ManifestError(
             f"{shortened(manifest)}: none of its {len(rows)} files is there, the first would be "
             f"{shortened(rows[0].path)}; relative paths start at the manifest's own folder"

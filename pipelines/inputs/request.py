@@ -8,8 +8,11 @@ from typing import Any
 
 from codecsieve.text import quoted
 
+NOTHING: Mapping[str, Any] = {}
+"""Of clips of which a manifest says nothing further; one for all, a plain dictionary since requests are pickled."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)  # there are as many as a range of the inputs has rows
 class ClipRequest:
     """One clip to be made.
 
@@ -24,7 +27,7 @@ class ClipRequest:
     start: float | None = None
     end: float | None = None
     fingerprint: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING, compare=False)
 
     def __post_init__(self) -> None:
         if not self.id or not self.id.isprintable():

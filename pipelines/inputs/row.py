@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codecsieve.errors import ConfigError, ManifestError
+from codecsieve.objects import check_url, is_object_url
 from codecsieve.text import quoted, shortened
 
 COLUMNS = ("path", "label", "start", "end", "id")
@@ -22,7 +23,7 @@ RULE = "columns must be path,label[,start,end,id]"
 NAMED = f"{RULE}, or say --columns path=NAME"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One clip as it was asked for. where: for messages, such as `list.csv line 3`; path: absolute, "" where there is
     only an id; id: None if not given; further: name and value (text, number or truth value) of the manifest's other
@@ -95,7 +96,7 @@ def make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
         raise ManifestError(f"{where}: id ({quoted(clip_id)}) must be printable")
     return Row(
         where=where,
-        path=os.path.abspath(os.path.join(os.path.dirname(manifest), path)) if path else "",
+        path=_place(manifest, where, path),
         label=_text(fields.get("label")),
         start=_seconds(fields, "start", where) or None,
         end=_seconds(fields, "end", where),
@@ -106,6 +107,17 @@ def make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
             if name and name not in COLUMNS and (plain := _plain(value)) is not None
         ),
     )
+
+
+def _place(manifest: str, where: str, path: str) -> str:
+    """A path of a manifest, absolute; "" where there is none."""
+    if is_object_url(path):
+        try:
+            check_url(path)
+        except ConfigError as error:
+            raise ManifestError(f"{where}: {error}") from error
+        return path
+    return os.path.abspath(os.path.join(os.path.dirname(manifest), path)) if path else ""
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

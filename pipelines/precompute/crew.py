@@ -88,8 +88,9 @@ def make_clips(crew: Crew, jobs: Sequence[ClipRequest], timeout: float) -> Gener
         return
     with closing(run_jobs(crew.functions, jobs, timeout, crew.depth)) as answers:
         for request, answer in answers:
-            if isinstance(answer, Lost):
-                error = f"{answer.reason}; leave it out, or try again with --retry-failed"
-                yield failed(request, error, answer.seconds)
-            else:
-                yield answer
+            yield lost_clip(request, answer) if isinstance(answer, Lost) else answer
+
+
+def lost_clip(request: ClipRequest, lost: Lost) -> ClipOutcome:
+    """The outcome of a clip whose worker has no answer."""
+    return failed(request, f"{lost.reason}; leave it out, or try again with --retry-failed", lost.seconds)

@@ -2,8 +2,8 @@
 
 What happens to one clip stays with that clip: bad data, a crash, a hang become a row of the index with its
 error. The bytes of a cache depend on the inputs and the config only, not on the number of workers or on how
-often the run was cut off. How a clip is sieved is left to `sieve`, who does it to `crew` and `device`, when shards are
-written to `shards`, what inputs say of clips beside to `said`.
+often the run was cut off. How a clip is sieved is left to `sieve`, who does it and when shards are written to
+`engine`, what inputs say of clips beside to `said`, which clips are taken out to `prune`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import av
 import pyarrow as pa
 
-from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, ShardWork, Store
+from codecsieve.cache import CacheWriter, Layout, Location, Part, ShardWork, Store
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
-from codecsieve.pipelines.inputs.clips import distinct
+from codecsieve.pipelines.inputs.clips import RequestRanges, distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.crew import gather_crew, make_clips
-from codecsieve.pipelines.precompute.device import choose_device
-from codecsieve.pipelines.precompute.outcome import ClipOutcome
+from codecsieve.pipelines.precompute.engine import Engine, LocalEngine
+from codecsieve.pipelines.precompute.inputs import Inputs
+from codecsieve.pipelines.precompute.prune import prune_clips
+from codecsieve.pipelines.precompute.ray_options import RayOptions
 from codecsieve.pipelines.precompute.said import news
-from codecsieve.pipelines.precompute.shards import Outcome, Shards
-from codecsieve.pipelines.precompute.summary import Progress, RunSummary, summarise
+from codecsieve.pipelines.precompute.summary import Progress, Report, RunSummary, joined, summarise
 from codecsieve.text import quoted, shortened
 
 _ROUNDS = 3
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def precompute(
-    requests: Sequence[ClipRequest],
+    requests: Sequence[ClipRequest] | RequestRanges,
     out: str | os.PathLike[str],
     config: SieveConfig | None = None,
     *,
@@ -50,6 +49,9 @@ def precompute(
     fail_fast: bool = RunOptions.fail_fast,
     clip_timeout: float = RunOptions.clip_timeout,
     max_memory: int | str = RunOptions.max_memory,
+    part: str | None = RunOptions.part,
+    prune: Sequence[str] = RunOptions.prune,
+    ray: RayOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Put every clip of `requests` into the cache `out`, which is made or gone on with.
@@ -59,8 +61,8 @@ def precompute(
     have for a clip that is in take the place of what was said of it before; a label that they leave out stays.
 
     Args:
-        requests: what `inputs.clips.read_inputs` returns.
-        out: the cache's folder.
+        requests: what `inputs.clips.read_inputs` returns, or `read_ranges`, for more clips than memory holds.
+        out: the cache's folder, or its URL in an object store; there several runs may write one cache.
         config: what is sampled, scored and kept; the defaults where None.
         device: `cpu`; `cuda`, every GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
             else the processor. With `search` signals the cache is the same, whichever it is.
@@ -75,6 +77,11 @@ def precompute(
             MB). One that may take more by its header is refused before it is decoded. On Linux a worker on the
             processor is kept to it whatever a header says; workers on GPUs, whose drivers reserve memory by the
             gigabyte, are not, and neither is this process (`workers` 0).
+        part: such as "2/4": plan all clips, and make those of every fourth shard. Runs of other parts, of the same
+            requests in the same order, may write the same cache meanwhile, or one each, to be merged.
+        prune: at the end, take clips out of the cache: of "missing", those that `requests` do not have and whose video
+            is gone; of "failed", those that failed, also in earlier runs and also of `requests`.
+        ray: have a Ray cluster make the clips, instead of this machine alone: the same bytes.
         progress: called in this thread at the start and after every clip.
 
     Raises:
@@ -82,42 +89,74 @@ def precompute(
             METHOD. What was published by then stays.
         ManifestError: one id stands for different clips, here or in the cache.
         WorkerError: no worker process can be started.
-        ConfigError: an option out of range.
+        ConfigError: an option out of range, or one that the device or the cluster cannot fulfil.
         KeyboardInterrupt: clips that are done by then are published first; run again to go on.
     """
-    options = RunOptions(store, device, workers, retry_failed, fail_fast, clip_timeout, max_memory)  # type: ignore[arg-type]
-    if not requests:
+    options = RunOptions(store, device, workers, retry_failed, fail_fast, clip_timeout, max_memory, part, prune)  # type: ignore[arg-type]
+    if not isinstance(requests, RequestRanges):
+        requests = RequestRanges(iter([list(requests)] if requests else []), len(requests))
+    ranges = iter(requests.ranges)
+    first = next(ranges, None)
+    if first is None:
         raise ManifestError("no clip in the inputs; name at least one video")
+    distinct(first)  # before anything is made
     began = time.monotonic()
     config = config or SieveConfig()
     layout = Layout(config.num_frames, config.k_keep, config.patch_size, store)
-    wanted = {request.id: request for request in distinct(requests)}
-    chosen = choose_device(device)
-    signals, reader = chosen.resolve(config)
-    used = dataclasses.replace(config, signals=signals)
-    hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
-    with CacheWriter.open(out, layout, hashed, _versions()) as writer:
-        known = writer.index()
-        _check_against_index(known, wanted)
-        told = news(known, wanted)
-        if told.rows is not None:
-            writer.say(told.rows)
-        made = 0
-        for number in range(_ROUNDS):
-            work = _work(writer, wanted, retry_failed and not number)
-            jobs = [wanted[clip_id] for shard in work for clip_id in shard.ids]
-            _warn_of_space(writer.path, len(jobs), layout)
-            crew = gather_crew(chosen, used, store == "patches", workers, options.max_memory, len(jobs))
-            lost = len(writer.lost)
-            with Shards(writer, work) as shards, closing(make_clips(crew, jobs, clip_timeout)) as outcomes:
-                made += _publish(outcomes, shards, layout, len(jobs), fail_fast, progress or (lambda _: None))
-            # Reading a shard back, to write it anew, may have shown that other clips of it are damaged.
-            if fail_fast or len(writer.lost) == lost:
-                break
-        index = writer.index()
-        again = len({clip_id for lost in writer.lost for clip_id in lost.ids} & wanted.keys())
-    seconds = time.monotonic() - began
-    return summarise(index, wanted, made, len(requests) - len(wanted), again, seconds, layout, told)
+    location, inputs, done = Location.of(out), Inputs(), list[RunSummary]()
+    report = Report(requests.rows, progress or (lambda _: None))
+    with ExitStack() as held:
+        engine = held.enter_context(_engine_for(options, ray, location, layout, config))
+        signals, reader = engine.resolve(config)
+        used = dataclasses.replace(config, signals=signals)
+        hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
+        writer = held.enter_context(CacheWriter.open(location, layout, hashed, _versions(), Part(*options.shards)))
+        some: Sequence[ClipRequest] | None = first
+        del first
+        while some is not None and not (fail_fast and report.failed):
+            wanted = inputs.new(some, writer.rows_of)
+            done.append(_make_range(engine, writer, used, options, wanted, len(some) - len(wanted), report))
+            inputs.remember(wanted, writer.rows, options.prune)
+            del wanted
+            some = None  # before the next is read: memory has one of them
+            some = next(ranges, None)
+    # Of inputs that were not all read nobody knows which clips they name.
+    pruned = prune_clips(out, inputs, options.prune) if options.prune and some is None else 0
+    not_read = 0 if some is None else report.to_come or len(some)
+    return joined(done, layout, time.monotonic() - began, pruned, not_read)
+
+
+def _make_range(
+    engine: Engine,
+    writer: CacheWriter,
+    config: SieveConfig,
+    options: RunOptions,
+    wanted: Mapping[str, ClipRequest],
+    repeats: int,
+    report: Report,
+) -> RunSummary:
+    """Plan, make and publish the clips of a range of the inputs, by id."""
+    writer.look_at(wanted)
+    known, lost_before = writer.index(), len(writer.lost)
+    _check_against_index(known, wanted)
+    told = news(known, wanted)
+    if told.rows is not None:
+        writer.say(told.rows)
+    made = 0
+    report.begin(len(wanted) + repeats)
+    for number in range(_ROUNDS):
+        work = _work(writer, wanted, options.retry_failed and not number)
+        clips, lost = sum(len(shard.ids) for shard in work), len(writer.lost)
+        if writer.location.local:
+            _warn_of_space(writer.location.folder, clips, writer.layout)
+        with closing(engine.make(writer, work, wanted, config)) as records:
+            made += report.count(records, clips, options.fail_fast)
+        # Reading a shard back, to write it anew, may have shown that other clips of it are damaged.
+        if options.fail_fast or len(writer.lost) == lost:
+            break
+    index, own = writer.index(), {clip_id: wanted[clip_id] for clip_id in writer.own(wanted)}
+    again = len({clip_id for lost_ in writer.lost[lost_before:] for clip_id in lost_.ids} & own.keys())
+    return summarise(index, own, made, repeats, again, told)
 
 
 def _work(writer: CacheWriter, wanted: Mapping[str, ClipRequest], retry_failed: bool) -> list[ShardWork]:
@@ -129,65 +168,22 @@ def _work(writer: CacheWriter, wanted: Mapping[str, ClipRequest], retry_failed: 
         clips = sum(len(lost.ids) for lost in found)
         _log.warning(
             "cache %s has lost %d clips (%s%s); those of these inputs are made again",
-            writer.path, clips, found[0].reason, f" and {len(found) - 1} more" if found[1:] else "",
+            writer.location, clips, found[0].reason, f" and {len(found) - 1} more" if found[1:] else "",
         )  # fmt: skip
     return work
 
 
-# --- clips
+@contextmanager
+def _engine_for(
+    run: RunOptions, ray: RayOptions | None, location: Location, layout: Layout, config: SieveConfig
+) -> Iterator[Engine]:
+    if ray is None:
+        yield LocalEngine.of(run)
+        return
+    from codecsieve.pipelines.precompute.ray_engine import ray_engine  # which few have
 
-
-def _publish(
-    outcomes: Iterable[ClipOutcome],
-    shards: Shards,
-    layout: Layout,
-    total: int,
-    fail_fast: bool,
-    report: Callable[[Progress], None],
-) -> int:
-    """Hand outcomes on to their shards as they come; how many are clips."""
-    made = 0
-    report(Progress(0, total, 0))
-    for done, outcome in enumerate(outcomes, 1):
-        record, arrays = _for_cache(outcome, layout)
-        shards.add(record, arrays)
-        made += arrays is not None
-        report(Progress(done, total, done - made))
-        if fail_fast and arrays is None:
-            break
-    return made
-
-
-def _for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
-    """An outcome as the cache takes it: its record and arrays; the record alone where the clip failed."""
-    request, clip = outcome.request, outcome.clip
-    asked: dict[str, Any] = {
-        "id": request.id,
-        "uri": request.path,
-        "fingerprint": request.fingerprint,
-        "label": request.label,
-        "start": request.start,
-        "end": request.end,
-        "seconds": outcome.seconds,
-    }
-    if clip is None:
-        return IndexRecord(status="failed", error=outcome.error, **asked), None
-    made = IndexRecord(
-        status="ok",
-        codec=clip.codec,
-        width=clip.width,
-        height=clip.height,
-        fps=clip.fps,
-        frames=clip.frames,
-        distinct_frames=clip.distinct_frames,
-        filled=clip.filled,
-        order=clip.order,
-        signals=clip.signals,
-        decoder=clip.decoder,
-        **asked,
-    )
-    pixels = clip.patches if layout.store == "patches" else None
-    return made, ClipArrays(pixels, clip.positions, clip.scores, clip.frame_ids)
+    with ray_engine(location, layout, config, run, ray) as engine:
+        yield engine
 
 
 # --- before and after

@@ -5,12 +5,12 @@ How it is kept is left to the cache.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from codecsieve.codec.video_file import size_of
 from codecsieve.pipelines.inputs.columns import further_columns
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.text import as_utf8
@@ -36,7 +36,7 @@ def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
     known = {clip_id: (label, uri) for clip_id, label, uri in zip(*columns, strict=True) if clip_id in wanted}
     asked = {clip_id: (as_utf8(wanted[clip_id].label or ""), as_utf8(wanted[clip_id].path)) for clip_id in known}
     relabelled = {clip_id for clip_id, (label, _) in known.items() if asked[clip_id][0] not in ("", label)}
-    moved = {clip_id for clip_id, (_, uri) in known.items() if asked[clip_id][1] != uri and not os.path.exists(uri)}
+    moved = {clip_id for clip_id, (_, uri) in known.items() if asked[clip_id][1] != uri and not _is_there(uri)}
     further = further_columns(list(wanted.values()))
     told = list(wanted.values()) if further else [wanted[clip_id] for clip_id in known if clip_id in relabelled | moved]
     if not told:
@@ -48,3 +48,11 @@ def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
     }
     own = pa.table(rows, schema=pa.schema(dict.fromkeys(rows, pa.string())))
     return News(pa.table({**{name: own[name] for name in rows}, **further}), len(relabelled), len(moved))
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        size_of(uri)
+    except (OSError, ValueError):
+        return False
+    return True

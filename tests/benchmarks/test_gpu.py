@@ -114,7 +114,7 @@ def tiny(**changes: Any) -> Any:
         "large_clips": 1,
         "repeats": 2,
         "sessions": (1, 2),
-        "window_s": 0.2,
+        "window_s": 1.0,  # in which a busy machine, too, gets a clip done
         "rounds": 1,
         "frames": 12,
         "cached_clips": 3,
@@ -183,14 +183,13 @@ def test_a_thread_that_fails_ends_a_measurement(benchmark: ModuleType) -> None:
         decode.measure_rates(lambda: contextlib.nullcontext(Faulty()), 3, 0.1)
 
 
-def test_time_in_a_stage_within_another_counts_once(benchmark: ModuleType) -> None:
-    times = sys.modules["benchmarks.gpu.clips"].StageTimes()
-    with times.stage("outer"):
-        time.sleep(0.02)
-        with times.stage("inner"):
-            time.sleep(0.05)
-    assert times.seconds["inner"] >= 0.05
-    assert 0.02 <= times.seconds["outer"] < 0.05
+def test_time_in_a_stage_within_another_counts_once(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, clock = sys.modules["benchmarks.gpu.clips"], iter([0.0, 2.0, 7.0, 8.0])
+    monkeypatch.setattr(clips, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    times = clips.StageTimes()
+    with times.stage("outer"), times.stage("inner"):
+        pass
+    assert times.seconds == {"inner": 5.0, "outer": 3.0}
 
 
 def test_without_a_gpu_one_line_says_so(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

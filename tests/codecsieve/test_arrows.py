@@ -3,8 +3,8 @@
     cli -> commands -> pipelines -> codec -> kernels
                        pipelines -> cache, encoder
 
-`text`, `errors`, `files`, `machine`, `mosaic` and `options` lie at the bottom, where anyone may use them. The rooms of
-`pipelines` have an order of their own.
+`text`, `errors`, `files`, `objects`, `machine`, `mosaic` and `options` lie at the bottom, where anyone may use them.
+The rooms of `pipelines` have an order of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT, module_files
 
-BOTTOM = {"errors", "files", "machine", "mosaic", "options", "text"}
+BOTTOM = {"errors", "files", "machine", "mosaic", "objects", "options", "text"}
 
 TABLES = {"kernels", "kernels.reference"}
 ON_CPU = {"kernels.cpu", *TABLES}
@@ -29,6 +29,7 @@ KNOWS: dict[str, set[str]] = {
     "mosaic": {"text"},
     "options": {"errors", "text"},
     "files": {"errors"},  # what cannot be written is an error of a kind
+    "objects": {"errors", "text"},
     "kernels": {"kernels.reference"},
     "kernels.reference": {"kernels"},
     "kernels.cpu": TABLES,
@@ -38,6 +39,7 @@ KNOWS: dict[str, set[str]] = {
     "kernels.dispatch": {"kernels.gpu", *ON_CPU},
     "codec": {"kernels.cupy", *ON_CPU},
     "cache": set(),
+    "client": {"pipelines.config"},  # the names of options, for type checkers; a service says what they may be
     "encoder": set(),
     "pipelines": set(),
     "pipelines.config": {"codec", *TABLES},
@@ -52,20 +54,28 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.exchange": {"cache"},
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
+    "pipelines.concepts": {"pipelines.learn", "cache"},
+    "pipelines.train": {"pipelines.loading", "pipelines.learn", "cache", "encoder"},
     "pipelines.probe": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.loading", "pipelines.learn",
         "cache", "encoder",
     },
+    "pipelines.serve": {
+        "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.precompute", "pipelines.look",
+        "pipelines.sieve", "cache", "codec", "encoder",
+    },
     "pipelines.demo": {"pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "cache"},
     "commands": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
-        "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "cache",
+        "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "pipelines.serve",
+        "pipelines.train", "pipelines.concepts",
+        "cache",
     },
     "cli": {"__init__", "commands"},
     "__main__": {"cli"},
     "__init__": {
         "pipelines.config", "pipelines.inputs", "pipelines.sieve", "pipelines.precompute", "pipelines.loading",
-        "cache", "codec", "encoder", "kernels.dispatch",
+        "pipelines.exchange", "cache", "client", "codec", "encoder", "kernels.dispatch",
     },
 }  # fmt: skip
 """The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""

@@ -16,7 +16,9 @@ BUILT_IN = {
     errors.VideoError: ValueError,
     errors.EncoderError: ValueError,
     errors.WorkerError: RuntimeError,
+    errors.TrainingError: ArithmeticError,
     errors.CacheError: Exception,
+    errors.ServiceError: Exception,
 }
 
 

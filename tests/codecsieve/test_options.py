@@ -34,6 +34,7 @@ class Tea:
     iced: bool = option(False, "With ice.")
     water: int = option(10**9, "How much, in bytes.", size=True, at_least=1000)
     spoons: tuple[int, ...] = option((1, 2), "Sugar, tried one after the other.", flag="--sugar", at_least=0)
+    beside: tuple[str, ...] = option((), "What comes with it.", choices=("cake", "toast"))
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -50,11 +51,17 @@ class Tea:
         ({"minutes": True}, r"minutes \(True\) must be a number > 0"),
         ({"cups": 10}, r"cups \(10\) must be in 1\.\.9"),
         ({"cups": 1.5}, r"cups \(1.5\) must be a whole number"),
+        ({"cups": True}, r"cups \(True\) must be a whole number"),
+        ({"milk": 1}, r"milk \(1\) must be true or false"),
+        ({"milk": "no"}, r"milk \('no'\) must be true or false"),
+        ({"spoons": (1, False)}, r"spoons \(False\) must be a whole number"),
         ({"water": "1 B"}, r"water \('1 B'\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
         ({"water": "much"}, r"water \('much'\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
         ({"water": 1e9}, r"water \(1000000000.0\) must be a size >= 1 KB, such as 500 MB or 4 GB"),
         ({"spoons": ()}, r"spoons \(\) must be one or more, each named once"),
         ({"spoons": (1, 1)}, r"spoons \(1, 1\) must be one or more, each named once"),
+        ({"beside": ("cake", "cake")}, r"beside \(cake, cake\) must be one or more, each named once"),
+        ({"beside": "cakes"}, r"beside \('cakes'\) must be one of cake, toast"),
         ({"spoons": (1, -1)}, r"spoons \(-1\) must be >= 0"),
     ],
 )

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from served import running
 
 import codecsieve as cs
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
-TESTED = {"sieve_one_clip", "make_a_cache", "compare_selections", "feed_the_encoder", "loop_over_batches"}
+TESTED = {
+    "sieve_one_clip", "make_a_cache", "compare_selections", "feed_the_encoder", "loop_over_batches", "ask_a_service",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +100,16 @@ def test_loop_over_batches(video: Path, tmp_path: Path) -> None:
     assert "classes ('early', 'late'), 2 steps an epoch" in said
     assert "8 of 8 clips seen" in said
     assert "one process, from step 1 on: 4 clips left" in said
+
+
+@pytest.mark.slow
+def test_ask_a_service(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "other.mp4").write_bytes(video.read_bytes())
+    with running(tmp_path) as service:
+        said = run("ask_a_service", tmp_path, "--url", service.url, "--job", "videos/other.mp4", video)
+    assert "h264, 48 frames; signals: bitstream" in said
+    assert "done: 1 of 1 clips" in said
+    assert said.rstrip().endswith("videos/other.mp4  512 patches")
+    with Image.open(tmp_path / "asked.png") as picture:
+        assert picture.format == "PNG"

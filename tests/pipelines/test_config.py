@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
@@ -118,6 +119,8 @@ def test_the_keywords_that_type_checkers_know_are_the_options(options: type, key
 
     def typed(field: dataclasses.Field[Any]) -> Any:
         choices = field.metadata["rule"].choices
+        if kind_of(field).startswith("tuple") and choices:
+            return Sequence[Literal[choices]]
         return Literal[choices] if choices else int | str if kind_of(field) == "size" else hints[field.name]
 
     assert get_type_hints(keywords) == {field.name: typed(field) for field in declared(options)}

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 import codecsieve as cs
+from codecsieve.client import JobState, SievedTokens
 from codecsieve.encoder import OneVisionEncoder
 from codecsieve.pipelines.loading.loader import TorchLoader
 
@@ -46,5 +47,11 @@ for batch in loader:
     tensor: Tensor = batch["patches"]
 assert_type(cs.load_encoder("folder"), OneVisionEncoder)
 assert_type(cs.load_encoder("folder").config, cs.encoder.EncoderConfig)
+with cs.Client("http://localhost:8000", key="cs_...") as client:
+    assert_type(client.sieve("video.mp4", k_keep=1024), SievedTokens)
+    states: np.ndarray[Any, Any] | None = client.embed(path="videos/clip.mp4", tokens=True).tokens
+    job = client.start_job("caches:train", inputs=["videos"], k_keep=1024)
+    assert_type(job.wait(), JobState)
+    rows: list[dict[str, Any]] = list(client.cache("caches:train").rows("label = 'run'"))
 cs.make_loader("cache", batch_size=16)  # type: ignore[arg-type]
 cs.siv("video.mp4")  # type: ignore[attr-defined]

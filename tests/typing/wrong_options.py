@@ -24,3 +24,10 @@ cs.make_loader(cache, batch_size=16, sed=1)  # type: ignore[call-arg]
 cs.make_loader(cache, batch_size=16, seed="one")  # type: ignore[arg-type]
 make_dali_loader(cache, batch_size=16, sed=1)  # type: ignore[call-arg]
 cs.load_encoder("folder", dtyp=None)  # type: ignore[call-arg]
+
+client = cs.Client("http://localhost:8000")
+client.sieve("video.mp4", k_kep=1)  # type: ignore[call-arg]
+client.embed("video.mp4", k_keep="many")  # type: ignore[arg-type]
+client.inspect("video.mp4", signals="serch")  # type: ignore[arg-type]
+client.start_job("caches:train", inputs=["videos"], k_kep=1)  # type: ignore[call-arg]
+client.jobs("ready")  # type: ignore[arg-type]

@@ -189,7 +189,7 @@ def test_a_defect_keeps_its_traceback(videos: Path, tmp_path: Path, monkeypatch:
     def stumble(*_: object) -> None:
         raise ValueError("operands could not be broadcast")
 
-    monkeypatch.setattr("codecsieve.pipelines.inputs.clips.read_inputs", stumble)
+    monkeypatch.setattr("codecsieve.pipelines.inputs.clips.read_ranges", stumble)
     with pytest.raises(ValueError, match="broadcast"):
         run("precompute", videos, "--out", tmp_path / "cache")
 

@@ -7,9 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from runs import SMALL, start, wait_for_a_shard, write_manifest
 
 import codecsieve.pipelines.precompute.outcome as module
 from codecsieve.cache import open_cache
@@ -32,8 +30,6 @@ pytestmark = pytest.mark.slow
 
 MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
-SMALL = SieveConfig(num_frames=8, input_size=56, k_keep=16)
-SMALL_OPTIONS = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16"]
 ROWS = 400  # six shards and a bit: more than can be done while the first is still on its way to the disk
 
 
@@ -45,11 +41,7 @@ def clip(make_video: MakeVideo, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def manifest(clip: Path) -> Path:
     """Many parts of one clip, and one file that is not there."""
-    lines = [f"clip.mp4,{row},{row / 200},,clip-{row}" for row in range(ROWS)]
-    lines[5] = "gone.mp4,x,,,clip-5"
-    path = clip.with_name("list.csv")
-    path.write_text("path,label,start,end,id\n" + "\n".join(lines))
-    return path
+    return write_manifest(clip, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +49,6 @@ def uninterrupted(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     cache = tmp_path_factory.mktemp("uninterrupted") / "cache"
     precompute(read_inputs([manifest]), cache, SMALL, workers=2)
     return cache
-
-
-def start(manifest: Path, cache: Path) -> subprocess.Popen[str]:
-    """The same by the command line, in a process group of its own."""
-    command = [sys.executable, "-m", "codecsieve", "precompute", str(manifest), "--out", str(cache)]
-    command += [*SMALL_OPTIONS, "--workers", "2"]
-    return subprocess.Popen(
-        command,
-        start_new_session=True,
-        # Tests that run in a shell's background have interrupts ignored, which a process inherits.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_a_shard(cache: Path) -> None:
-    patience = time.monotonic() + 60
-    while not list(cache.glob("index/part-*.parquet")):
-        assert time.monotonic() < patience
-        time.sleep(0.002)
 
 
 def errors(cache: Path) -> dict[str, str | None]:
@@ -101,7 +71,7 @@ def test_the_number_of_workers_does_not_change_a_byte(
 def test_killed_with_all_its_processes_a_second_run_finishes_with_the_same_bytes(
     manifest: Path, uninterrupted: Path, tmp_path: Path, cache_content: CacheContent
 ) -> None:
-    process = start(manifest, tmp_path / "cache")
+    process = start(manifest, tmp_path / "cache", "--workers", "2")
     wait_for_a_shard(tmp_path / "cache")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -117,7 +87,7 @@ def test_killed_with_all_its_processes_a_second_run_finishes_with_the_same_bytes
 def test_interrupted_it_publishes_what_is_done_and_says_how_to_go_on(
     manifest: Path, uninterrupted: Path, tmp_path: Path, cache_content: CacheContent, number: signal.Signals
 ) -> None:
-    process = start(manifest, tmp_path / "cache")
+    process = start(manifest, tmp_path / "cache", "--workers", "2")
     wait_for_a_shard(tmp_path / "cache")
     os.killpg(process.pid, number)
     _, stderr = process.communicate()

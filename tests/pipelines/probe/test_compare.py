@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from foreign_models import PATCH, SIDE, save_foreign  # which needs transformers
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FRAMES = 4
 GRID = SIDE // PATCH
@@ -78,14 +80,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "empty").mkdir()
     torch.set_num_threads(threads)
     return home
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def probe(home: Path, *options: object) -> Result:

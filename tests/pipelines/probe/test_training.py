@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,10 @@ from codecsieve.pipelines.probe.training import (
     train_probes,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 DIM, COUNT = 64, 4
 RUN = ProbeConfig(learning_rates=(1e-4, 1e-3), seeds=(0, 1), epochs=4, batch_size=8)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def toy(clips: int, seed: int, shuffled: bool = False) -> LabelledTokens:
