@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-gpu demo train-demo bench clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test-fast: warm  ## the quick tests of every folder, under a minute
 
 test: check warm  ## style, types and all tests: what continuous integration runs
 	$(PYTEST) --cov --cov-report=term
+
+# Alone on the machine: a cluster that cannot get the cores it counts on gives its nodes up for lost.
+test-cluster: warm  ## runs and services on Ray, in clusters of this machine's own
+	$(BIN)/python -m pytest -m cluster
 
 test-gpu: install  ## on a machine with an NVIDIA GPU: kernels, NVDEC and whole caches against the processor's
 	$(PIP) install --quiet -c constraints.txt -e '.[dev,demo,gpu,dali]'

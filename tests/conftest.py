@@ -23,13 +23,23 @@ MakeVideo = Callable[..., Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Triton's kernels run under its interpreter, on the CPU, unless the tests that need a GPU were asked for."""
+    """Triton's kernels run under its interpreter, on the CPU, unless the tests that need a GPU were asked for.
+
+    Processes of tests have one thread for sums each: there are as many as cores, and threads that spin while they wait
+    for each other keep those from running that they wait for.
+    """
     if config.option.markexpr != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are skipped unless they were asked for and there is one."""
+    """Tests marked `cluster` or `gpu` are skipped unless they were asked for; the latter, if there is none, too."""
+    if config.option.markexpr != "cluster":
+        for item in items:
+            if item.get_closest_marker("cluster"):
+                item.add_marker(pytest.mark.skip(reason="starts a Ray cluster; run `make test-cluster`"))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if config.option.markexpr == "gpu" and not _has_gpu() and shutil.which("nvidia-smi"):
         pytest.exit("this machine has an NVIDIA driver, but torch cannot use it; install torch's CUDA build", 1)

@@ -6,30 +6,25 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
-import pyarrow as pa
 import pytest
 from runs import SMALL, start, wait_for_a_shard, write_manifest
 
-from codecsieve.cache import Layout, ShardTask, open_cache
+from codecsieve.cache import open_cache
 from codecsieve.errors import CacheError, ConfigError, WorkerError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs, read_ranges
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.ray_actor import ShardJob
-from codecsieve.pipelines.precompute.ray_engine import RayEngine
 from codecsieve.pipelines.precompute.ray_options import RayOptions
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.precompute.summary import Progress
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'codecsieve[ray]'")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 MakeVideo = Callable[..., Path]
 CacheContent = Callable[[Path], dict[str, object]]
@@ -219,17 +214,3 @@ def test_what_cannot_be_is_one_line(cluster: Any, manifest: Path, local: Path, t
     assert not (tmp_path / "cache").exists()
     with pytest.raises(CacheError, match="use another --out"):
         precompute(requests, local, SieveConfig(k_keep=17), ray=RayOptions(ray_address=there))
-
-
-def test_a_shard_that_came_before_its_actor_was_lost_is_not_made_again() -> None:
-    engine, given = RayEngine.__new__(RayEngine), list[ShardJob]()
-    engine._facts, engine._layout = None, Layout(8, 16, 14, "patches")
-    engine._pool = SimpleNamespace(submit=lambda job, alone: given.append(job))  # type: ignore[assignment]
-    jobs = [
-        ShardJob(ShardTask(shard, {name: 64 * shard}, listed=pa.table({})), (ClipRequest(f"{name}.mp4", name),))
-        for shard, name in enumerate("ab")
-    ]
-    assert list(engine._try_again(jobs, {1: set()}, Counter())) == []
-    assert [job.task.shard for job in given] == [1]
-    assert list(engine._try_again(jobs[:1], {}, Counter())) == []
-    assert len(given) == 1

@@ -177,5 +177,8 @@ def test_the_command_trains_by_file_and_flags_and_exports(data: TrainRun, tmp_pa
     cs.load_encoder(tmp_path / "exported")
     told = run(file, "--out", tmp_path / "out", "--dry-run", "--gpus", 8)
     assert "memory of a process" in told.stdout
+    here = run(file, "--out", tmp_path / "out", "--dry-run", "--device", "cuda")
+    if not torch.cuda.is_available():
+        assert "device ('cuda') must be one that is there" in here.output
     assert run(file).exit_code == 2
     assert run("export", tmp_path / "out", tmp_path / "exported", "--step", 7).exit_code == 2
