@@ -73,7 +73,7 @@ def run(
 ) -> None:
     """Train, or go on."""
     try:
-        from codecsieve.pipelines.learn.ranks import joined
+        from codecsieve.pipelines.learn.ranks import choose_device, joined
         from codecsieve.pipelines.train.run import train as do
     except ModuleNotFoundError as error:
         raise OneLineError(f"{error.name} is not installed; pip install 'codecsieve[train]'", 1) from error
@@ -95,7 +95,8 @@ def run(
     if dry_run:
         with joined("cpu") as ranks:
             if ranks.first:
-                _print_budget(of_run, wanted, gpus or ranks.size, gpus is not None)
+                on_gpus = gpus is not None or choose_device(device).type == "cuda"
+                _print_budget(of_run, wanted, gpus or ranks.size, on_gpus)
         return
     with joined(device) as ranks, Meter("steps", quiet or not ranks.first) as meter:
         trained = do(
