@@ -78,7 +78,8 @@ class ClipDecoder:
         self.pictures_decoded = 0
         try:
             self.signals = choose_signals(self.source.facts, signals)
-            self.sample: FrameSample = sample_frames(self.source, num_frames, start, end, spread)
+            pairs = self.signals != "bitstream"
+            self.sample: FrameSample = sample_frames(self.source, num_frames, start, end, spread, pairs)
         except BaseException:
             self.source.close()
             raise

@@ -18,6 +18,7 @@ import numpy as np
 from codecsieve.codec.gop import Gop
 from codecsieve.codec.source import PacketSource
 from codecsieve.codec.spread import Spread
+from codecsieve.codec.thrifty import thrifty_frames
 from codecsieve.errors import VideoError
 
 
@@ -55,8 +56,12 @@ def sample_frames(
     start: float | None = None,
     end: float | None = None,
     spread: Spread = Spread(),  # noqa: B008  # it is frozen
+    pairs: bool = False,
 ) -> FrameSample:
     """Spread `num_frames` slots over the frames whose time is in [start, end) seconds, see `SPREADS`.
+
+    pairs: whether the picture before each frame will be decoded, too, which tells what a frame costs. Where the source
+    is not `ordered` every picture is decoded, and a thrifty slot shows its segment's middle.
 
     Raises ValueError for an impossible range, VideoError where the file has no frame in it.
     """
@@ -80,7 +85,9 @@ def sample_frames(
         ids = np.linspace(0, frames - 1, num_frames, dtype=np.int64)
     elif frames < num_frames:
         ids = slots.clip(max=frames - 1)
-    elif spread.kind == "middle":
+    elif spread.kind == "thrifty" and source.ordered:
+        return FrameSample(thrifty_frames(source, first, frames, num_frames, pairs), frames, first)
+    elif spread.kind in ("middle", "thrifty"):
         ids = (2 * slots + 1) * (frames - 1) // (2 * num_frames)
     else:
         drawn = _seeded(source, spread, first, frames).random_sample(num_frames)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPREADS = ("ends", "middle", "jitter")
-"""`ends`: evenly from the first frame to the last. `middle`, `jitter`: the clip is cut into equal segments, one a slot;
-a slot shows the frame in the middle of its segment, or any one of it, drawn anew for each clip and seed. Of a clip with
-fewer frames than slots they show every frame once, and then the last."""
+SPREADS = ("ends", "middle", "jitter", "thrifty")
+"""`ends`: evenly from the first frame to the last. The others: the clip is cut into equal segments, one a slot; a slot
+shows the frame in the `middle` of its segment; or any one of it, drawn anew for each clip and seed (`jitter`); or that
+for which the fewest pictures must be decoded, see `codec.thrifty`. Of a clip with fewer frames than slots they show
+every frame once, and then the last."""
 
 
 @dataclass(frozen=True)

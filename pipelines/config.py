@@ -66,7 +66,7 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter"]
+    spread: Literal["ends", "middle", "jitter", "thrifty"]
     spread_seed: int
     target_frames: int | None
 
@@ -107,7 +107,8 @@ class SieveConfig:
     )
     spread: str = option(
         "ends",
-        "Which frames the slots show: evenly from first to last; the middle one of equal segments; any one of each.",
+        "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, or the one "
+        "for which the fewest pictures are decoded.",
         choices=SPREADS,
         added=True,
     )

@@ -1,6 +1,6 @@
 """Clips a second of the engines of `precompute`, side by side: this machine's workers, and actors of Ray on it.
 
-    python -m benchmarks.speed.engines
+    python -m benchmarks.speed.engines VIDEO
 
 Both make the same short clips with as many workers, in turns. The rate is that between the first clip and the last,
 since a run of millions starts its workers once; what comes before the first clip stands beside it. Ray's cluster is one
@@ -43,7 +43,8 @@ def main(video: str, clips: int, rounds: int) -> None:
     try:
         engines: dict[str, dict[str, Any]] = {
             "local": {"workers": _WORKERS},
-            "ray": {"ray": RayOptions(ray_address=cluster.address, ray_actors=_WORKERS)},
+            "ray, an actor a core": {"ray": RayOptions(ray_address=cluster.address, ray_actors=_WORKERS)},
+            "ray, one actor": {"ray": RayOptions(ray_address=cluster.address, ray_actors=1, ray_cpus=_WORKERS)},
         }
         runs = [{name: _run(requests, told) for name, told in engines.items()} for _ in range(rounds)]
     finally:
@@ -63,7 +64,7 @@ def main(video: str, clips: int, rounds: int) -> None:
         "clips": clips, "workers": _WORKERS,
         "rounds": [{name: {"clips_per_second": rate, "start_seconds": start} for name, (rate, start) in run.items()}
                    for run in runs],
-        "ray_of_local": statistics.median(run["ray"][0] / run["local"][0] for run in runs),
+        "of_local": {name: statistics.median(run[name][0] / run["local"][0] for run in runs) for name in engines},
         "listed_shards_per_second": shards_a_second,
     })  # fmt: skip
 

@@ -27,16 +27,22 @@ FORMS: dict[str, dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16"},
     "compile": {"compile": True},
 }
+BATCHES = 8, 32
+"""Clips of a step; the latter is what a training has if it is told nothing."""
 _AFTER = (1, 10, 50, 100, 200)
 
 
 def compare_ranks(scene: Scene) -> dict[str, Any]:
     """Two hundred steps on one process and on two; the second half of them from the other's checkpoint."""
-    seeded = {**OPTIONS, "seed": scene.seed}
-    one = scene.train("one", seeded)
-    two = scene.train("two", seeded, processes=2)
-    threads = scene.train("threads", seeded, threads=2)
-    one_two, two_one = _halfway(one, "one-two"), _halfway(two, "two-one")
+    return {"batches": [_compare_ranks(scene, {**OPTIONS, "batch_size": size}) for size in BATCHES]}
+
+
+def _compare_ranks(scene: Scene, options: dict[str, Any]) -> dict[str, Any]:
+    seeded, batch = {**options, "seed": scene.seed}, options["batch_size"]
+    one = scene.train(f"one-{batch}", seeded)
+    two = scene.train(f"two-{batch}", seeded, processes=2)
+    threads = scene.train(f"threads-{batch}", seeded, threads=2)
+    one_two, two_one = _halfway(one, f"one-two-{batch}"), _halfway(two, f"two-one-{batch}")
     scene.train(one_two.name, seeded, processes=2)
     scene.train(two_one.name, seeded)
     pairs = {
@@ -49,8 +55,8 @@ def compare_ranks(scene: Scene) -> dict[str, Any]:
         {"losses of": name, "from step": start, **_apart(losses(this)[start:], losses(other)[start:])}
         for name, (this, other, start) in pairs.items()
     ]
-    _show(f"Losses of {STEPS} steps, apart by", rows)
-    return {"options": OPTIONS, "first and last loss": [losses(one)[0], losses(one)[-1]], "pairs": rows}
+    _show(f"Losses of {STEPS} steps of {batch} clips, apart by", rows)
+    return {"options": options, "first and last loss": [losses(one)[0], losses(one)[-1]], "pairs": rows}
 
 
 def compare_forms(scene: Scene) -> dict[str, Any]:

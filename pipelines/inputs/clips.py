@@ -30,7 +30,7 @@ from codecsieve.text import quoted, shortened
 _THREADS = 16
 _BATCH = 4096  # files queued to the threads at once
 _CHECKED = 1 << 16  # rows of a manifest, one of whose files at least must be there
-RANGE = 1 << 17
+RANGE = 1 << 16
 """Clips that a run has in mind at a time: 2048 shards, so that workers seldom wait for the next range."""
 
 
