@@ -5,7 +5,8 @@ What became of a clip is said in `index`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,12 @@ from codecsieve.text import shortened
 
 from .layout import PLAN, SHARD_CLIPS, is_id
 from .location import Location
-from .parquet import column, from_parquet, to_parquet
+from .parquet import column, stream_parquet, stream_to_parquet
 
 SCHEMA = pa.schema({"id": pa.string(), "row": pa.int64()})
 
 
-_BATCH = 1 << 16  # rows looked at together
+_GROUP = 1 << 18  # rows of a group in its file
 
 
 class Plan:
@@ -60,15 +61,19 @@ class Plan:
             ids = pa.chunked_array([pc.replace_with_mask(kept, mask, pa.array(new[:places], pa.string()))])
         return Plan(pa.chunked_array([*ids.chunks, pa.array(new[places:], pa.string())], pa.string()))
 
-    def to_parquet(self) -> memoryview:
-        """The bytes of its file."""
-        rows = pa.array(np.arange(len(self.ids), dtype=np.int64))
-        return to_parquet(pa.table({"id": self.ids, "row": rows}, schema=SCHEMA))
+    def to_parquet(self) -> list[bytes]:
+        """The bytes of its file, in parts."""
+        starts = range(0, max(len(self.ids), 1), _GROUP)
+        return stream_to_parquet((_group(first, self.ids.slice(first, _GROUP)) for first in starts), SCHEMA)
+
+
+def _group(first: int, ids: pa.ChunkedArray) -> pa.Table:
+    return pa.table({"id": ids, "row": pa.array(np.arange(first, first + len(ids)))}, schema=SCHEMA)
 
 
 def write_plan(location: Location, ids: Sequence[str | None]) -> None:
     """Publish the plan: the clip `ids[row]` has row `row`; None where a row is free."""
-    location.publish(PLAN, [Plan(pa.chunked_array([pa.array(ids, pa.string())])).to_parquet()])
+    location.publish(PLAN, Plan(pa.chunked_array([pa.array(ids, pa.string())])).to_parquet())
 
 
 def add_to_plan(location: Location, plan: Plan, wanted: Sequence[str]) -> tuple[Plan, dict[str, int]]:
@@ -79,15 +84,15 @@ def add_to_plan(location: Location, plan: Plan, wanted: Sequence[str]) -> tuple[
     rows = plan.rows_of(wanted)
     grown = plan.with_clips(wanted, rows)
 
-    def again(there: bytes) -> list[memoryview] | None:
+    def again(there: bytes) -> list[bytes] | None:
         nonlocal grown
         found = parse_plan(there, location)
         grown = found.with_clips(wanted, found.rows_of(wanted))
-        return None if grown is found else [grown.to_parquet()]
+        return None if grown is found else grown.to_parquet()
 
     if grown is plan:
         return plan, rows
-    location.publish(PLAN, [grown.to_parquet()], again)
+    location.publish(PLAN, grown.to_parquet(), again)
     return grown, grown.rows_of(wanted)
 
 
@@ -99,40 +104,51 @@ def read_ids(location: Location) -> list[str | None]:
 
 def read_plan(location: Location) -> Plan:
     """The plan, empty where nothing was planned yet; CacheError where it is damaged."""
-    return _checked(_read(location), location)
+    data = _read(location)
+    return Plan(pa.chunked_array([], pa.string())) if data is None else parse_plan(data, location)
 
 
 def read_again(location: Location, plan: Plan) -> Plan:
     """The plan as it is now, of which others may have written more; raises as `read_plan`."""
-    table = _read(location)
-    return plan if table["id"].equals(plan.ids) else _checked(table, location)
+    data = _read(location)
+    if data is None:
+        return plan if not len(plan) else Plan(pa.chunked_array([], pa.string()))
+    return plan if _says(data, plan, location) else parse_plan(data, location)
+
+
+def _says(data: bytes, plan: Plan, location: Location) -> bool:
+    """Whether a file's bytes say what a plan says."""
+    first = 0
+    for batch in _batches(data, location):
+        if not plan.ids.slice(first, batch.num_rows).equals(pa.chunked_array([batch["id"]])):
+            return False
+        first += batch.num_rows
+    return first == len(plan)
 
 
 def parse_plan(data: bytes, location: Location) -> Plan:
-    """The same out of its file's bytes."""
-    return _checked(_parse(data, location), location)
-
-
-def _checked(table: pa.Table, location: Location) -> Plan:
-    name, first, hashes = f"{location}/{PLAN}", 0, [np.zeros(0, np.int64)]
-    for batch in table.to_batches(max_chunksize=_BATCH):
+    """The same out of its file's bytes, looked at some rows at a time: memory has each id once."""
+    name, first, chunks, hashes = f"{location}/{PLAN}", 0, list[pa.Array](), array("q")
+    for batch in _batches(data, location):
         rows = batch["row"].fill_null(-1).to_numpy()
         if not np.array_equal(rows, np.arange(first, first + len(rows))):
-            raise CacheError(f"{name} is damaged: its rows are not 0..{table.num_rows - 1}; {_advice(location)}")
+            raise CacheError(f"{name} is damaged: its rows are not 0, 1, 2 and so on; {_advice(location)}")
         ids = batch["id"].drop_null().to_pylist()
         if not all(map(is_id, ids)):
             raise CacheError(f"{name} is damaged: an id is not printable, or too long; {_advice(location)}")
-        hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        hashes.extend(map(hash, ids))
+        chunks.append(batch["id"])
         first += len(rows)
-    if _comes_twice(table["id"], np.concatenate(hashes)):
+    found = pa.chunked_array(chunks, pa.string())
+    if _comes_twice(found, np.frombuffer(hashes, np.int64)):
         raise CacheError(f"{name} is damaged: an id comes twice; {_advice(location)}")
-    return Plan(table["id"])
+    return Plan(found)
 
 
 def _comes_twice(ids: pa.ChunkedArray, hashes: np.ndarray) -> bool:
-    """Whether an id does. Two ids may have one hash: then they are looked at themselves."""
-    values, counts = np.unique(hashes, return_counts=True)
-    doubtful = set(values[counts > 1].tolist())
+    """Whether an id does. Two ids may have one hash: then they are looked at themselves. hashes: are put in order."""
+    hashes.sort()
+    doubtful = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     if not doubtful:
         return False
     same = [clip_id for chunk in ids.chunks for clip_id in chunk.to_pylist() if clip_id and hash(clip_id) in doubtful]
@@ -141,8 +157,8 @@ def _comes_twice(ids: pa.ChunkedArray, hashes: np.ndarray) -> bool:
 
 def planned_clips(location: Location) -> int:
     """How many clips the plan has; CacheError where it is damaged."""
-    table = _read(location)
-    return int(table.num_rows - table["id"].null_count)
+    data = _read(location)
+    return 0 if data is None else sum(len(batch) - batch["id"].null_count for batch in _batches(data, location))
 
 
 def contradiction(shard: int, part: pa.Table, rows: Mapping[str, int]) -> str:
@@ -187,15 +203,16 @@ def rows_of(ids: Iterable[str | None]) -> dict[str, int]:
     return {clip_id: row for row, clip_id in enumerate(ids) if clip_id is not None}
 
 
-def _read(location: Location) -> pa.Table:
+def _read(location: Location) -> bytes | None:
+    """Its file's bytes, None where nothing was planned yet."""
     try:
-        return _parse(location.read(PLAN), location)
+        return location.read(PLAN)
     except FileNotFoundError:
-        return SCHEMA.empty_table()
+        return None
 
 
-def _parse(data: bytes, location: Location) -> pa.Table:
-    return from_parquet(data, SCHEMA, f"{location}/{PLAN}", _advice(location))
+def _batches(data: bytes, location: Location) -> Iterator[pa.RecordBatch]:
+    return stream_parquet(data, SCHEMA, f"{location}/{PLAN}", _advice(location))
 
 
 def _advice(location: Location) -> str:

@@ -68,7 +68,7 @@ class Inputs:
         """Clips, now planned, have been seen."""
         size = max((rows[clip_id] for clip_id in wanted), default=-1) + 1
         if size > len(self._seen):
-            grown = max(size, 2 * len(self._seen))
+            grown = max(size, len(self._seen) + len(self._seen) // 4)
             self._seen = np.pad(self._seen, (0, grown - len(self._seen)))
             self._meant = np.pad(self._meant, (0, grown - len(self._meant)))
         for clip_id, request in wanted.items():

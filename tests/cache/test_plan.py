@@ -44,7 +44,7 @@ def test_clips_are_found_and_added_as_in_a_list(names: list[str], free: set[int]
     grown = plan.with_clips(wanted, rows)
     assert grown.ids.to_pylist() == defined(ids, wanted)
     assert (grown is plan) == (set(wanted) <= set(ids))
-    assert parse_plan(bytes(grown.to_parquet()), Location.of("cache")).ids.equals(grown.ids)
+    assert parse_plan(b"".join(grown.to_parquet()), Location.of("cache")).ids.equals(grown.ids)
 
 
 def test_a_plan_grows_on_the_disk(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_a_plan_grows_on_the_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "rows", "wrong"),
     [
-        (["a", "b"], [0, 2], r"its rows are not 0\.\.1"),
-        (["a", "b"], [0, None], r"its rows are not 0\.\.1"),
+        (["a", "b"], [0, 2], r"its rows are not 0, 1, 2"),
+        (["a", "b"], [0, None], r"its rows are not 0, 1, 2"),
         (["a", "b\n"], [0, 1], "an id is not printable"),
         (["a", ""], [0, 1], "an id is not printable"),
         (["a", None, "a"], [0, 1, 2], "an id comes twice"),
