@@ -153,7 +153,7 @@ def _eager(
         scores = own_q @ own_k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # [B, heads, Q, K]
         if reach.mask is not None:
             scores = scores.masked_fill(~reach.mask, -math.inf)
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
+        weights = scores.softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
         outputs.append((F.dropout(weights, dropout) if dropout else weights) @ own_v)
         if keep_weights:
             kept.append(weights)

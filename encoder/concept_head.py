@@ -135,7 +135,9 @@ class ConceptHead(nn.Module):
         """
         self._check(embeddings, labels)
         told = labels if rows is None else torch.cat([labels, rows[:, None]], 1)
-        everyone, targets = gather_rows(embeddings.float(), told, self.group)  # [N, D], [N, L] or [N, L + 1]
+        everyone, targets = gather_rows(
+            embeddings.to(self.weight.dtype), told, self.group
+        )  # [N, D], [N, L] or [N, L + 1]
         if rows is None:
             rows = torch.arange(len(targets), device=targets.device)
         else:

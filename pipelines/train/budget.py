@@ -20,7 +20,6 @@ from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
 from .config import TrainConfig
 
-_NUMBER = 4  # bytes of a float32
 _PEAK = 0.4
 """Part of a processor's peak that a training is taken to reach, for the pace of the loader."""
 
@@ -63,7 +62,7 @@ def budget(config: TrainConfig, heads: Sequence[HeadSize], ranks: int = 1, bfloa
     encoder = EncoderConfig.preset(config.encoder)
     width = encoder.hidden_size
     with FakeTensorMode():
-        model = OneVisionEncoder(encoder)
+        model = OneVisionEncoder(encoder).to(torch.float64 if config.precision == "float64" else torch.float32)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         kept, operations, tokens = [], 0.0, 0
         for head in heads:
@@ -76,28 +75,34 @@ def budget(config: TrainConfig, heads: Sequence[HeadSize], ranks: int = 1, bfloa
             operations += (4 if config.recompute else 3) * _operations(model, clips, head.tokens)
             operations += _loss_operations(config, head, ranks, width)
             tokens += clips * head.tokens
-    own = sum(-(-head.classes // ranks) for head in heads)
+    own, number = sum(-(-head.classes // ranks) for head in heads), _number(config)
     parts = {
-        "weights": parameters * _NUMBER,
-        "gradients": parameters * _NUMBER,
-        "AdamW": 2 * parameters * _NUMBER,
-        "moving average": parameters * _NUMBER if config.average else 0,
-        "centres, their gradients and AdamW": 4 * own * width * _NUMBER,
+        "weights": parameters * number,
+        "gradients": parameters * number,
+        "AdamW": 2 * parameters * number,
+        "moving average": parameters * number if config.average else 0,
+        "centres, their gradients and AdamW": 4 * own * width * number,
         "concept loss": max(_loss_bytes(config, head, ranks) for head in heads),
         "activations": max(kept),
     }
     return Budget(parameters, own * width, parts, operations * config.accumulation, tokens * config.accumulation)
 
 
+def _number(config: TrainConfig) -> int:
+    """Bytes of a weight."""
+    return 8 if config.precision == "float64" else 4
+
+
 def _loss_bytes(config: TrainConfig, head: HeadSize, ranks: int) -> int:
     """At its most: either while classes are drawn, or while they are told apart."""
     own = -(-head.classes // ranks)
     columns, everyone = min(config.drawn, head.labels), head.batch_size // config.accumulation
+    number = _number(config)
     # Numbers for each column and class, twice, and whether it is chosen, twice.
     drawing = columns * own * 2 * (8 + 1)
     # Cosines, their slopes, which are filtered, and the chosen classes of each column with their part of it.
-    telling = everyone * own * (2 * _NUMBER + 1)
-    telling += columns * int(config.concept_rate * own) * (everyone * _NUMBER + 8)
+    telling = everyone * own * (2 * number + 1)
+    telling += columns * int(config.concept_rate * own) * (everyone * number + 8)
     return max(drawing, telling)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PRESETS = ("tiny", "small", "base", "large", "huge")
 SCHEDULES = ("linear", "cosine", "published")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 CO_LABELS = ("negative", "masked")
 AUGMENTS = ("crop", "none")
 CLIPS = "clips"
@@ -55,7 +55,8 @@ class TrainConfig:
     scale: float = option(64.0, "Of cosines.", above=0)
     co_labels: str = option("negative", "A clip's other labels: as any other, or left out.", choices=CO_LABELS)
     weight: float = option(1.0, "Of the clips' loss, beside further heads.", above=0)
-    precision: str = option("auto", "Of the encoder: bfloat16 where the GPU has it.", choices=PRECISIONS)
+    precision: str = option("auto", "Of the encoder: bfloat16 where the GPU has it. float64 is of all, to tell "
+                                    "rounding from mistakes.", choices=PRECISIONS)  # fmt: skip
     compile: bool = option(False, "Compile the encoder (torch.compile).")
     recompute: bool = option(False, "Keep activations between blocks only, and compute the rest again.")
     average: float = option(0.0, "Weight of the past in a moving average of the weights; 0: none is kept.",

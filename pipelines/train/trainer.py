@@ -79,7 +79,8 @@ class Trainer:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
                 model = OneVisionEncoder(EncoderConfig.preset(config.encoder))
-        self.model = model.to(ranks.device, torch.float32).train()
+        self.dtype = torch.float64 if config.precision == "float64" else torch.float32
+        self.model = model.to(ranks.device, self.dtype).train()
         self.model.set_gradient_checkpointing(config.recompute)
         width = self.model.config.hidden_size
         self.heads = {
@@ -87,7 +88,7 @@ class Trainer:
             for bank in banks
         }
         for head in self.heads.values():
-            head.to(ranks.device)
+            head.to(ranks.device, self.dtype)
         self._weights = {bank.name: bank.weight for bank in banks}
         self.optimiser = torch.optim.AdamW(
             self._groups(), lr=config.rate, betas=BETAS, fused=True
@@ -104,7 +105,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
-        losses = {name: torch.zeros((), device=self.ranks.device) for name in self.heads}
+        losses = {name: torch.zeros((), dtype=self.dtype, device=self.ranks.device) for name in self.heads}
         for share in parts:
             embeddings = self.embed(share.groups, len(share.labels))
             labels, rows = share.labels.to(self.ranks.device), share.rows.to(self.ranks.device)
@@ -128,16 +129,16 @@ class Trainer:
         return Stepped(loss, told, rate, norms)
 
     def embed(self, groups: Sequence[Group], clips: int) -> Tensor:
-        """Embeddings float32 [B, C] of a process's clips, in their order."""
+        """Embeddings [B, C] of a process's clips, in their order, of the type of the weights."""
         device = self.ranks.device
         pooled, places = [], []
         for group in groups:
             with self._precision():
                 output = self._forward(patches=group.patches.to(device), positions=group.positions.to(device))
-            pooled.append(output.pooler_output.float())
+            pooled.append(output.pooler_output.to(self.dtype))
             places.append(group.places)
         if not pooled:  # a process that got no clip of the last step of an epoch takes part all the same
-            return torch.zeros(0, self.model.config.hidden_size, device=device)
+            return torch.zeros(0, self.model.config.hidden_size, dtype=self.dtype, device=device)
         order = torch.cat(places).argsort().to(device)
         return torch.cat(pooled)[order]
 
@@ -204,7 +205,7 @@ class Trainer:
             self._remember(named[of], what, value)
         average = part(tensors, "average.")
         if self.average is not None and average:
-            self.average = {name: value.to(self.ranks.device) for name, value in average.items()}
+            self.average = {name: value.to(self.ranks.device, self.dtype) for name, value in average.items()}
 
     @property
     def blocks(self) -> list[tuple[str, int]]:
@@ -237,7 +238,8 @@ class Trainer:
 
     def _remember(self, parameter: nn.Parameter, what: str, value: Tensor) -> None:
         """Set what the optimiser remembers of a parameter; a count is a tensor of its own, which counts up in place."""
-        self.optimiser.state[parameter][what] = value.to(parameter.device, copy=value.dim() == 0)
+        kept = value.to(parameter.device, copy=True) if value.dim() == 0 else value.to(parameter)
+        self.optimiser.state[parameter][what] = kept
 
 
 def _bounds(head: ConceptHead, block: int) -> tuple[int, int]:

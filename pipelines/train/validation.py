@@ -46,7 +46,7 @@ def validate(trainer: Trainer, clips: Labelled) -> Validated:
         embedded = functional.normalize(trainer.embed([group], len(numbers)))
         found = _nearest_centre(trainer, embedded).cpu()
         right += int((clips.concepts[numbers] == found[:, None]).any(1).sum())
-        embeddings.append(embedded.cpu())
+        embeddings.append(embedded.float().cpu())
     trainer.model.train()
     everyone = torch.cat(embeddings)
     return Validated(right / len(clips), _neighbours(everyone, clips.dataset.labels), len(clips), everyone)

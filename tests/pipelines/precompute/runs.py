@@ -23,7 +23,7 @@ def write_manifest(clip: Path, rows: int) -> Path:
     return path
 
 
-def start(manifest: Path, cache: Path, *options: str) -> subprocess.Popen[str]:
+def start(manifest: Path, cache: Path | str, *options: str) -> subprocess.Popen[str]:
     """A run by the command line, in a process group of its own."""
     command = [sys.executable, "-m", "codecsieve", "precompute", str(manifest), "--out", str(cache), *SMALL_OPTIONS]
     return subprocess.Popen(

@@ -12,10 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+from buckets import bucket
 from runs import SMALL, start, wait_for_a_shard, write_manifest
 
-from codecsieve.cache import open_cache
+from codecsieve.cache import open_cache, verify_cache
 from codecsieve.errors import CacheError, ConfigError, WorkerError
+from codecsieve.objects import Objects
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs, read_ranges
 from codecsieve.pipelines.inputs.request import ClipRequest
@@ -192,6 +194,22 @@ def test_interrupted_it_publishes_what_is_done_and_another_engine_goes_on(
     assert 64 <= inside < ROWS
     precompute(read_inputs([manifest]), tmp_path / "cache", SMALL, workers=2)
     assert cache_content(tmp_path / "cache") == cache_content(local)
+
+
+def test_a_cache_in_a_bucket_is_that_of_a_folder(manifest: Path, local: Path) -> None:
+    pytest.importorskip("obstore", reason="object stores need obstore")
+    pytest.importorskip("moto", reason="the S3 server is moto's")
+    with bucket("clips"):
+        process = start(manifest, "s3://clips/cache", *ON_RAY)
+        _, stderr = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1, stderr  # one file is not there
+        made, truth = open_cache("s3://clips/cache"), open_cache(local)
+        assert made.clip_ids == truth.clip_ids
+        assert made.index.select(["id", "row", "status"]).equals(truth.index.select(["id", "row", "status"]))
+        for clip_id in truth.clip_ids[::7]:
+            assert (made[clip_id].patches == truth[clip_id].patches).all()
+        assert verify_cache("s3://clips/cache").complete
+        assert not [key for key, _ in Objects("s3://clips/cache").walk() if "ray-" in key]  # drafts
 
 
 def test_what_cannot_be_is_one_line(cluster: Any, manifest: Path, local: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import string
@@ -39,6 +40,7 @@ GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "concept_lo
 CLASSES, CLIPS, LABELS, KEPT, SIDE = 1200, 12, 10, 6, 14
 BANKS = [Bank("clips", CLASSES)]
 CONFIG = TrainConfig(steps=8, batch_size=CLIPS, rate=1e-3, warm_up=0.25, seed=3)
+DOUBLE = dataclasses.replace(CONFIG, precision="float64")
 
 
 def encoder() -> OneVisionEncoder:
@@ -66,17 +68,27 @@ def parts_of(step: int, rank: int, ranks: int, turns: int = 1) -> list[Part]:
 
 
 def steps(
-    rank: int, ranks: int, folder: Path, start: int = 0, end: int = 8, classes: int = CLASSES
+    rank: int,
+    ranks: int,
+    folder: Path,
+    start: int = 0,
+    end: int = 8,
+    classes: int = CLASSES,
+    config: TrainConfig = CONFIG,
 ) -> dict[str, Tensor]:
     """Losses and weights after some steps, from a checkpoint where there is one, which is left anew at the end."""
     own = Ranks(rank, ranks)
-    trainer = Trainer(CONFIG, [Bank("clips", classes)], own, encoder())
+    trainer = Trainer(config, [Bank("clips", classes)], own, encoder())
     if start:
         assert read_checkpoint(trainer, checkpoints(folder)[start])["step"] == start
     losses = [trainer.step(number, parts_of(number, rank, ranks)).loss for number in range(start, end)]
     write_checkpoint(trainer, folder, end, {"why": "a test"}, own)
     weights = {f"encoder.{name}": value for name, value in trainer.model.state_dict().items()}
-    return {"losses": torch.tensor(losses), "centres": trainer.heads["clips"].weight.detach(), **weights}
+    return {
+        "losses": torch.tensor(losses, dtype=torch.float64),
+        "centres": trainer.heads["clips"].weight.detach(),
+        **weights,
+    }
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -110,6 +122,23 @@ def test_two_processes_take_the_steps_of_one_and_go_on_from_each_others_checkpoi
 
 def _steps(folder: Path, start: int, end: int, rank: int, ranks: int) -> dict[str, Tensor]:
     return steps(rank, ranks, folder, start, end)
+
+
+@pytest.mark.slow
+def test_where_rounding_is_small_processes_do_not_matter(tmp_path: Path) -> None:
+    one = steps(0, 1, tmp_path / "one", config=DOUBLE)
+    two = on_processes(2, partial(_steps_in_double, tmp_path / "two", 0, 8), tmp_path / "two-out")
+    assert one["centres"].dtype == torch.float64
+    np.testing.assert_allclose(two[0]["losses"], one["losses"], rtol=1e-12)
+    torch.testing.assert_close(torch.cat([part["centres"] for part in two]), one["centres"], rtol=1e-9, atol=1e-12)
+    mixed = on_processes(2, partial(_steps_in_double, tmp_path / "one", 8, 10), tmp_path / "mixed-out")
+    np.testing.assert_allclose(
+        mixed[0]["losses"], steps(0, 1, tmp_path / "two", 8, 10, config=DOUBLE)["losses"], rtol=1e-12
+    )
+
+
+def _steps_in_double(folder: Path, start: int, end: int, rank: int, ranks: int) -> dict[str, Tensor]:
+    return steps(rank, ranks, folder, start, end, config=DOUBLE)
 
 
 @pytest.mark.slow
