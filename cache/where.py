@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import duckdb
@@ -55,7 +56,9 @@ def _answered(table: pa.Table, condition: str, seconds: float | None) -> pa.Arra
             found = database.execute(f"SELECT {_PLACE} FROM clips WHERE (\n{condition}\n) ORDER BY {_PLACE}")
             return pa.array([row for (row,) in found.fetchall()], pa.int64())
         except (duckdb.Error, pa.ArrowException, RuntimeError, ValueError) as error:
-            reason = str(error).partition("\nLINE")[0]
+            reason = re.sub(rf'(, )?"{_PLACE}"', "", str(error).partition("\nLINE")[0])
+            if "syntax error" in reason:
+                reason += '; a column whose name is a word of SQL, such as "end", wants double quotes'
             known = ", ".join(table.column_names)
             raise ConfigError(
                 f"where ({quoted(condition)}): {one_line(reason)}; columns: {shortened(known, 400)}"

@@ -128,7 +128,7 @@ def sieve(
     from codecsieve.pipelines.config import SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
-    check_names("sieve", options, SieveConfig)
+    check_names("sieve()", options, SieveConfig)
     return sieve_clip(path, SieveConfig(**options), start, end)
 
 
@@ -172,7 +172,7 @@ def precompute(
     from codecsieve.pipelines.inputs.clips import read_ranges
     from codecsieve.pipelines.precompute.run import precompute as run
 
-    check_names("precompute", options, SieveConfig, RunOptions)
+    check_names("precompute()", options, SieveConfig, RunOptions)
     given: dict[str, Any] = {**options}
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs

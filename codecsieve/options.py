@@ -102,7 +102,7 @@ def check_names(function: str, given: Iterable[str], *options: type) -> None:
         if name not in known:
             near = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
             advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-            raise OptionError(f"{function}() has no option {shortened(name)}; {advice}")
+            raise OptionError(f"{function} has no option {shortened(name)}; {advice}")
 
 
 def declared(options: type) -> Sequence[dataclasses.Field[Any]]:

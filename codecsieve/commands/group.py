@@ -81,6 +81,8 @@ def _short_complaints() -> Iterator[None]:
     """Make click's own errors, which repeat what was typed, printable lines."""
     try:
         yield
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # of click 8.2 and later: a page, and no complaint
+        raise
     except click.UsageError as error:
         error.message = shortened(error.message, 300)  # type: ignore[misc]  # as above
         raise

@@ -87,6 +87,8 @@ def info(cache: str, where: str | None, failed: bool, check: bool, as_json: bool
         if name not in ("kinds", "config")
     ]
     shown += [(f"  {kind}", count) for kind, count in facts["kinds"].items()]
+    if check:
+        shown.append(("verified", "every clip's bytes are right"))
     print_facts(f"Cache {cache}", shown)
     print_facts("Made with", list(facts["config"].items()))
 

@@ -19,6 +19,8 @@ from codecsieve.objects import check_url, is_object_url
 from codecsieve.text import quoted, shortened
 
 COLUMNS = ("path", "label", "start", "end", "id")
+LISTED = frozenset({"status", "frames", "kept"})
+"""Columns of `codecsieve list --csv` that say nothing new of a clip when that table comes back."""
 RULE = "columns must be path,label[,start,end,id]"
 NAMED = f"{RULE}, or say --columns path=NAME"
 
@@ -91,20 +93,26 @@ def make_row(manifest: str, where: str, fields: Mapping[str, Any]) -> Row:
     for name, value in fields.items():
         if isinstance(value, bytes | list | dict):
             raise ManifestError(f"{where}: {shortened(name)} ({quoted(value)}) must be text or a number")
+    own = {*COLUMNS, *(LISTED if fields.keys() >= LISTED else ())}
     clip_id = _text(fields.get("id"))
     if clip_id is not None and not clip_id.isprintable():
         raise ManifestError(f"{where}: id ({quoted(clip_id)}) must be printable")
+    start, end = _seconds(fields, "start", where), _seconds(fields, "end", where)
+    if (start or 0) < 0:
+        raise ManifestError(f"{where}: start ({start}) must be >= 0, in seconds")
+    if end is not None and end <= (start or 0):
+        raise ManifestError(f"{where}: end ({end}) must be > start ({start or 0.0}), both in seconds")
     return Row(
         where=where,
         path=_place(manifest, where, path),
         label=_text(fields.get("label")),
-        start=_seconds(fields, "start", where) or None,
-        end=_seconds(fields, "end", where),
+        start=start or None,
+        end=end,
         id=clip_id,
         further=tuple(
             (name, plain)
             for name, value in fields.items()
-            if name and name not in COLUMNS and (plain := _plain(value)) is not None
+            if name and name not in own and (plain := _plain(value)) is not None
         ),
     )
 

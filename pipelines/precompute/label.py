@@ -20,11 +20,9 @@ from codecsieve.errors import ManifestError
 from codecsieve.pipelines.inputs.columns import further_columns
 from codecsieve.pipelines.inputs.manifest import named_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.inputs.row import ColumnNames, Row
+from codecsieve.pipelines.inputs.row import LISTED, ColumnNames, Row
 from codecsieve.text import as_utf8, shortened
 
-LISTED = frozenset({"status", "frames", "kept"})
-"""Columns of `codecsieve list --csv` that say nothing new of a clip when that comes back as a table."""
 _OWN = pa.schema(dict.fromkeys(("id", "label"), pa.string()))
 
 

@@ -187,8 +187,14 @@ def _resume(out: Path, trainer: Trainer, state: dict[str, Any]) -> int:
                 f"{path} is of a training with {name} {quoted(had.get(name))}, you asked {quoted(asked.get(name))}; "
                 "use another --out, or delete it"
             )
+    taken, steps = int(made["step"]), trainer.config.steps
+    if taken > steps:
+        raise ConfigError(
+            f"{path} has taken {taken} steps, steps ({steps}) must be >= that; use another --out, or "
+            f"`codecsieve train export --step` for fewer"
+        )
     state |= read_checkpoint(trainer, path)
-    return int(made["step"])
+    return taken
 
 
 def _data(run: TrainRun, config: TrainConfig, patch_size: int) -> tuple[list[DataSet], list[Bank], Labelled | None]:
@@ -213,12 +219,16 @@ def _data(run: TrainRun, config: TrainConfig, patch_size: int) -> tuple[list[Dat
         data.append(DataSet(head.name, source, head.batch_size, config.seed))
         banks.append(Bank(head.name, classes, head.weight, dataclasses.replace(config.concepts, drawn=head.drawn)))
     for bank in banks:
-        if bank.options.rate * bank.classes < 1:
-            raise ConfigError(
-                f"concept_rate ({bank.options.rate}) of {bank.classes} concepts of {bank.name} is not one; raise it: 1 "
-                "holds each label against all"
-            )
+        _check_rate(config, bank.name, bank.classes)
     return data, banks, held
+
+
+def _check_rate(config: TrainConfig, head: str, classes: int) -> None:
+    if config.concept_rate * classes < 1:
+        raise ConfigError(
+            f"concept_rate ({config.concept_rate}) of {classes} concepts of {head} is not one; raise it: 1 holds each "
+            "label against all"
+        )
 
 
 def head_sizes(run: TrainRun, config: TrainConfig) -> list[HeadSize]:
@@ -228,10 +238,12 @@ def head_sizes(run: TrainRun, config: TrainConfig) -> list[HeadSize]:
     if run.cache is not None and run.concepts is not None:
         found = concept_labels(run.concepts)
         tokens = open_cache(run.cache).layout.k_keep
+        _check_rate(config, CLIPS, found.classes)
         sizes.append(HeadSize(found.classes, tokens, found.labels.shape[1], config.batch_size))
     for head in run.heads:
         found = labels_of(head)
         tokens = (head.size // patch_size) ** 2
+        _check_rate(config, head.name, found.classes)
         sizes.append(HeadSize(found.classes, tokens, found.labels.shape[1], head.batch_size))
     return sizes
 

@@ -32,6 +32,13 @@ MakeVideo = Callable[..., Path]
 SMALL = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16", "--workers", "0"]
 
 
+def test_without_a_command_help_is_shown() -> None:
+    for group in ([], ["serve", "keys"]):
+        told = CliRunner().invoke(main, group, prog_name="codecsieve")
+        assert "\nCommands:\n" in told.output, told.output
+        assert "\\n" not in told.output
+
+
 def run(*arguments: object) -> Result:
     """Run a command in this process; whatever is not one line and an exit status is raised."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="codecsieve")

@@ -89,6 +89,19 @@ def test_a_list_as_csv_comes_back_as_a_table(cache: Path, tmp_path: Path) -> Non
     assert run("list", cache).stdout.splitlines()[0].split()[-1] == "take"
 
 
+def test_a_list_as_csv_is_a_manifest_of_the_same_clips(cache: Path, tmp_path: Path) -> None:
+    write(tmp_path / "back.csv", run("list", cache, "--csv").stdout)
+    before = open_cache(cache).table
+    assert run("precompute", tmp_path / "back.csv", "--out", cache, *SMALL).exit_code == 0
+    assert open_cache(cache).table.equals(before)
+    assert run("list", cache, "--csv").stdout == (tmp_path / "back.csv").read_text()
+
+
+def test_info_says_that_it_has_checked(cache: Path) -> None:
+    assert "every clip's bytes are right" in run("info", cache, "--verify").stdout
+    assert "bytes are right" not in run("info", cache).stdout
+
+
 def test_info_counts_what_meets_a_condition(cache: Path) -> None:
     facts = json.loads(run("info", cache, "--where", "label = 'walk'", "--json").stdout)
     assert (facts["clips"], facts["labels"], facts["frames"]) == (2, 1, 48)

@@ -200,6 +200,19 @@ def test_another_encoder_and_other_options_are_another_training(given: Given, tm
     assert same_files(last, given.trained / "checkpoints" / last.name)
 
 
+def test_fewer_steps_than_it_has_taken(given: Given, tmp_path: Path) -> None:
+    last = given.halfway(tmp_path / "out")
+    taken = int(last.name.removeprefix("step-"))
+    result = given.train(tmp_path / "out", f"--steps={taken - 1}")
+    check_refused(result, last, f"steps ({taken - 1}) must be >= that", "--step", status=2)
+
+
+def test_concepts_that_are_too_few_are_told_of_before_a_training(given: Given, tmp_path: Path) -> None:
+    for flags in ([], ["--dry-run"]):
+        result = given.train(tmp_path / "out", "--concept-rate=0.01", *flags)
+        check_refused(result, "concept_rate (0.01)", "raise it", status=2)
+
+
 def test_a_number_of_clips_that_processes_cannot_share(given: Given, tmp_path: Path) -> None:
     run = TrainRun(given.folder / "cache", given.folder / "concepts", tmp_path / "out")
     for rank in range(3):  # every process says so by itself, so that none waits for the others
