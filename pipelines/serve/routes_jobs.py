@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -13,6 +15,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
+from codecsieve.cache.layout import GROUP, config_difference
+from codecsieve.cache.location import Location
+from codecsieve.cache.metadata import read_group
+from codecsieve.errors import CacheError
 from codecsieve.pipelines.config import RunOptions, SieveConfig
 from codecsieve.text import quoted
 
@@ -137,6 +143,24 @@ def _add(service: Service, owner: str, body: JobBody, job_id: str | None) -> tup
         return wanted, service.store.add(owner, body.cache, wanted, job_id)
 
 
+def _check_cache(folder: Path, body: JobBody, config: SieveConfig) -> None:
+    """Raise RefusedError where a cache is there that was made otherwise. What `auto` stands for is found out later."""
+    try:
+        made = read_group(Location(folder)) if (folder / GROUP).is_file() else None
+    except CacheError as error:
+        raise RefusedError(409, f"cache {quoted(body.cache)} cannot be gone on with: it is damaged") from error
+    if made is None:
+        return
+    there, said = {**made.config, "store": made.layout.store}, config.to_dict()
+    own = {name: value for name, value in dataclasses.asdict(config).items() if name in there or name in said}
+    asked = {**there, **own, "store": body.store}
+    if asked["signals"] == "auto":
+        asked["signals"] = there.get("signals")
+    if asked != there:
+        difference = config_difference(there, asked)
+        raise RefusedError(409, f"cache {quoted(body.cache)} {difference}; give the job another cache")
+
+
 def _wanted(service: Service, body: JobBody) -> tuple[dict[str, Any], bytes | None]:
     """What the job's process is told, and the manifest that came with it; all that can be checked before is."""
     folder = service.roots.cache_folder(body.cache)
@@ -144,10 +168,11 @@ def _wanted(service: Service, body: JobBody) -> tuple[dict[str, Any], bytes | No
         raise RefusedError(422, f"cache ({quoted(body.cache)}) must be a folder, or not be there yet")
     if sum(map(bool, (body.inputs, body.manifest, body.manifest_text))) != 1:
         raise RefusedError(422, "a job must have inputs, or a manifest, or manifest_text: one of them")
-    SieveConfig.preset(body.preset, **body.options)
+    config = SieveConfig.preset(body.preset, **body.options)
     run = {"store": body.store, "device": body.device, "retry_failed": body.retry_failed, "prune": body.prune,
            "workers": service.limits.job_workers, "max_memory": service.limits.max_memory}  # fmt: skip
     RunOptions(**{**run, "prune": tuple(body.prune)})  # type: ignore[arg-type]
+    _check_cache(folder, body, config)
     columns, manifest = body.columns, None
     if body.inputs:
         inputs = [str(service.roots.find(path)) for path in body.inputs]

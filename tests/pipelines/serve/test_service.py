@@ -215,6 +215,10 @@ def test_a_job_that_cannot_be_is_refused_before_it_is_queued(client: httpx.Clien
         answer = client.post("/v1/jobs", json=body)
         assert answer.status_code in (404, 422), answer.text
         assert message in answer.json()["error"]
+    body = {"cache": "caches:labelled", "inputs": ["videos"], "options": {**SMALL, "k_keep": 5}}
+    answer = client.post("/v1/jobs", json=body)
+    assert answer.status_code == 409
+    assert "cache 'caches:labelled' was made with k_keep=6, you asked 5; give" in answer.json()["error"]
 
 
 def test_its_state_is_told(client: httpx.Client) -> None:
