@@ -29,7 +29,7 @@ from codecsieve.machine import MAX_MEMORY
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClipSignals:
     """What the codec, or block search, tells about a clip's slots."""
 
@@ -51,6 +51,15 @@ class ClipSignals:
     """Pictures that the decoder put out for this clip."""
     frames_in_clip: int
     """Frames between start and end."""
+
+    def __repr__(self) -> str:
+        return (
+            f"ClipSignals of {len(self.frame_ids)} slots, {int(self.keyframe.sum())} of them without a reference, by "
+            f"{self.signals}\n"
+            f"  motion     {self.motion.dtype} {list(self.motion.shape)}, quarter-pel\n"
+            f"  residual   {self.residual.dtype} {list(self.residual.shape)}\n"
+            f"  frames     {self.frames_in_clip} in the clip, {self.pictures_decoded} pictures decoded"
+        )
 
 
 class ClipDecoder:
