@@ -57,6 +57,9 @@ def _answered(table: pa.Table, condition: str, seconds: float | None) -> pa.Arra
             return pa.array([row for (row,) in found.fetchall()], pa.int64())
         except (duckdb.Error, pa.ArrowException, RuntimeError, ValueError) as error:
             reason = re.sub(rf'(, )?"{_PLACE}"', "", str(error).partition("\nLINE")[0])
+            absent = re.search(r'Referenced column "([^"]+)" not found', reason)
+            if absent:
+                reason += f"; text stands in single quotes, '{absent[1]}'"
             if "syntax error" in reason:
                 reason += '; a column whose name is a word of SQL, such as "end", wants double quotes'
             known = ", ".join(table.column_names)

@@ -27,7 +27,13 @@ DATA = click.option("--data", metavar="FOLDER", help="For uploads, jobs and keys
 
 
 @click.group(epilog=_NOTES, invoke_without_command=True)
-@click.option("--root", "roots", multiple=True, metavar="NAME=FOLDER", help="A folder with videos or caches.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="A folder with videos or caches; without NAME=, by its own name.",
+)
 @click.option("--model", metavar="FOLDER_OR_HUB_ID", help="An encoder, for /v1/embed.")
 @DATA
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to answer at.")

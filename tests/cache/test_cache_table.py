@@ -71,6 +71,7 @@ def test_clips_are_chosen_by_a_condition(path: Path) -> None:
         ("split =", "Parser Error"),
         ("end > 1", 'a column whose name is a word of SQL, such as "end", wants double quotes'),
         ("nobody > 1", '"nobody" not found(?!.*__)'),
+        ("label = run", "text stands in single quotes, 'run'"),
         (" ", "must be a condition"),
         ("id in (select content from read_text('/etc/hostname'))", "disabled by configuration"),
         ("1 = 1) union all select 1 from read_csv('/etc/passwd'", "syntax error"),
