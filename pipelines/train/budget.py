@@ -62,7 +62,7 @@ def budget(config: TrainConfig, heads: Sequence[HeadSize], ranks: int = 1, bfloa
     encoder = EncoderConfig.preset(config.encoder)
     width = encoder.hidden_size
     with FakeTensorMode():
-        model = OneVisionEncoder(encoder).to(torch.float64 if config.precision == "float64" else torch.float32)
+        model = OneVisionEncoder(encoder)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         kept, operations, tokens = [], 0.0, 0
         for head in heads:
@@ -83,7 +83,7 @@ def budget(config: TrainConfig, heads: Sequence[HeadSize], ranks: int = 1, bfloa
         "moving average": parameters * number if config.average else 0,
         "centres, their gradients and AdamW": 4 * own * width * number,
         "concept loss": max(_loss_bytes(config, head, ranks) for head in heads),
-        "activations": max(kept),
+        "activations": max(kept) * number // 4,  # they were those of float32
     }
     return Budget(parameters, own * width, parts, operations * config.accumulation, tokens * config.accumulation)
 

@@ -98,3 +98,12 @@ def test_the_encoder_of_the_budget_is_the_one_that_is_trained() -> None:
     with torch.device("meta"):
         truth = sum(p.numel() for p in OneVisionEncoder(EncoderConfig.preset("small")).parameters())
     assert budget(TrainConfig(encoder="small"), [HeadSize(100, 16, 10, 32)]).parameters == truth
+
+
+def test_in_float64_all_is_twice_as_large_but_what_is_drawn() -> None:
+    head = HeadSize(2000, TOKENS, 8, 8)
+    plain, double = (budget(TrainConfig(precision=precision), [head]) for precision in ("float32", "float64"))
+    for name, nbytes in plain.parts.items():
+        if name != "concept loss":
+            assert double.parts[name] == 2 * nbytes, name
+    assert plain.parts["concept loss"] <= double.parts["concept loss"] <= 2 * plain.parts["concept loss"]
