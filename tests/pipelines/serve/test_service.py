@@ -204,7 +204,7 @@ def test_a_manifest_in_the_job_gives_labels_and_the_cache_can_be_read(client: ht
     assert client.get("/v1/caches/caches:none").status_code == 404
 
 
-def test_a_job_that_cannot_be_is_refused_before_it_is_queued(client: httpx.Client) -> None:
+def test_a_job_that_cannot_be_is_refused_before_it_is_queued(client: httpx.Client, site: Path) -> None:
     for body, message in (
         ({"cache": "caches:x", "inputs": ["videos/none.mp4"]}, "path ('videos/none.mp4'): nothing there"),
         ({"cache": "elsewhere:x", "inputs": ["videos"]}, "cache ('elsewhere:x') must be ROOT:FOLDER"),
@@ -215,10 +215,11 @@ def test_a_job_that_cannot_be_is_refused_before_it_is_queued(client: httpx.Clien
         answer = client.post("/v1/jobs", json=body)
         assert answer.status_code in (404, 422), answer.text
         assert message in answer.json()["error"]
-    body = {"cache": "caches:labelled", "inputs": ["videos"], "options": {**SMALL, "k_keep": 5}}
+    cs.precompute(site / "videos" / "a.mp4", site / "caches" / "mine", workers=0, **SMALL)  # type: ignore[arg-type]
+    body = {"cache": "caches:mine", "inputs": ["videos"], "options": {**SMALL, "k_keep": 5}}
     answer = client.post("/v1/jobs", json=body)
     assert answer.status_code == 409
-    assert "cache 'caches:labelled' was made with k_keep=6, you asked 5; give" in answer.json()["error"]
+    assert "cache 'caches:mine' was made with k_keep=6, you asked 5; give" in answer.json()["error"]
 
 
 def test_its_state_is_told(client: httpx.Client) -> None:
