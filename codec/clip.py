@@ -15,11 +15,13 @@ import numpy as np
 
 from codecsieve.codec.bitstream import bitstream_signals
 from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.decoder_signals import DecoderSignals
+from codecsieve.codec.fields.proof import usable_table
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.search import search_pictures, subtract_pictures, with_previous
-from codecsieve.codec.signals import choose_signals
+from codecsieve.codec.signals import FIELD_CODECS, choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.codec.spread import Spread
@@ -75,10 +77,13 @@ class ClipDecoder:
         believe: bool = True,
         max_memory: int = MAX_MEMORY,
         spread: Spread = Spread(),  # noqa: B008  # it is frozen
+        decoder_fields: str = "auto",
     ) -> None:
-        """Open a clip and choose its frames; `believe`, `max_memory`: see `packets.open_source`.
+        """Open a clip and choose its frames; `believe`, `max_memory`: see `packets.open_source`; `decoder_fields`: of
+        DECODER_FIELDS.
 
         Raises:
+            ConfigError: the decoder's fields must be read, and cannot be.
             VideoError: the file cannot be used, or has no frame in the range.
             ValueError: an option is out of range.
         """
@@ -86,7 +91,10 @@ class ClipDecoder:
         self.source: PacketSource = open_source(self.path, believe, max_memory)
         self.pictures_decoded = 0
         try:
-            self.signals = choose_signals(self.source.facts, signals)
+            facts = self.source.facts
+            asks = facts.codec in FIELD_CODECS and signals in ("auto", "bitstream")
+            self.table = usable_table(decoder_fields) if asks else None
+            self.signals = choose_signals(facts, signals, self.table is not None)
             pairs = self.signals != "bitstream"
             self.sample: FrameSample = sample_frames(self.source, num_frames, start, end, spread, pairs)
         except BaseException:
@@ -104,7 +112,11 @@ class ClipDecoder:
         wanted = np.unique(self.sample.frame_ids)
         chosen = set(wanted.tolist())
         facts = self.source.facts
-        if self.signals == "bitstream":
+        if self.signals == "bitstream" and self.table is not None:
+            with DecoderSignals(self.source, chosen, self.table) as made:
+                pictures = decode_pictures(self.source, wanted, motion=False, watch=made.watch)
+                yield from (made.slot(shown) for shown in self._count(pictures) if shown.display_index in chosen)
+        elif self.signals == "bitstream":
             references = facts.sequence.reference_frames if facts.sequence else 1
             pictures = self._count(decode_pictures(self.source, wanted, motion=True))
             yield from bitstream_signals(pictures, chosen, facts.codec, references)
@@ -140,19 +152,21 @@ def read_clip(
     end: float | None = None,
     size: int = 224,
     patch: int = 14,
+    decoder_fields: str = "auto",
 ) -> ClipSignals:
     """Motion and residual of a clip's sampled frames.
 
     Args:
         path: a video file.
         num_frames: T, slots spread evenly over the clip's frames; repeats where it has fewer.
-        signals: `bitstream` (the codec's own motion, exact residual: H.264, MPEG-4, MPEG-1/2), `search` (block
+        signals: `bitstream` (the codec's own motion, exact residual: H.264, HEVC, MPEG-4, MPEG-1/2), `search` (block
             matching at the model's resolution, any codec), `difference` (what changed since the frame before), or
             `auto`.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         size: side of the model's crop, for `search`.
         patch: side of a patch; `size` must be a multiple of it.
+        decoder_fields: whether `bitstream` reads what the decoder keeps in memory (`codec.fields`): `auto`, `on`, `off`.
 
     Returns:
         ClipSignals.
@@ -163,7 +177,9 @@ def read_clip(
     """
     if size <= 0 or patch <= 0 or size % patch:
         raise ValueError(f"size ({size}) must be a positive multiple of patch ({patch})")
-    return in_true_order(lambda believe: _read_clip(path, num_frames, signals, start, end, size, believe))
+    return in_true_order(
+        lambda believe: _read_clip(path, num_frames, signals, start, end, size, believe, decoder_fields)
+    )
 
 
 def in_true_order(decode: Callable[[bool], Result]) -> Result:
@@ -182,8 +198,9 @@ def _read_clip(
     end: float | None,
     size: int,
     believe: bool,
+    decoder_fields: str,
 ) -> ClipSignals:
-    with ClipDecoder(path, num_frames, signals, start, end, believe) as clip:
+    with ClipDecoder(path, num_frames, signals, start, end, believe, decoder_fields=decoder_fields) as clip:
         # The pictures themselves are let go at once: only their signals are wanted.
         signals_of = {s.picture.display_index: (s.motion, s.residual, s.predicted) for s in clip.slots(size)}
         ids = clip.nearest_decoded(list(signals_of))

@@ -8,7 +8,7 @@ it came from whatever the container's timestamps are worth.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import av
 import numpy as np
@@ -23,6 +23,9 @@ from codecsieve.errors import VideoError
 LATE_MOTION = frozenset({"mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose FFmpeg decoders give a reference picture with its motion once the next one comes, but without it
 when they are emptied."""
+Watch = Callable[[av.VideoCodecContext, int, int, Layouts], None]
+"""Called when a decoder has just decoded a packet: with the decoder, the packet's decode index, its display index, and
+the layouts of the pass."""
 REPEATED = -1
 """Decode index of a packet that is sent again only to bring out the picture before it."""
 
@@ -63,13 +66,16 @@ class PictureNumbers:
         return not self.ordered and display > self.last and reference
 
 
-def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> Iterator[Picture]:
+def decode_pictures(
+    source: PacketSource, wanted: np.ndarray, motion: bool, watch: Watch | None = None
+) -> Iterator[Picture]:
     """Decode the wanted pictures and the reference pictures they need.
 
     Args:
         source: the open file. Its decoder is used up: open the file again for another pass.
         wanted: int64 [n], ascending display indices.
         motion: also export the motion vectors.
+        watch: called after each packet; what it looks at in the decoder is there until it returns.
 
     Yields:
         Pictures in order of presentation, wanted or not; droppable ones only where they are wanted. A damaged
@@ -84,7 +90,7 @@ def decode_pictures(source: PacketSource, wanted: np.ndarray, motion: bool) -> I
     numbers = PictureNumbers(source, wanted)
     repeat_last = motion and source.facts.codec in LATE_MOTION
     try:
-        for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, layouts, repeat_last):
+        for index, frame in _decode(decoder, plan_gops(source, wanted), numbers, layouts, repeat_last, watch):
             display, reference = numbers.number(index)
             if 0 <= display <= numbers.latest:
                 raise PacketTableError(f"{source.facts.path}: its timestamps are not in its decoder's order; remux it")
@@ -116,12 +122,17 @@ def _decode(
     numbers: PictureNumbers,
     layouts: Layouts,
     repeat_last: bool,
+    watch: Watch | None,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames with their decode index."""
     for plan in plans:
         for packet in numbers.packets(plan):
             layouts.sent(packet)
-            yield from _send(decoder, packet)
+            shown = decode_packet(decoder, packet) or ()
+            if watch is not None:
+                index = int(packet.pts or 0)
+                watch(decoder, index, numbers.sent[index][0], layouts)
+            yield from _numbered(shown)
         if plan.closes:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.
             yield from _empty_with_motion(decoder, plan, numbers) if repeat_last else _send(decoder, None)
@@ -145,6 +156,8 @@ def _empty_with_motion(
 
 
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    for frame in decode_packet(decoder, packet) or ():
-        if frame.pts is not None:
-            yield frame.pts, frame
+    yield from _numbered(decode_packet(decoder, packet) or ())
+
+
+def _numbered(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+    return ((frame.pts, frame) for frame in frames if frame.pts is not None)

@@ -19,7 +19,7 @@ from codecsieve.codec.nal import (
     nal_length_size,
     nal_units,
 )
-from codecsieve.codec.picture import PictureFormat, read_format
+from codecsieve.codec.picture import PictureFormat, read_format, shown_window
 from codecsieve.codec.source import PacketSource
 
 MACROBLOCK = 16
@@ -40,7 +40,7 @@ class Layouts:
     def __init__(self, source: PacketSource) -> None:
         facts = source.facts
         self._facts = facts
-        self._uncropped = facts.codec == "h264"
+        self.uncropped = facts.codec == "h264"
         self._length_size = nal_length_size(facts.codec, source.stream.codec_context.extradata)
         self._shown = [_Shown(-1, facts.sequence, (facts.width, facts.height))]
         self._signs: tuple[object, ...] = ()
@@ -48,7 +48,7 @@ class Layouts:
 
     def sent(self, packet: av.Packet) -> None:
         """Look at a packet on its way to the decoder; its timestamp is its decode index."""
-        if not self._uncropped or not packet.is_keyframe:
+        if not self.uncropped or not packet.is_keyframe:
             return
         sequence = first_sequence_parameters(nal_units(memoryview(packet), self._length_size))
         if sequence is None and packet.has_sidedata("new_extradata"):
@@ -63,7 +63,7 @@ class Layouts:
 
         Raises VideoError where it has changed to what would take too much memory.
         """
-        shown = next(shown for shown in reversed(self._shown) if shown.since <= index)
+        shown = self._in_force(index)
         signs = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range, shown
         if self._layout is None or signs != self._signs:
             self._signs = signs
@@ -72,15 +72,25 @@ class Layouts:
             self._layout = self._layout if layout == self._layout else layout
         return self._layout
 
+    def window(self, coded: tuple[int, int], index: int) -> tuple[int, int, int, int]:
+        """Where the shown picture lies in a plane of width x height as it is decoded: top, left, height, width."""
+        return shown_window(coded, *self._size(coded, self._in_force(index)))
+
+    def _in_force(self, index: int) -> _Shown:
+        return next(shown for shown in reversed(self._shown) if shown.since <= index)
+
     def _read(self, frame: av.VideoFrame, shown: _Shown) -> PictureFormat:
-        coded, sequence, stated = (frame.width, frame.height), shown.sequence, shown.stated
-        if not self._uncropped:
-            return read_format(frame, *coded, None)
-        if sequence is None or (sequence.coded_width, sequence.coded_height) != coded:
-            size = stated if stated and macroblocks(stated) == macroblocks(coded) else coded
-            return read_format(frame, *size, None)
-        size = stated if stated and crops_closer(stated, sequence) else sequence.shown_size
+        size, sequence = self._size((frame.width, frame.height), shown)
         return read_format(frame, *size, sequence)
+
+    def _size(self, coded: tuple[int, int], shown: _Shown) -> tuple[tuple[int, int], SequenceParameters | None]:
+        """Width and height shown of a picture of a size, and the sequence that says how it is cropped."""
+        sequence, stated = shown.sequence, shown.stated
+        if not self.uncropped:
+            return coded, None
+        if sequence is None or (sequence.coded_width, sequence.coded_height) != coded:
+            return stated if stated and macroblocks(stated) == macroblocks(coded) else coded, None
+        return stated if stated and crops_closer(stated, sequence) else sequence.shown_size, sequence
 
 
 def crops_closer(stated: tuple[int, int], sequence: SequenceParameters) -> bool:

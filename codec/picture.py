@@ -146,11 +146,7 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
     name = readable_format(frame.format)
     layout = av.VideoFormat(name)
     grey = len(layout.components) < 3
-    top = left = 0
-    if frame.width != width or frame.height != height:
-        if sequence and (sequence.coded_width, sequence.coded_height) == (frame.width, frame.height):
-            top, left = sequence.crop_top, sequence.crop_left
-        width, height = min(width, frame.width - left), min(height, frame.height - top)
+    top, left, height, width = shown_window((frame.width, frame.height), (width, height), sequence)
     rgb = is_rgb(frame.format)
     return PictureFormat(
         pixel_format=name,
@@ -165,6 +161,16 @@ def read_format(frame: av.VideoFrame, width: int, height: int, sequence: Sequenc
         full_range=not rgb and _is_full_range(frame, grey),
         orientation=_orientation(frame),
     )
+
+
+def shown_window(
+    coded: tuple[int, int], shown: tuple[int, int], sequence: SequenceParameters | None
+) -> tuple[int, int, int, int]:
+    """Where the shown picture lies in planes of a size: top, left, height, width. Both sizes are width and height."""
+    top = left = 0
+    if coded != shown and sequence and (sequence.coded_width, sequence.coded_height) == coded:
+        top, left = sequence.crop_top, sequence.crop_left
+    return top, left, min(shown[1], coded[1] - top), min(shown[0], coded[0] - left)
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

@@ -15,6 +15,11 @@ SIGNALS = ("auto", "bitstream", "search", "difference")
 MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose motion vectors FFmpeg exports."""
 
+DECODER_FIELDS = ("auto", "on", "off")
+"""Whether what a decoder keeps in memory is read: where it can be, or it must be, or never."""
+FIELD_CODECS = frozenset({"hevc"})
+"""Codecs whose decoders are known, see `fields`."""
+
 
 class Coded(Protocol):
     """What counts of a file's facts (`facts.VideoFacts`)."""
@@ -27,11 +32,11 @@ class Coded(Protocol):
     def pixel_format(self) -> str: ...
 
 
-def choose_signals(facts: Coded, asked: str) -> str:
+def choose_signals(facts: Coded, asked: str, fields: bool = False) -> str:
     """The signals to use for a file: `bitstream`, `search` or `difference`.
 
-    `auto` takes the bitstream's own motion where FFmpeg exports it for this codec (H.264 up to 12 bits a sample,
-    MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
+    `auto` takes the bitstream's own motion where the decoder's can be read (`fields`: HEVC, H.264) or FFmpeg exports it
+    for this codec (H.264 up to 12 bits a sample, MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
     a plain method to compare the others with.
 
     Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
@@ -40,11 +45,13 @@ def choose_signals(facts: Coded, asked: str) -> str:
         raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
     if asked in ("search", "difference"):
         return asked
+    if fields and facts.codec in FIELD_CODECS and facts.codec not in MOTION_CODECS:
+        return "bitstream"
     if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
         return "bitstream"
     if asked == "bitstream":
         raise VideoError(
-            f"{facts.path}: FFmpeg exports no motion for {facts.codec}; use --signals auto or search, "
-            "or transcode the file to H.264"
+            f"{facts.path}: no motion of {facts.codec} can be read; use --signals auto or search, or transcode the file "
+            "to H.264"
         )
     return "search"

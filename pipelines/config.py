@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
-from codecsieve.codec.signals import SIGNALS
+from codecsieve.codec.signals import DECODER_FIELDS, SIGNALS
 from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
@@ -69,6 +69,7 @@ class SieveKeywords(TypedDict, total=False):
     spread: Literal["ends", "middle", "jitter", "thrifty"]
     spread_seed: int
     target_frames: int | None
+    decoder_fields: Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,13 @@ class SieveConfig:
         new="its slot",
         at_least=1,
         at_most=65536,
+        added=True,
+    )
+    decoder_fields: str = option(
+        "auto",
+        "Read motion and references that the decoder keeps in memory, for exact signals of H.264 and HEVC: where this "
+        "FFmpeg is known, and as an existing cache has it; or it must be; or never.",
+        choices=DECODER_FIELDS,
         added=True,
     )
 

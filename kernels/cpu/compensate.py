@@ -96,7 +96,9 @@ def _fetch(source: np.ndarray, step: int, rows: int, width: int, y: int, x: int,
 
 
 @njit(cache=True, nogil=True)
-def _predict(task: _Task, work: _Work, plane: int, y: int, x: int, high: int, mx: int, my: int, out: np.ndarray) -> None:
+def _predict(
+    task: _Task, work: _Work, plane: int, y: int, x: int, high: int, mx: int, my: int, out: np.ndarray
+) -> None:
     """Sixteen columns by one list."""
     source, step = samples_at(task.picture, task.addresses[plane]), task.steps[plane]
     top, left, dx, dy = y + (my >> 2), x + (mx >> 2), mx & 3, my & 3
@@ -147,9 +149,7 @@ def _weigh_one(task: _Task, high: int, weight: int, offset: int, first: np.ndarr
 
 
 @njit(cache=True, nogil=True)
-def _weigh_two(
-    task: _Task, high: int, w0: int, w1: int, offsets: int, first: np.ndarray, second: np.ndarray
-) -> None:
+def _weigh_two(task: _Task, high: int, w0: int, w1: int, offsets: int, first: np.ndarray, second: np.ndarray) -> None:
     """The same of two; offsets is the sum of theirs."""
     peak = (1 << task.depth) - 1
     eight = task.filter == EIGHT_TAP

@@ -37,7 +37,17 @@ def _draw(
     end: float | None,
     believe: bool,
 ) -> DrawnClip:
-    with ClipDecoder(path, config.num_frames, config.signals, start, end, believe, spread=config.spreading) as clip:
+    decoder = ClipDecoder(
+        path,
+        config.num_frames,
+        config.signals,
+        start,
+        end,
+        believe,
+        spread=config.spreading,
+        decoder_fields=config.decoder_fields,
+    )
+    with decoder as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = {}, {}
         for slot in clip.slots(config.input_size):

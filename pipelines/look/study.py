@@ -115,7 +115,9 @@ def _decoder(
     believe: bool,
     max_memory: int,
 ) -> ClipDecoder:
-    return ClipDecoder(path, config.num_frames, signals, start, end, believe, max_memory, config.spreading)
+    return ClipDecoder(
+        path, config.num_frames, signals, start, end, believe, max_memory, config.spreading, config.decoder_fields
+    )
 
 
 def _sheet(frames: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from codecsieve.codec.fields.proof import usable_table
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.precompute.gpu_look import Gpu, has_driver, look_at_gpus
@@ -39,10 +40,11 @@ class Device:
 
         Returns:
             signals: `auto` or `bitstream` where the codec's motion is read, else `search` or `difference`.
-            reader: `ffmpeg` or `nvdec`, which read different blocks of the same stream; None where none is read.
+            reader: `decoder` (its fields), `ffmpeg` (what it exports) or `nvdec`, which tell different things of the same
+                stream; None where none is read.
 
         Raises:
-            ConfigError: `bitstream` is asked for and cannot be had, or patches are too large for the GPU's kernels.
+            ConfigError: `bitstream` or the decoder's fields are asked for and cannot be had, or patches are too large for the GPU's kernels.
         """
         if self.gpus and config.patch_size > LARGEST_GPU_PATCH:
             raise ConfigError(
@@ -51,7 +53,9 @@ class Device:
         if config.signals in ("search", "difference"):
             return config.signals, None
         if self.statistics:
-            return config.signals, "nvdec" if self.gpus else "ffmpeg"
+            if self.gpus:
+                return config.signals, "nvdec"
+            return config.signals, "decoder" if usable_table(config.decoder_fields) else "ffmpeg"
         if config.signals == "bitstream":
             drivers = ", ".join(sorted({gpu.driver for gpu in self.gpus}))
             raise ConfigError(

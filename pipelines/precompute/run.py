@@ -21,7 +21,9 @@ import av
 import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, Layout, Location, Part, ShardWork, Store
-from codecsieve.errors import ManifestError
+from codecsieve.cache.layout import GROUP
+from codecsieve.cache.metadata import read_group
+from codecsieve.errors import CacheError, ManifestError
 from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
 from codecsieve.pipelines.inputs.clips import RequestRanges, distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
@@ -106,10 +108,13 @@ def precompute(
     location, inputs, done = Location.of(out), Inputs(), list[RunSummary]()
     report = Report(requests.rows, progress or (lambda _: None))
     with ExitStack() as held:
+        config = _as_the_cache_reads(location, config)
         engine = held.enter_context(_engine_for(options, ray, location, layout, config))
         signals, reader = engine.resolve(config)
-        used = dataclasses.replace(config, signals=signals)
-        hashed = {"method": METHOD, "bitstream_reader": reader, **config.to_dict(), "signals": signals}
+        used = dataclasses.replace(config, signals=signals, decoder_fields="on" if reader == "decoder" else "off")
+        # Who read the bitstream says whether the decoder's fields were read.
+        said = dataclasses.replace(config, signals=signals, decoder_fields="auto")
+        hashed = {"method": METHOD, "bitstream_reader": reader, **said.to_dict()}
         writer = held.enter_context(CacheWriter.open(location, layout, hashed, _versions(), Part(*options.shards)))
         some: Sequence[ClipRequest] | None = first
         del first
@@ -187,6 +192,19 @@ def _engine_for(
 
 
 # --- before and after
+
+
+def _as_the_cache_reads(location: Location, config: SieveConfig) -> SieveConfig:
+    """With `auto` for the decoder's fields, they are read or not as in the cache that is gone on with."""
+    if config.decoder_fields != "auto" or not location.exists(GROUP):
+        return config
+    try:
+        reader = read_group(location).config.get("bitstream_reader")
+    except CacheError:
+        return config  # it cannot be gone on with, which opening it says
+    return (
+        config if reader is None else dataclasses.replace(config, decoder_fields="on" if reader == "decoder" else "off")
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -60,7 +60,15 @@ def _sieve(
     max_memory: int,
 ) -> SievedClip:
     decoder = ClipDecoder(
-        path, config.num_frames, config.signals, start, end, believe, max_memory, spread=config.spreading
+        path,
+        config.num_frames,
+        config.signals,
+        start,
+        end,
+        believe,
+        max_memory,
+        config.spreading,
+        config.decoder_fields,
     )
     with decoder as clip:
         scores: dict[int, np.ndarray] = {}

@@ -1,0 +1,124 @@
+"""`bitstream` signals of what the decoder itself knows: every block's true vectors and reference pictures.
+
+Right after a picture is decoded, its motion and its reference pictures lie in the decoder's memory (`fields`): its
+residual is made there and then, of nothing that must be guessed, and nothing has to be kept for it. The arithmetic is
+in `kernels`. Where the fields cannot be read, `bitstream` makes such signals of what FFmpeg exports.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from codecsieve.codec.fields.coded import CodedPicture, Prediction
+from codecsieve.codec.fields.memory import FieldsError
+from codecsieve.codec.fields.reader import FieldReader
+from codecsieve.codec.fields.table import Table
+from codecsieve.codec.layouts import Layouts
+from codecsieve.codec.picture import Picture
+from codecsieve.codec.slots import SlotSignals
+from codecsieve.codec.source import PacketSource
+from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
+from codecsieve.errors import VideoError
+from codecsieve.kernels.cpu.compensate import compensated_residual
+from codecsieve.kernels.cpu.units import hevc_units, list_motion
+from codecsieve.kernels.geometry import CELL
+
+Window = tuple[int, int, int, int]
+"""Top, left, height and width of the shown picture in the coded one, luma samples."""
+
+
+class Made(NamedTuple):
+    """Motion and residual of one picture as coded: as in SlotSignals, not yet turned."""
+
+    motion: np.ndarray
+    residual: np.ndarray
+
+
+class DecoderSignals:
+    """Makes the signals of the wanted pictures of one pass over a source. Use as a context manager.
+
+    `decode_pictures` is given `watch`; for each wanted picture that it puts out, `slot` gives the signals.
+    """
+
+    def __init__(self, source: PacketSource, wanted: set[int], table: Table) -> None:
+        """wanted: display indices; table: offsets of the libavcodec in use, which has proved itself."""
+        self._source, self._wanted, self._table = source, wanted, table
+        self._reader: FieldReader | None = None
+        self._made: dict[int, Made] = {}
+        self._read = 0
+        self._wrong: FieldsError | None = None
+
+    def __enter__(self) -> DecoderSignals:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def watch(self, decoder: av.VideoCodecContext, index: int, display: int, layouts: Layouts) -> None:
+        """Look at what the decoder has of a packet's picture, see `decode.Watch`."""
+        if self._source.ordered and display not in self._wanted:
+            return
+        try:
+            if self._reader is None:
+                self._reader = FieldReader(decoder, self._table)
+            coded = self._reader.read(index)
+        except FieldsError as wrong:
+            self._wrong = wrong
+            return
+        self._read += 1
+        if coded is not None:
+            self._made[index] = make_signals(coded, shown_part(coded, decoder, index, layouts))
+
+    def slot(self, picture: Picture) -> SlotSignals:
+        """Signals of a picture. One of which the decoder knows nothing that holds together, as of a damaged one, is
+        unpredicted.
+
+        Raises VideoError where that is so of all until now.
+        """
+        made, layout = self._made.pop(picture.decode_index, None), picture.layout
+        if self._wrong is not None and not self._read:
+            raise VideoError(
+                f"{self._source.facts.path}: what its decoder knows cannot be read ({self._wrong}); "
+                "use --decoder-fields off"
+            )
+        if made is None or made.residual.shape != (layout.height, layout.width):
+            return SlotSignals.unpredicted(picture, *upright_size(picture))
+        motion = upright_motion(made.motion, layout.height, layout.width, layout.orientation)
+        return SlotSignals(picture, motion, upright_residual(made.residual, layout.orientation), predicted=True)
+
+
+def shown_part(coded: CodedPicture, decoder: av.VideoCodecContext, index: int, layouts: Layouts) -> Window:
+    """Where the shown picture will lie in the coded one, once the decoder puts it out."""
+    if layouts.uncropped:
+        return layouts.window((coded.width, coded.height), index)
+    top, bottom, left, right = coded.crop
+    # FFmpeg cuts no more from the left than keeps all planes aligned to 32 bytes (av_frame_apply_cropping).
+    samples = decoder.format
+    subsampled = max((8 // samples.chroma_width(8)).bit_length() - 1, 0) if len(samples.components) > 2 else 0
+    kept = 5 - (coded.bit_depth > 8) + subsampled
+    left = left >> kept << kept
+    return top, left, coded.height - top - bottom, coded.width - left - right
+
+
+def make_signals(coded: CodedPicture, window: Window) -> Made:
+    """Motion and residual of the shown part of a coded picture."""
+    top, left, height, width = window
+    motion = np.zeros((-(-height // CELL), -(-width // CELL), 2), np.int16)
+    (part,) = coded.predictions
+    vectors, entries = hevc_units(*part.motion)
+    list_motion(vectors, entries, 1, top, left, motion)
+    return Made(motion, _residual(coded, part, vectors, entries, window))
+
+
+def _residual(
+    coded: CodedPicture, part: Prediction, vectors: np.ndarray, entries: np.ndarray, window: Window
+) -> np.ndarray:
+    return compensated_residual(
+        part.picture, part.references, part.plane_of, vectors, entries, part.weights,
+        window, coded.width, coded.filter, coded.bit_depth,
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""The door to a decoder's fields: find its context, and read the picture that it has just decoded."""
+
+from __future__ import annotations
+
+from types import ModuleType, TracebackType
+
+import av
+
+from codecsieve.codec.fields import hevc
+from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture
+from codecsieve.codec.fields.memory import FieldsError, Memory
+from codecsieve.codec.fields.table import PYAV_CONTEXT, Table
+
+READERS: dict[str, ModuleType] = {"hevc": hevc}
+"""By FFmpeg's name of a codec: modules with `read_picture` and `read_blocks`."""
+_CLASS = b"AVCodecContext\0"
+
+
+class FieldReader:
+    """Reads one decoder, on the thread that decodes with it. Use as a context manager."""
+
+    def __init__(self, decoder: av.VideoCodecContext, table: Table) -> None:
+        """Raises FieldsError where the decoder is none that the table knows."""
+        self._codec = READERS[decoder.codec.canonical_name]
+        self._table = table
+        self._memory = Memory()
+        try:
+            self._context = _decoder_context(self._memory, table, decoder)
+        except FieldsError:
+            self._memory.close()
+            raise
+
+    def __enter__(self) -> FieldReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; a second time does nothing."""
+        self._memory.close()
+
+    def read(self, index: int) -> CodedPicture | None:
+        """The picture of the packet just decoded, which was sent with `index` for its timestamp.
+
+        None where it is not predicted. Its arrays are good until the next packet is sent.
+
+        Raises FieldsError where the fields do not hold together, or the decoder holds another picture.
+        """
+        return self._codec.read_picture(self._memory, self._table, self._context, index)
+
+    def blocks(self) -> CodedBlocks:
+        """What was coded of that picture, once it was read. Raises FieldsError as `read` does."""
+        return self._codec.read_blocks(self._memory, self._table, self._context)
+
+
+def _decoder_context(memory: Memory, table: Table, decoder: av.VideoCodecContext) -> int:
+    """Address of a decoder's own context, behind two checks."""
+    outer = memory.pointer(id(decoder) + PYAV_CONTEXT)
+    if memory.read(memory.pointer(memory.pointer(outer)), len(_CLASS)) != _CLASS:
+        raise FieldsError("PyAV's context does not begin as FFmpeg's")
+    inner = memory.pointer(outer + table.context.priv_data)
+    if memory.pointer(inner + 8) != outer:
+        raise FieldsError("the decoder's own context does not point back")
+    return inner
