@@ -43,7 +43,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "distinct_frames": pa.int32(),  # among the sampled slots
     "filled": pa.int32(),  # slots that show the nearest frame, since their own could not be decoded
     "order": pa.string(),  # "timestamps" or "decoder": what told the order of the frames
-    "signals": pa.string(),  # "bitstream", "search" or "difference"
+    "signals": pa.string(),  # "bitstream", "search", "difference" or "bits"
     "decoder": pa.string(),  # "ffmpeg" or "nvdec"
     "start": pa.float64(),  # seconds; null: from the beginning
     "end": pa.float64(),  # seconds; null: to the end

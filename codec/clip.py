@@ -48,7 +48,7 @@ class ClipSignals:
     size; `search`: the model's crop, H = W = size. Where pictures change size, those of another than the first slot's
     are sampled at as many places, motion likewise; vectors stay those of their own picture."""
     signals: str
-    """`bitstream`, `search` or `difference`: what was used."""
+    """`bitstream`, `search`, `difference` or `bits`: what was used."""
     pictures_decoded: int
     """Pictures that the decoder put out for this clip."""
     frames_in_clip: int
@@ -92,10 +92,10 @@ class ClipDecoder:
         self.pictures_decoded = 0
         try:
             facts = self.source.facts
-            asks = facts.codec in FIELD_CODECS and signals in ("auto", "bitstream")
-            self.table = usable_table(decoder_fields) if asks else None
+            reads = facts.codec in FIELD_CODECS and signals in ("auto", "bitstream", "bits")
+            self.table = usable_table(decoder_fields if reads else "off")
             self.signals = choose_signals(facts, signals, self.table is not None)
-            pairs = self.signals != "bitstream"
+            pairs = self.signals in ("search", "difference")
             self.sample: FrameSample = sample_frames(self.source, num_frames, start, end, spread, pairs)
         except BaseException:
             self.source.close()
@@ -112,8 +112,8 @@ class ClipDecoder:
         wanted = np.unique(self.sample.frame_ids)
         chosen = set(wanted.tolist())
         facts = self.source.facts
-        if self.signals == "bitstream" and self.table is not None:
-            with DecoderSignals(self.source, chosen, self.table) as made:
+        if self.table is not None:
+            with DecoderSignals(self.source, chosen, self.table, spent=self.signals == "bits") as made:
                 pictures = decode_pictures(self.source, wanted, motion=False, watch=made.watch)
                 yield from (made.slot(shown) for shown in self._count(pictures) if shown.display_index in chosen)
         elif self.signals == "bitstream":
@@ -160,13 +160,13 @@ def read_clip(
         path: a video file.
         num_frames: T, slots spread evenly over the clip's frames; repeats where it has fewer.
         signals: `bitstream` (the codec's own motion, exact residual: H.264, HEVC, MPEG-4, MPEG-1/2), `search` (block
-            matching at the model's resolution, any codec), `difference` (what changed since the frame before), or
-            `auto`.
+            matching at the model's resolution, any codec), `difference` (what changed since the frame before), `bits`
+            (what the encoder spent, as residual, and no motion: `kernels.reference.steps`), or `auto`.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         size: side of the model's crop, for `search`.
         patch: side of a patch; `size` must be a multiple of it.
-        decoder_fields: whether `bitstream` reads what the decoder keeps in memory (`codec.fields`): `auto`, `on`, `off`.
+        decoder_fields: whether to read what the decoder keeps in memory (`codec.fields`): `auto`, `on`, `off`.
 
     Returns:
         ClipSignals.

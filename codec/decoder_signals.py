@@ -1,4 +1,4 @@
-"""`bitstream` signals of what the decoder itself knows: every block's true vectors and reference pictures.
+"""`bitstream` and `bits` signals of what the decoder itself knows: every block's true vectors and reference pictures.
 
 Right after a picture is decoded, its motion and its reference pictures lie in the decoder's memory (`fields`): its
 residual is made there and then, of nothing that must be guessed, and nothing has to be kept for it. The arithmetic is
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from codecsieve.codec.fields.coded import CodedPicture, Prediction
+from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
 from codecsieve.codec.fields.table import Table
@@ -24,6 +24,7 @@ from codecsieve.codec.source import PacketSource
 from codecsieve.codec.upright import upright_motion, upright_residual, upright_size
 from codecsieve.errors import VideoError
 from codecsieve.kernels.cpu.compensate import compensated_residual
+from codecsieve.kernels.cpu.steps import coded_steps
 from codecsieve.kernels.cpu.units import hevc_units, list_motion
 from codecsieve.kernels.geometry import CELL
 
@@ -44,9 +45,11 @@ class DecoderSignals:
     `decode_pictures` is given `watch`; for each wanted picture that it puts out, `slot` gives the signals.
     """
 
-    def __init__(self, source: PacketSource, wanted: set[int], table: Table) -> None:
-        """wanted: display indices; table: offsets of the libavcodec in use, which has proved itself."""
-        self._source, self._wanted, self._table = source, wanted, table
+    def __init__(self, source: PacketSource, wanted: set[int], table: Table, spent: bool = False) -> None:
+        """wanted: display indices; table: offsets of the libavcodec in use, which has proved itself; spent: make `bits`
+        signals, of no motion, and what the encoder spent for residual.
+        """
+        self._source, self._wanted, self._table, self._spent = source, wanted, table, spent
         self._reader: FieldReader | None = None
         self._made: dict[int, Made] = {}
         self._read = 0
@@ -67,12 +70,15 @@ class DecoderSignals:
             if self._reader is None:
                 self._reader = FieldReader(decoder, self._table)
             coded = self._reader.read(index)
+            blocks = self._reader.blocks() if coded is not None and self._spent else None
         except FieldsError as wrong:
             self._wrong = wrong
             return
         self._read += 1
         if coded is not None:
-            self._made[index] = make_signals(coded, shown_part(coded, decoder, index, layouts))
+            window = shown_part(coded, decoder, index, layouts)
+            made = make_signals(coded, window)
+            self._made[index] = made if blocks is None else spend(made, blocks, window)
 
     def slot(self, picture: Picture) -> SlotSignals:
         """Signals of a picture. One of which the decoder knows nothing that holds together, as of a damaged one, is
@@ -113,6 +119,12 @@ def make_signals(coded: CodedPicture, window: Window) -> Made:
     vectors, entries = hevc_units(*part.motion)
     list_motion(vectors, entries, 1, top, left, motion)
     return Made(motion, _residual(coded, part, vectors, entries, window))
+
+
+def spend(made: Made, blocks: CodedBlocks, window: Window) -> Made:
+    """`bits` signals, out of `bitstream` ones."""
+    steps = coded_steps(made.residual, blocks.coefficients, blocks.quantiser, window[0], window[1])
+    return Made(np.zeros_like(made.motion), steps)
 
 
 def _residual(

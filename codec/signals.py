@@ -9,7 +9,7 @@ from typing import Protocol
 
 from codecsieve.errors import VideoError
 
-SIGNALS = ("auto", "bitstream", "search", "difference")
+SIGNALS = ("auto", "bitstream", "search", "difference", "bits")
 """How motion and residual may be had; see `choose_signals`."""
 
 MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
@@ -36,22 +36,28 @@ def choose_signals(facts: Coded, asked: str, fields: bool = False) -> str:
     """The signals to use for a file: `bitstream`, `search` or `difference`.
 
     `auto` takes the bitstream's own motion where the decoder's can be read (`fields`: HEVC, H.264) or FFmpeg exports it
-    for this codec (H.264 up to 12 bits a sample, MPEG-4 part 2, MPEG-1/2), else block search. `difference` is no motion, and what changed since the frame before:
-    a plain method to compare the others with.
+    for this codec (H.264 up to 12 bits a sample, MPEG-4 part 2, MPEG-1/2), else block search.
+    `difference` is no motion, and what changed since the frame before: a plain method to compare the others with.
+    `bits` is what the encoder spent, which only the decoder's fields tell.
 
-    Raises ValueError for an unknown choice, VideoError where `bitstream` is asked of a codec that has none.
+    Raises ValueError for an unknown choice, VideoError where `bitstream` or `bits` is asked of a codec that has none.
     """
     if asked not in SIGNALS:
         raise ValueError(f"signals ({asked!r}) must be one of {', '.join(SIGNALS)}")
     if asked in ("search", "difference"):
         return asked
-    if fields and facts.codec in FIELD_CODECS and facts.codec not in MOTION_CODECS:
-        return "bitstream"
+    if fields and facts.codec in FIELD_CODECS:
+        return "bits" if asked == "bits" else "bitstream"
+    if asked == "bits":
+        raise VideoError(
+            f"{facts.path}: what was spent on blocks of {facts.codec} cannot be read; use --signals auto, or "
+            "transcode the file to H.264"
+        )
     if facts.codec in MOTION_CODECS and "14" not in facts.pixel_format:
         return "bitstream"
     if asked == "bitstream":
         raise VideoError(
-            f"{facts.path}: no motion of {facts.codec} can be read; use --signals auto or search, or transcode the file "
-            "to H.264"
+            f"{facts.path}: no motion of {facts.codec} can be read; use --signals auto or search, or transcode the "
+            "file to H.264"
         )
     return "search"

@@ -53,7 +53,7 @@ class SieveKeywords(TypedDict, total=False):
     input_size: int
     patch_size: int
     k_keep: int
-    signals: Literal["auto", "bitstream", "search", "difference"]
+    signals: Literal["auto", "bitstream", "search", "difference", "bits"]
     mv_compensate: Literal["none", "mean", "median", "similarity", "affine"]
     center_prior: float
     center_sigma: float
@@ -82,8 +82,8 @@ class SieveConfig:
     k_keep: int = option(Selection.k_keep, "Patches kept a clip.", above=0)
     signals: str = option(
         "auto",
-        "The codec's own motion and residual; block matching; what changed since the frame before; auto: the first "
-        "where the file has it, else the second.",
+        "The codec's own motion and residual; block matching; what changed since the frame before; what the encoder "
+        "spent; auto: the first where the file has it, else the second.",
         choices=SIGNALS,
     )
     mv_compensate: str = option(Scoring.mv_compensate, "Camera motion that is taken out.", choices=CAMERA_MODES)

@@ -23,6 +23,7 @@ from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
 from codecsieve.codec.fields.table import Table, choose_table, table_from_json, why_not
+from codecsieve.codec.signals import DECODER_FIELDS
 from codecsieve.errors import ConfigError
 
 STREAMS = Path(__file__).parent / "streams"
@@ -40,8 +41,10 @@ _CHILD = (
 def usable_table(asked: str) -> Table | None:
     """The table to read decoders by, as `--decoder-fields` asks: None for `off`, and where `auto` finds none.
 
-    Raises ConfigError where `on` finds none.
+    Raises ConfigError where `on` finds none, ValueError for an unknown choice.
     """
+    if asked not in DECODER_FIELDS:
+        raise ValueError(f"decoder_fields ({asked!r}) must be one of {', '.join(DECODER_FIELDS)}")
     if asked == "off":
         return None
     table = proven_table()
@@ -50,6 +53,12 @@ def usable_table(asked: str) -> Table | None:
     if asked == "on":
         raise ConfigError(f"decoder_fields ('on') cannot be: {table}; use decoder_fields auto")
     return None
+
+
+def fields_off(asked: str) -> str | None:
+    """Why `usable_table` gives none, in one line; None where it gives one."""
+    reason = "decoder_fields is off" if asked == "off" else proven_table()
+    return reason if isinstance(reason, str) else None
 
 
 @functools.cache

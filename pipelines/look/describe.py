@@ -9,13 +9,17 @@ import numpy as np
 
 from codecsieve.codec.clip import in_true_order
 from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.fields.proof import fields_off
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import plan_gops, sample_frames
 from codecsieve.codec.search import with_previous
-from codecsieve.codec.signals import MOTION_CODECS, choose_signals
+from codecsieve.codec.signals import FIELD_CODECS, MOTION_CODECS, choose_signals
 from codecsieve.codec.source import PacketSource
 from codecsieve.codec.upright import upright_size
 from codecsieve.errors import VideoError
+
+READ = "read"
+CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Description:
     signals: str
     """What `--signals auto` uses."""
     why: str
+    decoder_fields: str
+    """`read` where exact signals come of what the decoder keeps in memory, or why they do not."""
     packets_for_clip: int
     """Packets sent to the decoder for the whole file at `num_frames` slots."""
     num_frames: int
@@ -66,7 +72,8 @@ def describe(path: str | os.PathLike[str], num_frames: int = 64) -> Description:
 def _describe(path: str, num_frames: int, believe: bool) -> Description:
     with open_source(path, believe) as source:
         facts = source.facts
-        signals = choose_signals(facts, "auto")
+        fields = _fields(facts.codec)
+        signals = choose_signals(facts, "auto", fields == READ)
         droppable = leading = 0
         for index in range(source.gops):
             gop = source.read(index)
@@ -101,14 +108,24 @@ def _describe(path: str, num_frames: int, believe: bool) -> Description:
             interlaced=not facts.sequence.frame_macroblocks_only if facts.sequence else None,
             order=source.order,
             signals=signals,
-            why=_why(source, signals),
+            why=_why(source, signals, fields == READ),
+            decoder_fields=fields,
             packets_for_clip=packets,
             num_frames=num_frames,
         )
 
 
-def _why(source: PacketSource, signals: str) -> str:
+def _fields(codec: str) -> str:
+    """Whether the decoder's fields are read of a codec, or why not."""
+    if codec not in FIELD_CODECS:
+        return f"not known of {codec}"
+    return fields_off("auto") or READ
+
+
+def _why(source: PacketSource, signals: str, fields: bool) -> str:
     codec = source.facts.codec
+    if signals == "bitstream" and fields:
+        return f"{CODEC_NAMES[codec]}'s own motion and exact residual, by what its decoder keeps in memory"
     if signals == "search":
         reason = f"FFmpeg exports no motion for {codec}" if codec not in MOTION_CODECS else "over 12 bits a sample"
         return f"{reason}: block matching instead (transcode to H.264 for the codec's own motion)"

@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from codecsieve.codec.fields.proof import usable_table
+from codecsieve.codec.fields.proof import fields_off, usable_table
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.precompute.gpu_look import Gpu, has_driver, look_at_gpus
@@ -39,12 +39,13 @@ class Device:
         """Which signals `config.signals` means here, and whose the bitstream's motion is where it is used.
 
         Returns:
-            signals: `auto` or `bitstream` where the codec's motion is read, else `search` or `difference`.
-            reader: `decoder` (its fields), `ffmpeg` (what it exports) or `nvdec`, which tell different things of the same
+            signals: `auto`, `bitstream` or `bits` where the codec's own is read, else `search` or `difference`.
+            reader: `decoder` (its fields), `ffmpeg` (what it exports) or `nvdec`, which tell different things of one
                 stream; None where none is read.
 
         Raises:
-            ConfigError: `bitstream` or the decoder's fields are asked for and cannot be had, or patches are too large for the GPU's kernels.
+            ConfigError: `bitstream`, `bits` or the decoder's fields are asked for and cannot be had, or patches are too
+                large for the GPU's kernels.
         """
         if self.gpus and config.patch_size > LARGEST_GPU_PATCH:
             raise ConfigError(
@@ -52,6 +53,11 @@ class Device:
             )
         if config.signals in ("search", "difference"):
             return config.signals, None
+        if config.signals == "bits":
+            if self.gpus:
+                raise ConfigError("signals ('bits') are the processor's; use device cpu")
+            if (reason := fields_off(config.decoder_fields)) is not None:
+                raise ConfigError(f"signals ('bits') need what decoders keep in memory, which cannot be read: {reason}")
         if self.statistics:
             if self.gpus:
                 return config.signals, "nvdec"

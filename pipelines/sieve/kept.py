@@ -51,7 +51,7 @@ class SievedClip(Pictured):
     order: str
     """`timestamps` or `decoder`: what told the order of the frames."""
     signals: str
-    """`bitstream`, `search` or `difference`: what was used."""
+    """`bitstream`, `search`, `difference` or `bits`: what was used."""
     decoder: str
     """`ffmpeg` or `nvdec`: what decoded it."""
     pictures_decoded: int

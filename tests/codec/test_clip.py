@@ -73,14 +73,16 @@ def test_options_out_of_range_are_named(tmp_path: Path, make_video) -> None:
         ({"patch": 0}, r"patch \(0\)"),
         ({"num_frames": 0}, r"num_frames \(0\) must be > 0"),
         ({"signals": "none"}, r"signals \('none'\) must be one of"),
+        ({"decoder_fields": "maybe"}, r"decoder_fields \('maybe'\) must be one of"),
         ({"start": 2.0, "end": 1.0}, r"end \(1.0\) must be > start"),
     ):
         with pytest.raises(ValueError, match=message):
             read_clip(path, **options)
     with pytest.raises(VideoError, match="no frame between 5 s and its end"):
         read_clip(path, start=5.0)
-    with pytest.raises(VideoError, match="no motion for hevc"):
-        read_clip(make_video(tmp_path / "clip.265", "libx265", frames=4), signals="bitstream")
+    hevc = make_video(tmp_path / "clip.265", "libx265", frames=4)
+    with pytest.raises(VideoError, match="no motion of hevc can be read"):
+        read_clip(hevc, signals="bitstream", decoder_fields="off")
 
 
 def test_a_truncated_file_gives_the_frames_it_holds(tmp_path: Path, make_video) -> None:

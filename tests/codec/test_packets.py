@@ -170,7 +170,8 @@ def test_signals_that_a_codec_can_give(tmp_path: Path, make_video) -> None:
         assert choose_signals(facts(name, codec), "search") == "search"
     hevc = facts("e.mp4", "libx265")
     assert choose_signals(hevc, "auto") == "search"
-    with pytest.raises(VideoError, match=r"no motion for hevc; use --signals auto"):
+    assert choose_signals(hevc, "auto", fields=True) == "bitstream"
+    with pytest.raises(VideoError, match=r"no motion of hevc can be read; use --signals auto"):
         choose_signals(hevc, "bitstream")
     with pytest.raises(ValueError, match="signals \\('both'\\) must be one of auto, bitstream, search"):
         choose_signals(hevc, "both")
