@@ -8,53 +8,50 @@ repeated. An area that is a reference picture's whole samples is compared with t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, uintp
 
-from codecsieve.kernels.cpu.interpolate_lanes import BIAS, PITCH, interpolate
-from codecsieve.kernels.cpu.lanes import LANES, between, least, like, load, most, samples_at, store, wide
+from codecsieve.kernels.cpu.interpolate_lanes import BIAS, PART, PITCH, ROWS, interpolate
+from codecsieve.kernels.cpu.lanes import LANES, between, least, like, load, most, pointer_to, start_of, store, wide
 from codecsieve.kernels.reference.compensate import EIGHT_TAP, LEFT_OUT, PRECISION, UNIT, Weights
 from codecsieve.kernels.reference.predict import BILINEAR
 
 EACH = 4
 """Units are looked at in blocks of 4x4: H.264's macroblocks, and what H.265's larger blocks are made of."""
 SIDE = EACH * UNIT
-TALL = 4
+TALL = ROWS // SIDE
 """Blocks that an area may be high: the fewer areas, the fewer rows that filters need above and below."""
+UNIFORM, MIXED, TAKEN = 1, 0, 2
+"""What is known of a block: its units are equal, they differ, it is part of an area."""
 WINDOW = 32
 """Samples a row of a copied window: sixteen, and seven that filters need around them."""
 
 
 class _Task(NamedTuple):
-    """The arguments, as kernels take them."""
+    """What an area's prediction is made from; arrays as pointers, which nobody counts references of."""
 
-    picture: np.ndarray  # flat
+    picture: Any
     step: int
     rows: int
     width: int
-    addresses: np.ndarray  # uint64 [planes], where they lie
-    steps: np.ndarray  # int64 [planes], samples from a row to the next
-    plane_of: np.ndarray
-    keys: np.ndarray  # int64, the four numbers of a unit's vectors
-    vectors: np.ndarray
-    pairs: np.ndarray  # int16, the two entries of a unit
-    entries: np.ndarray
-    single: np.ndarray  # [0, 2] where nothing is weighted
-    weights: np.ndarray
+    planes: Any  # addresses, uint64 [planes]
+    steps: Any  # int64 [planes], samples from a row to the next
+    plane_of: Any
+    vectors: Any
+    entries: Any
+    columns: int  # units in a row
+    count: int  # entries, 0 where nothing is weighted
+    single: Any
+    pairs: Any
     denominator: int
     shown: tuple[int, int, int, int]
     filter: int
     depth: int
-    result: np.ndarray  # flat, from MARGIN on, as much room behind
-
-
-class _Work(NamedTuple):
-    window: np.ndarray
-    raw: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
+    result: Any  # from MARGIN on, with as much room behind
+    window: Any
+    work: Any  # four times PART numbers
 
 
 MARGIN = LANES
@@ -62,19 +59,44 @@ MARGIN = LANES
 
 
 @njit(cache=True, nogil=True)
-def _difference(
-    task: _Task, y: int, x: int, high: int, start: int, end: int, other: np.ndarray, at: int, step: int
-) -> None:
+def _difference(task: _Task, y: int, x: int, high: int, start: int, end: int) -> None:
     """Sixteen columns of the result from x on, of which only those from `start` to before `end` are to be written."""
     top, left, _, pitch = task.shown
     mine, to = uintp(y * task.step + x), uintp(MARGIN + (y - top) * pitch + x - left)
-    mine_step, to_step, step, shift = uintp(task.step), uintp(pitch), uintp(step), task.depth - 8
+    mine_step, to_step, shift = uintp(task.step), uintp(pitch), task.depth - 8
+    partial = end - start < LANES
     for i in range(uintp(high)):
-        rest = load(task.picture, mine + i * mine_step) - like(load(other, at + i * step), load(task.picture, mine))
+        rest = load(task.picture, mine + i * mine_step) - load(task.work, i * PITCH)
         rest = least(most(rest, rest * -1) >> shift, 255)
-        if end - start < LANES:
+        if partial:
             rest = between(rest, like(load(task.result, to + i * to_step), rest), start, end)
         store(task.result, to + i * to_step, rest)
+
+
+@njit(cache=True, nogil=True)
+def _compare(task: _Task, y: int, x: int, high: int, n: int, plane: int, at: int, other: int, place: int) -> None:
+    """The result of an area that is a plane's samples from `at` on, or their mean with another's from `place` on.
+
+    It goes row by row, as memory lies.
+    """
+    top, left, _, pitch = task.shown
+    shift, last = task.depth - 8, uintp(n - LANES)
+    one, step = pointer_to(task.planes[plane], task.picture), uintp(task.steps[plane])
+    two, pace = pointer_to(task.planes[other], task.picture), uintp(task.steps[other])
+    both = plane != other or at != place
+    for i in range(high):
+        mine, to = uintp((y + i) * task.step + x), uintp(MARGIN + (y + i - top) * pitch + x - left)
+        first, second = at + uintp(i) * step, place + uintp(i) * pace
+        j = uintp(0)
+        while True:
+            predicted = load(one, first + j)
+            if both:
+                predicted = (predicted + load(two, second + j) + 1) >> 1
+            rest = load(task.picture, mine + j) - predicted
+            store(task.result, to + j, least(most(rest, rest * -1) >> shift, 255))
+            if j == last:
+                break
+            j = min(j + PITCH, last)  # the last sixteen overlap those before
 
 
 @njit(cache=True, nogil=True)
@@ -87,20 +109,23 @@ def _clear(task: _Task, y: int, x: int, high: int, n: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _fetch(source: np.ndarray, step: int, rows: int, width: int, y: int, x: int, high: int, out: np.ndarray) -> None:
+def _fetch(source: Any, step: int, rows: int, width: int, y: int, x: int, high: int, out: Any) -> None:
     """The samples from (y, x) on, WINDOW a row, the picture's border repeated outside it."""
+    whole = x >= 0 and x + LANES + 7 <= width
     for i in range(high):
-        start = uintp(min(max(y + i, 0), rows - 1) * step)
-        for j in range(LANES + 7):
-            out[uintp(i * WINDOW + j)] = source[start + uintp(min(max(x + j, 0), width - 1))]
+        start, to = uintp(min(max(y + i, 0), rows - 1) * step), uintp(i * WINDOW)
+        if whole:
+            store(out, to, load(source, start + uintp(x)))
+            store(out, to + uintp(7), load(source, start + uintp(x + 7)))
+        else:
+            for j in range(LANES + 7):
+                out[to + uintp(j)] = source[start + uintp(min(max(x + j, 0), width - 1))]
 
 
 @njit(cache=True, nogil=True)
-def _predict(
-    task: _Task, work: _Work, plane: int, y: int, x: int, high: int, mx: int, my: int, out: np.ndarray
-) -> None:
-    """Sixteen columns by one list."""
-    source, step = samples_at(task.picture, task.addresses[plane]), task.steps[plane]
+def _predict(task: _Task, plane: int, y: int, x: int, high: int, mx: int, my: int, out: int) -> None:
+    """Sixteen columns by one list, into the part `out` of the work."""
+    source, step = pointer_to(task.planes[plane], task.picture), task.steps[plane]
     top, left, dx, dy = y + (my >> 2), x + (mx >> 2), mx & 3, my & 3
     # Where only one axis has a fraction, the other's neighbours are not read, but by BILINEAR, which weighs them 0.
     across, down = dx != 0, dy != 0
@@ -108,125 +133,168 @@ def _predict(
         across = down = across or down
     inside = left - 3 * across >= 0 and left + LANES + 4 * across <= task.width
     if not (inside and top - 3 * down >= 0 and top + high + 4 * down <= task.rows):
-        _fetch(source, step, task.rows, task.width, top - 3, left - 3, high + 7, work.window)
-        source, step, top, left = work.window, WINDOW, 3, 3
+        _fetch(source, step, task.rows, task.width, top - 3, left - 3, high + 7, task.window)
+        source, step, top, left = task.window, WINDOW, 3, 3
     at = uintp(top * step + left)
-    interpolate(source, at, uintp(step), dx, dy, high, task.filter, task.depth, work.raw, out)
+    interpolate(source, at, uintp(step), dx, dy, high, task.filter, task.depth, task.work, uintp(out))
 
 
 @njit(cache=True, nogil=True)
-def _round(task: _Task, high: int, both: bool, first: np.ndarray, second: np.ndarray) -> None:
-    """Unweighted samples in `first`, of one prediction or two."""
-    peak = (1 << task.depth) - 1
-    if task.filter != EIGHT_TAP:
+def _round(work: Any, high: int, both: bool, filter: int, depth: int) -> None:
+    """Unweighted samples in the work's first part, of one prediction or of it and the second."""
+    peak = (1 << depth) - 1
+    if filter != EIGHT_TAP:
         if both:
             for i in range(uintp(high)):
-                store(first, i * PITCH, (load(first, i * PITCH) + load(second, i * PITCH) + 1) >> 1)
+                k = i * PITCH
+                store(work, k, (load(work, k) + load(work, PART + k) + 1) >> 1)
         return
-    shift = PRECISION - task.depth
+    shift = PRECISION - depth
     # Clipped before it is rounded, a prediction fits 16 bits with what is added.
     added = BIAS + (1 << (shift - 1))
-    most_fits = ((peak + 1) << shift) - 1 - added
+    largest = ((peak + 1) << shift) - 1 - added
     for i in range(uintp(high)):
-        value = load(first, i * PITCH)
+        k = i * PITCH
+        value = load(work, k)
         if both:  # half of the sum, rounded down, without a wider type
-            other = load(second, i * PITCH)
+            other = load(work, PART + k)
             value = (value & other) + ((value ^ other) >> 1)
-        store(first, i * PITCH, (most(least(value, most_fits), -added) + added) >> shift)
+        store(work, k, (most(least(value, largest), -added) + added) >> shift)
 
 
 @njit(cache=True, nogil=True)
-def _weigh_one(task: _Task, high: int, weight: int, offset: int, first: np.ndarray) -> None:
-    """Weighted samples in `first`, of one prediction."""
-    peak = (1 << task.depth) - 1
-    eight = task.filter == EIGHT_TAP
-    shift, bias = (PRECISION - task.depth, BIAS) if eight else (0, 0)
-    divisor = task.denominator + shift
+def _weigh_one(work: Any, high: int, weight: int, offset: int, denominator: int, filter: int, depth: int) -> None:
+    """Weighted samples in the work's first part, of one prediction."""
+    peak = (1 << depth) - 1
+    bias = BIAS if filter == EIGHT_TAP else 0
+    divisor = denominator + (PRECISION - depth if filter == EIGHT_TAP else 0)
     half = (1 << divisor) >> 1
     for i in range(uintp(high)):
-        value = (((wide(load(first, i * PITCH)) + bias) * weight + half) >> divisor) + offset
-        store(first, i * PITCH, most(least(value, peak), 0))
+        value = (((wide(load(work, i * PITCH)) + bias) * weight + half) >> divisor) + offset
+        store(work, i * PITCH, most(least(value, peak), 0))
 
 
 @njit(cache=True, nogil=True)
-def _weigh_two(task: _Task, high: int, w0: int, w1: int, offsets: int, first: np.ndarray, second: np.ndarray) -> None:
-    """The same of two; offsets is the sum of theirs."""
-    peak = (1 << task.depth) - 1
-    eight = task.filter == EIGHT_TAP
-    shift, bias = (PRECISION - task.depth, BIAS) if eight else (0, 0)
-    divisor = task.denominator + shift
-    inner = (offsets + 1) << divisor if eight else 1 << divisor
-    outer = 0 if eight else (offsets + 1) >> 1
+def _weigh_two(work: Any, high: int, w0: int, w1: int, offsets: int, denominator: int, filter: int, depth: int) -> None:
+    """The same of two predictions; offsets is the sum of theirs."""
+    peak = (1 << depth) - 1
+    bias, inner, outer = 0, 1 << denominator, (offsets + 1) >> 1
+    divisor = denominator
+    if filter == EIGHT_TAP:
+        divisor += PRECISION - depth
+        bias, inner, outer = BIAS, (offsets + 1) << divisor, 0
     for i in range(uintp(high)):
-        a, b = wide(load(first, i * PITCH)) + bias, wide(load(second, i * PITCH)) + bias
+        a, b = wide(load(work, i * PITCH)) + bias, wide(load(work, PART + i * PITCH)) + bias
         value = ((a * w0 + b * w1 + inner) >> (divisor + 1)) + outer
-        store(first, i * PITCH, most(least(value, peak), 0))
+        store(work, i * PITCH, most(least(value, peak), 0))
 
 
 @njit(cache=True, nogil=True)
-def _area(task: _Task, work: _Work, row: int, column: int, end_row: int, end_column: int) -> None:
-    """Units of the same motion."""
+def _weights(task: _Task, e0: int, e1: int) -> tuple[int, int, int]:
+    """Weights of the first and second prediction of a unit with these entries, and the sum of their offsets."""
+    unit, entry = 1 << task.denominator, max(e0, e1)
+    if task.count == 0 or entry < 0:
+        return unit, unit, 0
+    if min(e0, e1) < 0:
+        return task.single[2 * entry], unit, task.single[2 * entry + 1]
+    pair = 2 * (e0 * task.count + e1)
+    return task.pairs[pair], task.pairs[pair + 1], task.single[2 * e0 + 1] + task.single[2 * e1 + 1]
+
+
+@njit(cache=True, nogil=True)
+def _whole(task: _Task, plane: int, y: int, x: int, high: int, n: int, mx: int, my: int) -> int:
+    """Where in a plane the samples are that an area is predicted to be, or -1 if they have to be made."""
+    top, left = y + (my >> 2), x + (mx >> 2)
+    if (mx | my) & 3 == 0 and top >= 0 and left >= 0 and top + high <= task.rows and left + n <= task.width:
+        return top * task.steps[plane] + left
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _area(task: _Task, row: int, column: int, end_row: int, end_column: int) -> None:
+    """The result of units of the same motion."""
     top, left, height, width = task.shown
     y, x = max(row * UNIT, top), max(column * UNIT, left)
     high, n = min(end_row * UNIT, top + height) - y, min(end_column * UNIT, left + width) - x
-    e0, e1 = int(task.entries[row, column, 0]), int(task.entries[row, column, 1])
+    unit = row * task.columns + column
+    e0, e1 = int(task.entries[2 * unit]), int(task.entries[2 * unit + 1])
     if e0 == LEFT_OUT:
         _clear(task, y, x, high, n)
         return
-    both, one = e0 >= 0 and e1 >= 0, 0 if e0 >= 0 else 1
-    entry = max(e0, e1) if not both else e0
-    plane = task.plane_of[entry] if entry >= 0 else 0
-    mx, my = int(task.vectors[row, column, one, 0]), int(task.vectors[row, column, one, 1])
-    if entry < 0:
-        mx = my = 0
-    unit, w0, w1, offsets, weighted = 1 << task.denominator, 1, 1, 0, False
-    if len(task.single) > 0 and entry >= 0:
-        w0, offsets = task.single[entry, 0], task.single[entry, 1]
-        w1 = unit
-        if both:
-            w0, w1 = task.weights[e0, e1, 0], task.weights[e0, e1, 1]
-            offsets += task.single[e1, 1]
-        weighted = w0 != unit or w1 != unit or offsets != 0
-    if not both and not weighted and (mx | my) & 3 == 0:
-        pass
-    done = 0
-    while done < n:
+    both, entry = e0 >= 0 and e1 >= 0, e0 if e0 >= 0 else e1
+    one = 4 * unit + 2 * (e0 < 0)
+    first = second = task.plane_of[entry] if entry >= 0 else 0
+    ax = bx = int(task.vectors[one]) if entry >= 0 else 0
+    ay = by = int(task.vectors[one + 1]) if entry >= 0 else 0
+    if both:
+        second = task.plane_of[e1]
+        bx, by = int(task.vectors[one + 2]), int(task.vectors[one + 3])
+    w0, w1, offsets = _weights(task, e0, e1)
+    weighted = w0 != 1 << task.denominator or w1 != 1 << task.denominator or offsets != 0
+    if n >= LANES and not weighted:
+        at, place = _whole(task, first, y, x, high, n, ax, ay), _whole(task, second, y, x, high, n, bx, by)
+        if at >= 0 and place >= 0:
+            _compare(task, y, x, high, n, first, uintp(at), second, uintp(place))
+            return
+    for done in range(0, n, LANES):
         # The last sixteen columns overlap those before; a narrow area is written as part of sixteen.
-        at = min(x + done, max(x + n - LANES, x))
-        first = max(min(at, task.width - LANES), 0)
-        start, end = at - first, min(at - first + n - (at - x), LANES)
-        _predict(task, work, plane, y, first, high, mx, my, work.first)
+        wanted = min(x + done, max(x + n - LANES, x))
+        at = max(min(wanted, task.width - LANES), 0)
+        _predict(task, first, y, at, high, ax, ay, 0)
         if both:
-            ox, oy = int(task.vectors[row, column, 1, 0]), int(task.vectors[row, column, 1, 1])
-            _predict(task, work, task.plane_of[e1], y, first, high, ox, oy, work.second)
+            _predict(task, second, y, at, high, bx, by, PART)
         if not weighted:
-            _round(task, high, both, work.first, work.second)
+            _round(task.work, high, both, task.filter, task.depth)
         elif both:
-            _weigh_two(task, high, w0, w1, offsets, work.first, work.second)
+            _weigh_two(task.work, high, w0, w1, offsets, task.denominator, task.filter, task.depth)
         else:
-            _weigh_one(task, high, w0, offsets, work.first)
-        _difference(task, y, first, high, start, end, work.first, uintp(0), LANES)
-        done += LANES
+            _weigh_one(task.work, high, w0, offsets, task.denominator, task.filter, task.depth)
+        _difference(task, y, at, high, wanted - at, min(x + n - at, LANES))
 
 
 @njit(cache=True, nogil=True)
-def _is_uniform(task: _Task, row: int, column: int, end_row: int, end_column: int) -> bool:
-    key, pair = task.keys[row, column], task.pairs[row, column]
+def _is_uniform(keys: Any, pairs: Any, columns: int, row: int, column: int, end_row: int, end_column: int) -> bool:
+    """Whether the units of a rectangle have the same motion."""
+    unit = uintp(row * columns + column)
+    key, pair = keys[unit], pairs[unit]
     differ, other = key ^ key, pair ^ pair
-    for i in range(uintp(row), uintp(end_row)):
-        for j in range(uintp(column), uintp(end_column)):
-            differ |= task.keys[i, j] ^ key
-            other |= task.pairs[i, j] ^ pair
+    for i in range(end_row - row):
+        start = unit + uintp(i * columns)
+        for j in range(end_column - column):
+            differ |= keys[start + uintp(j)] ^ key
+            other |= pairs[start + uintp(j)] ^ pair
     return differ == 0 and other == 0
 
 
 @njit(cache=True, nogil=True)
-def _same(task: _Task, row: int, column: int, y: int, x: int) -> bool:
-    return task.keys[row, column] == task.keys[y, x] and task.pairs[row, column] == task.pairs[y, x]
+def _is_uniform_block(keys: Any, pairs: Any, columns: int, row: int, column: int) -> bool:
+    """The same for a whole block, whose loops the compiler unrolls."""
+    unit, step = uintp(row * columns + column), uintp(columns)
+    key, pair = keys[unit], pairs[unit]
+    differ, other = key ^ key, pair ^ pair
+    for i in range(uintp(EACH)):
+        for j in range(uintp(EACH)):
+            differ |= keys[unit + i * step + j] ^ key
+            other |= pairs[unit + i * step + j] ^ pair
+    return differ == 0 and other == 0
 
 
 @njit(cache=True, nogil=True)
-def _pieces(task: _Task, work: _Work, row: int, column: int, end_row: int, end_column: int) -> None:
+def _same(keys: Any, pairs: Any, unit: int, other: int) -> bool:
+    return keys[uintp(unit)] == keys[uintp(other)] and pairs[uintp(unit)] == pairs[uintp(other)]
+
+
+@njit(cache=True, nogil=True)
+def _keep(areas: np.ndarray, count: int, row: int, column: int, end_row: int, end_column: int) -> int:
+    areas[count, 0], areas[count, 1], areas[count, 2], areas[count, 3] = row, column, end_row, end_column
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
+def _pieces(
+    keys: Any, pairs: Any, columns: int, row: int, column: int, end_row: int, end_column: int,
+    areas: np.ndarray, count: int,
+) -> int:  # fmt: skip
     """The areas of one block whose units differ."""
     done = 0  # a bit a unit, by rows
     for y in range(row, end_row):
@@ -235,55 +303,139 @@ def _pieces(task: _Task, work: _Work, row: int, column: int, end_row: int, end_c
             if done >> place & 1:
                 continue
             right, below = x + 1, y + 1
-            while right < end_column and not done >> (place + right - x) & 1 and _same(task, y, x, y, right):
+            unit = y * columns
+            while (
+                right < end_column
+                and not done >> (place + right - x) & 1
+                and _same(keys, pairs, unit + x, unit + right)
+            ):
                 right += 1
-            while below < end_row and _is_uniform(task, y, x, below + 1, right):
+            while (
+                below < end_row
+                and _same(keys, pairs, unit + x, below * columns + x)
+                and _is_uniform(keys, pairs, columns, below, x, below + 1, right)
+            ):
                 below += 1
             mask = (1 << (right - x)) - 1
             for k in range(below - y):
                 done |= mask << (place + k * EACH)
-            _area(task, work, y, x, below, right)
+            count = _keep(areas, count, y, x, below, right)
+    return count
 
 
 @njit(cache=True, nogil=True)
-def _band(task: _Task, work: _Work, band: int, first: int, last: int, end_band: int, free: np.ndarray) -> None:
-    """TALL rows of blocks; free [TALL, blocks] is room for whether they are uniform and not yet part of an area."""
-    end_row, end_column = task.keys.shape
+def _band(
+    keys: Any, pairs: Any, units: tuple[int, int], band: int, first: int, last: int, end_band: int,
+    state: np.ndarray, areas: np.ndarray,
+) -> int:  # fmt: skip
+    """The areas of TALL rows of blocks; state [TALL, blocks] is room for what is known of them."""
+    end_row, columns = units
     for row in range(band, end_band):
+        y = row * EACH
         for column in range(first, last):
-            y, x = row * EACH, column * EACH
-            free[row - band, column] = _is_uniform(task, y, x, min(y + EACH, end_row), min(x + EACH, end_column))
+            x = column * EACH
+            if y + EACH <= end_row and x + EACH <= columns:
+                state[row - band, column] = _is_uniform_block(keys, pairs, columns, y, x)
+            else:
+                state[row - band, column] = MIXED
+    count = 0
     for row in range(band, end_band):
         column = first
         while column < last:
             y, x = row * EACH, column * EACH
             below, right = row + 1, column + 1
-            if free[row - band, column]:
-                while below < end_band and free[below - band, column] and _same(task, y, x, below * EACH, x):
+            known = state[row - band, column]
+            if known == UNIFORM:
+                unit = y * columns + x
+                while (
+                    below < end_band
+                    and state[below - band, column] == UNIFORM
+                    and _same(keys, pairs, unit, below * EACH * columns + x)
+                ):
                     below += 1
                 equal = True
                 while equal and right < last:
                     for k in range(row, below):
-                        equal = equal and free[k - band, right] and _same(task, y, x, k * EACH, right * EACH)
+                        equal = equal and state[k - band, right] == UNIFORM
+                        equal = equal and _same(keys, pairs, unit, (k * columns + right) * EACH)
                     right += equal
-                free[row - band : below - band, column:right] = 0
-                _area(task, work, y, x, min(below * EACH, end_row), min(right * EACH, end_column))
-            elif not _is_uniform(task, y, x, min(y + EACH, end_row), min(x + EACH, end_column)):
-                _pieces(task, work, y, x, min(y + EACH, end_row), min(x + EACH, end_column))
+                for k in range(row - band, below - band):
+                    for j in range(column, right):
+                        state[k, j] = TAKEN
+                count = _keep(areas, count, y, x, below * EACH, right * EACH)
+            elif known == MIXED:
+                to_row, to_column = min(y + EACH, end_row), min(x + EACH, columns)
+                count = _pieces(keys, pairs, columns, y, x, to_row, to_column, areas, count)
             column = right
+    return count
 
 
 @njit(cache=True, nogil=True)
-def _residual(task: _Task, work: _Work) -> None:
-    top, left, height, width = task.shown
-    first, last = left // SIDE, (left + width + SIDE - 1) // SIDE
-    end = (top + height + SIDE - 1) // SIDE
-    free = np.empty((TALL, last), np.uint8)
+def _residual(
+    picture: np.ndarray,
+    rows: int,
+    width: int,
+    planes: np.ndarray,
+    steps: np.ndarray,
+    plane_of: np.ndarray,
+    keys: np.ndarray,
+    vectors: np.ndarray,
+    pairs: np.ndarray,
+    entries: np.ndarray,
+    single: np.ndarray,
+    weights: np.ndarray,
+    denominator: int,
+    shown: tuple[int, int, int, int],
+    filter: int,
+    depth: int,
+    window: np.ndarray,
+    work: np.ndarray,
+    result: np.ndarray,
+) -> None:
+    top, left, height, shown_width = shown
+    task = _Task(
+        start_of(picture), picture.shape[1], rows, width, start_of(planes), start_of(steps), start_of(plane_of),
+        start_of(vectors), start_of(entries), keys.shape[1], len(single), start_of(single), start_of(weights),
+        denominator, shown, filter, depth, start_of(result), start_of(window), start_of(work),
+    )  # fmt: skip
+    bottom, right = top + height, left + shown_width
+    first, last, end = left // SIDE, (right + SIDE - 1) // SIDE, (bottom + SIDE - 1) // SIDE
+    state = np.empty((TALL, last), np.uint8)
+    areas = np.empty((TALL * EACH * EACH * (last - first), 4), np.int64)
     band = top // SIDE
     while band < end:
         end_band = min((band // TALL + 1) * TALL, end)
-        _band(task, work, band, first, last, end_band, free)
+        count = _band(start_of(keys), start_of(pairs), keys.shape, band, first, last, end_band, state, areas)
+        for k in range(count):
+            row, column, end_row, end_column = areas[k, 0], areas[k, 1], areas[k, 2], areas[k, 3]
+            if end_row * UNIT > top and row * UNIT < bottom and end_column * UNIT > left and column * UNIT < right:
+                _area(task, row, column, end_row, end_column)
         band = end_band
+
+
+def _refuse(
+    picture: np.ndarray,
+    references: tuple[np.ndarray, ...],
+    plane_of: np.ndarray,
+    vectors: np.ndarray,
+    entries: np.ndarray,
+    weights: Weights | None,
+    width: int,
+) -> None:
+    """Raises ValueError for what would have a kernel read memory that is not its own."""
+    units, n = (-(-len(picture) // UNIT), -(-width // UNIT)), len(plane_of)
+    if any(p.dtype != picture.dtype or len(p) != len(picture) or p.shape[1] < width for p in (picture, *references)):
+        raise ValueError(
+            f"reference planes have the picture's {picture.dtype}, {len(picture)} rows and {width} columns"
+        )
+    if vectors.shape != (*units, 2, 2) or entries.shape != (*units, 2):
+        raise ValueError(f"vectors and entries are of {units[0]} x {units[1]} units")
+    if n and not 0 <= plane_of.min() <= plane_of.max() < len(references):
+        raise ValueError(f"plane_of names planes 0 to {len(references) - 1}")
+    if entries.max() >= n:
+        raise ValueError(f"entries are less than {n}, which plane_of knows")
+    if weights is not None and (weights.single.shape != (n, 2) or weights.pairs.shape != (n, n, 2)):
+        raise ValueError(f"weights are those of {n} entries")
 
 
 def compensated_residual(
@@ -299,35 +451,34 @@ def compensated_residual(
     bit_depth: int,
 ) -> np.ndarray:
     """See `reference.compensate.compensated_residual`."""
-    rows = picture.shape[0]
+    rows = len(picture)
+    _refuse(picture, references, plane_of, vectors, entries, weights, width)
     if picture.shape[1] < LANES:
         picture = np.pad(picture, ((0, 0), (0, LANES)))
     picture = np.ascontiguousarray(picture)
     planes = [np.ascontiguousarray(plane) for plane in references]  # named: kernels know their addresses only
     vectors, entries = np.ascontiguousarray(vectors), np.ascontiguousarray(entries)
-    narrow = picture.dtype == np.uint8
-    lanes = np.empty((3, (TALL * SIDE + 7) * LANES), np.int16 if narrow else np.int32)
-    result = np.empty(MARGIN + shown[2] * shown[3] + MARGIN, np.uint8)
     none = np.zeros((0, 2), np.int32)
-    task = _Task(
-        picture=picture.reshape(-1),
-        step=picture.shape[1],
-        rows=rows,
-        width=width,
-        addresses=np.array([plane.ctypes.data for plane in planes], np.uint64),
-        steps=np.array([plane.shape[1] for plane in planes]),
-        plane_of=plane_of,
-        keys=vectors.reshape(*vectors.shape[:2], 4).view(np.int64)[..., 0],
-        vectors=vectors,
-        pairs=entries.view(np.int16)[..., 0],
-        entries=entries,
-        single=none if weights is None else weights.single,
-        weights=none[:, None] if weights is None else weights.pairs,
-        denominator=0 if weights is None else weights.denominator,
-        shown=shown,
-        filter=filter,
-        depth=bit_depth,
-        result=result,
+    result = np.empty(MARGIN + shown[2] * shown[3] + MARGIN, np.uint8)
+    _residual(
+        picture,
+        rows,
+        width,
+        np.array([plane.ctypes.data for plane in planes], np.uint64),
+        np.array([plane.shape[1] for plane in planes], np.int64),
+        plane_of,
+        vectors.reshape(*vectors.shape[:2], 4).view(np.int64)[..., 0],
+        vectors,
+        entries.view(np.int16)[..., 0],
+        entries,
+        none if weights is None else weights.single,
+        none[:, None] if weights is None else weights.pairs,
+        0 if weights is None else weights.denominator,
+        shown,
+        filter,
+        bit_depth,
+        np.empty((ROWS + 7) * WINDOW, picture.dtype),
+        np.empty(int(4 * PART), np.int16 if picture.dtype == np.uint8 else np.int32),
+        result,
     )
-    _residual(task, _Work(np.empty((TALL * SIDE + 7) * WINDOW, picture.dtype), *lanes))
     return result[MARGIN:-MARGIN].reshape(shown[2:])
