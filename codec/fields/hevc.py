@@ -124,15 +124,18 @@ def _frame(memory: Memory, table: Table, frames: bytes, number: int) -> DecodedF
 
 def _read_sizes(memory: Memory, at: Hevc, layer: int) -> _Sizes:
     sps = memory.pointer(layer + at.sps)
-    bit_depth, coding, transform, block, width, height = (
-        int(memory.integers(sps + offset, 1)[0])
-        for offset in (
-            at.sps_bit_depth, at.sps_log2_min_cb, at.sps_log2_min_tb, at.sps_log2_ctb, at.sps_width, at.sps_height,
-        )
-    )  # fmt: skip
+    # One read for all: they lie within two kilobytes.
+    first, last = at.sps_log2_min_cb, at.sps_min_pu_height
+    raw = memory.read(sps + first, last + 4 - first)
+
+    def number(offset: int) -> int:
+        return int(struct.unpack_from("<i", raw, offset - first)[0])
+
+    bit_depth = int(memory.integers(sps + at.sps_bit_depth, 1)[0])
+    coding, transform, block = map(number, (at.sps_log2_min_cb, at.sps_log2_min_tb, at.sps_log2_ctb))
     if not (8 <= bit_depth <= 12 and 3 <= coding <= block <= 6 and 2 <= transform < coding):
         raise FieldsError("no sequence has such blocks or samples")
-    sizes = _Sizes(bit_depth, width, height, block, coding, transform)
+    sizes = _Sizes(bit_depth, number(at.sps_width), number(at.sps_height), block, coding, transform)
     grids = (
         (at.sps_ctb_width, sizes.grid(block)[1]),
         (at.sps_min_cb_height, sizes.grid(coding)[0]),
@@ -142,7 +145,7 @@ def _read_sizes(memory: Memory, at: Hevc, layer: int) -> _Sizes:
         (at.sps_min_pu_height, sizes.grid(sizes.log2_motion)[0]),
         (at.sps_min_pu_width, sizes.grid(sizes.log2_motion)[1]),
     )
-    if any(memory.integers(sps + offset, 1)[0] != blocks for offset, blocks in grids):
+    if any(number(offset) != blocks for offset, blocks in grids):
         raise FieldsError("the sequence's sizes do not multiply out")
     return sizes
 

@@ -6,7 +6,7 @@ both their ends have been read so. Nothing is ever written.
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
 import struct
 from types import TracebackType
@@ -20,6 +20,13 @@ MOST_BYTES = 1 << 31
 
 class FieldsError(Exception):
     """What lies in the decoder's memory is not what the table says."""
+
+
+class _Placed:
+    """Where an array lies, as numpy asks for it; not to be written."""
+
+    def __init__(self, address: int, shape: tuple[int, ...], kind: str) -> None:
+        self.__array_interface__ = {"version": 3, "data": (address, True), "shape": shape, "typestr": kind}
 
 
 class Memory:
@@ -71,12 +78,9 @@ class Memory:
         Raises FieldsError where one of its ends is not mapped, or where it cannot be meant.
         """
         kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        count = math.prod(shape) * kind.itemsize
         if not 0 < count <= MOST_BYTES or address % min(kind.alignment, 4):
             raise FieldsError(f"no array of {shape} {kind} can lie at {address:#x}")
         self.read(address, 1)
         self.read(address + count - 1, 1)
-        buffer = (ctypes.c_char * count).from_address(address)
-        array = np.frombuffer(buffer, kind).reshape(shape)
-        array.flags.writeable = False
-        return array
+        return np.asarray(_Placed(address, shape, kind.str))

@@ -106,6 +106,7 @@ def table_from_json(said: dict[str, Any]) -> Table:
     return Table(tuple(said["version"]), **made)  # type: ignore[arg-type]
 
 
+POINTER_BYTES = struct.calcsize("P")
 TABLES = (Table((62, 28, 102)),)
 PYAV_CONTEXT = 24
 """Where PyAV's CodecContext has its AVCodecContext*: behind CPython's reference count and type, and Cython's vtable."""
@@ -130,7 +131,7 @@ def _foreign() -> str | None:
     """What of this machine or Python a table would not fit."""
     if sys.platform != "linux":
         return f"the system is {platform.system()}, known is Linux"
-    if struct.calcsize("P") != 8 or sys.byteorder != "little" or platform.machine() not in ("x86_64", "aarch64"):
+    if POINTER_BYTES != 8 or sys.byteorder != "little" or platform.machine() not in ("x86_64", "aarch64"):
         return f"the machine is {platform.machine()}, known are x86_64 and aarch64 with 64 bits"
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "this Python is not CPython with its lock"
