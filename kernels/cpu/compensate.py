@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import int8, int16, int32, int64, njit, uint64, uintp
 
 from codecsieve.kernels.cpu.interpolate_lanes import BIAS, PART, PITCH, ROWS, interpolate
 from codecsieve.kernels.cpu.lanes import LANES, between, least, like, load, most, pointer_to, start_of, store, wide
@@ -54,6 +54,8 @@ class _Task(NamedTuple):
     work: Any  # four times PART numbers
 
 
+PICTURE, PLANES, STEPS, PLANE_OF, VECTORS, ENTRIES, SINGLE, PAIRS = range(8)
+"""Places in the table of addresses."""
 MARGIN = LANES
 """What is written sixteen at a time may begin before the result and end after it; it writes there what was there."""
 
@@ -239,6 +241,12 @@ def _area(task: _Task, row: int, column: int, end_row: int, end_column: int) -> 
     for done in range(0, n, LANES):
         # The last sixteen columns overlap those before; a narrow area is written as part of sixteen.
         wanted = min(x + done, max(x + n - LANES, x))
+        if n >= LANES and not weighted:
+            at = _whole(task, first, y, wanted, high, LANES, ax, ay)
+            place = _whole(task, second, y, wanted, high, LANES, bx, by)
+            if at >= 0 and place >= 0:
+                _compare(task, y, wanted, high, LANES, first, uintp(at), second, uintp(place))
+                continue
         at = max(min(wanted, task.width - LANES), 0)
         _predict(task, first, y, at, high, ax, ay, 0)
         if both:
@@ -372,19 +380,10 @@ def _band(
 
 @njit(cache=True, nogil=True)
 def _residual(
-    picture: np.ndarray,
-    rows: int,
-    width: int,
-    planes: np.ndarray,
-    steps: np.ndarray,
-    plane_of: np.ndarray,
-    keys: np.ndarray,
-    vectors: np.ndarray,
-    pairs: np.ndarray,
-    entries: np.ndarray,
-    single: np.ndarray,
-    weights: np.ndarray,
-    denominator: int,
+    addresses: np.ndarray,
+    picture: tuple[int, int, int],
+    units: tuple[int, int],
+    weighted: tuple[int, int],
     shown: tuple[int, int, int, int],
     filter: int,
     depth: int,
@@ -392,21 +391,26 @@ def _residual(
     work: np.ndarray,
     result: np.ndarray,
 ) -> None:
-    top, left, height, shown_width = shown
+    """The arrays of the caller come as addresses: types are then the same whatever flags theirs have."""
+    samples, (step, rows, width), (count, denominator) = start_of(window), picture, weighted
+    keys, pairs = pointer_to(addresses[VECTORS], int64), pointer_to(addresses[ENTRIES], int16)
     task = _Task(
-        start_of(picture), picture.shape[1], rows, width, start_of(planes), start_of(steps), start_of(plane_of),
-        start_of(vectors), start_of(entries), keys.shape[1], len(single), start_of(single), start_of(weights),
-        denominator, shown, filter, depth, start_of(result), start_of(window), start_of(work),
+        pointer_to(addresses[PICTURE], samples), step, rows, width,
+        pointer_to(addresses[PLANES], uint64), pointer_to(addresses[STEPS], int64),
+        pointer_to(addresses[PLANE_OF], int32), pointer_to(addresses[VECTORS], int16),
+        pointer_to(addresses[ENTRIES], int8), units[1], count, pointer_to(addresses[SINGLE], int32),
+        pointer_to(addresses[PAIRS], int32), denominator, shown, filter, depth,
+        start_of(result), samples, start_of(work),
     )  # fmt: skip
-    bottom, right = top + height, left + shown_width
+    top, left, bottom, right = shown[0], shown[1], shown[0] + shown[2], shown[1] + shown[3]
     first, last, end = left // SIDE, (right + SIDE - 1) // SIDE, (bottom + SIDE - 1) // SIDE
     state = np.empty((TALL, last), np.uint8)
     areas = np.empty((TALL * EACH * EACH * (last - first), 4), np.int64)
     band = top // SIDE
     while band < end:
         end_band = min((band // TALL + 1) * TALL, end)
-        count = _band(start_of(keys), start_of(pairs), keys.shape, band, first, last, end_band, state, areas)
-        for k in range(count):
+        found = _band(keys, pairs, units, band, first, last, end_band, state, areas)
+        for k in range(found):
             row, column, end_row, end_column = areas[k, 0], areas[k, 1], areas[k, 2], areas[k, 3]
             if end_row * UNIT > top and row * UNIT < bottom and end_column * UNIT > left and column * UNIT < right:
                 _area(task, row, column, end_row, end_column)
@@ -420,22 +424,29 @@ def _refuse(
     vectors: np.ndarray,
     entries: np.ndarray,
     weights: Weights | None,
+    shown: tuple[int, int, int, int],
     width: int,
 ) -> None:
     """Raises ValueError for what would have a kernel read memory that is not its own."""
-    units, n = (-(-len(picture) // UNIT), -(-width // UNIT)), len(plane_of)
-    if any(p.dtype != picture.dtype or len(p) != len(picture) or p.shape[1] < width for p in (picture, *references)):
-        raise ValueError(
-            f"reference planes have the picture's {picture.dtype}, {len(picture)} rows and {width} columns"
-        )
+    rows, n = len(picture), len(plane_of)
+    units, (top, left, height, shown_width) = (-(-rows // UNIT), -(-width // UNIT)), shown
+    if any(p.dtype != picture.dtype or len(p) != rows or p.shape[1] < width for p in (picture, *references)):
+        raise ValueError(f"planes are {picture.dtype}, as the picture, of {rows} rows and {width} columns or more")
     if vectors.shape != (*units, 2, 2) or entries.shape != (*units, 2):
-        raise ValueError(f"vectors and entries are of {units[0]} x {units[1]} units")
+        raise ValueError(f"vectors and entries are those of {units[0]} x {units[1]} units")
     if n and not 0 <= plane_of.min() <= plane_of.max() < len(references):
-        raise ValueError(f"plane_of names planes 0 to {len(references) - 1}")
+        raise ValueError(f"plane_of names planes from 0 to {len(references) - 1}")
     if entries.max() >= n:
-        raise ValueError(f"entries are less than {n}, which plane_of knows")
+        raise ValueError(f"entries are less than {n}, the length of plane_of")
     if weights is not None and (weights.single.shape != (n, 2) or weights.pairs.shape != (n, n, 2)):
         raise ValueError(f"weights are those of {n} entries")
+    if min(top, left) < 0 or min(height, shown_width) < 1 or top + height > rows or left + shown_width > width:
+        raise ValueError(f"what is shown, {shown}, lies within the picture, of {rows} rows and {width} columns")
+
+
+def _in_rows(plane: np.ndarray) -> np.ndarray:
+    """The plane itself, or a copy if a row's samples do not lie one behind the other; a field's rows may be apart."""
+    return plane if plane.strides[1] == plane.itemsize and plane.strides[0] > 0 else np.ascontiguousarray(plane)
 
 
 def compensated_residual(
@@ -451,29 +462,29 @@ def compensated_residual(
     bit_depth: int,
 ) -> np.ndarray:
     """See `reference.compensate.compensated_residual`."""
-    rows = len(picture)
-    _refuse(picture, references, plane_of, vectors, entries, weights, width)
+    top, left, height, shown_width = map(int, shown)
+    shown = top, left, height, shown_width
+    _refuse(picture, references, plane_of, vectors, entries, weights, shown, width)
     if picture.shape[1] < LANES:
         picture = np.pad(picture, ((0, 0), (0, LANES)))
-    picture = np.ascontiguousarray(picture)
-    planes = [np.ascontiguousarray(plane) for plane in references]  # named: kernels know their addresses only
-    vectors, entries = np.ascontiguousarray(vectors), np.ascontiguousarray(entries)
-    none = np.zeros((0, 2), np.int32)
-    result = np.empty(MARGIN + shown[2] * shown[3] + MARGIN, np.uint8)
+    picture, planes = _in_rows(picture), [_in_rows(plane) for plane in references]
+    none = np.zeros(0, np.int32)
+    arrays = {  # by name, for addresses alone keep no array
+        PICTURE: picture,
+        PLANES: np.array([plane.ctypes.data for plane in planes], np.uint64),
+        STEPS: np.array([plane.strides[0] // plane.itemsize for plane in planes], np.int64),
+        PLANE_OF: np.ascontiguousarray(plane_of, np.int32),
+        VECTORS: np.ascontiguousarray(vectors, np.int16),
+        ENTRIES: np.ascontiguousarray(entries, np.int8),
+        SINGLE: none if weights is None else np.ascontiguousarray(weights.single, np.int32),
+        PAIRS: none if weights is None else np.ascontiguousarray(weights.pairs, np.int32),
+    }
+    result = np.empty(MARGIN + height * shown_width + MARGIN, np.uint8)
     _residual(
-        picture,
-        rows,
-        width,
-        np.array([plane.ctypes.data for plane in planes], np.uint64),
-        np.array([plane.shape[1] for plane in planes], np.int64),
-        plane_of,
-        vectors.reshape(*vectors.shape[:2], 4).view(np.int64)[..., 0],
-        vectors,
-        entries.view(np.int16)[..., 0],
-        entries,
-        none if weights is None else weights.single,
-        none[:, None] if weights is None else weights.pairs,
-        0 if weights is None else weights.denominator,
+        np.array([arrays[k].ctypes.data for k in range(len(arrays))], np.uint64),
+        (picture.strides[0] // picture.itemsize, len(picture), width),
+        entries.shape[:2],
+        (0, 0) if weights is None else (len(plane_of), weights.denominator),
         shown,
         filter,
         bit_depth,
@@ -481,4 +492,4 @@ def compensated_residual(
         np.empty(int(4 * PART), np.int16 if picture.dtype == np.uint8 else np.int32),
         result,
     )
-    return result[MARGIN:-MARGIN].reshape(shown[2:])
+    return result[MARGIN:-MARGIN].reshape(height, shown_width)

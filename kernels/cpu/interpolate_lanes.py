@@ -1,8 +1,8 @@
 """Sixteen columns of a prediction: the interpolation filters of `compensate`, of H.264, H.265 and MPEG.
 
 Every row is read from a flat array of samples, sixteen at a time, and written to a buffer of sixteen a row. Lanes of 16
-bits, those of 8-bit pictures, hold whatever comes up: where a number may not fit, a comment says why it does. The choice
-of what to read, and weights, are left to `compensate`.
+bits, those of 8-bit pictures, hold whatever comes up: where a number might not fit, a comment says why it does. What is
+read, and how it is weighted, is left to `compensate`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _six(source: Any, at: int, step: int) -> Any:
     outer = load(source, at) + load(source, at + FIVE * step)
     middle = load(source, at + step) + load(source, at + FOUR * step)
     inner = load(source, at + TWO * step) + load(source, at + THREE * step)
-    return outer - middle * 5 + inner * 20
+    return outer + ((inner << 2) - middle) * 5
 
 
 @njit(cache=True, nogil=True)

@@ -94,13 +94,14 @@ def start_of(typing: Any, array: Any) -> Any:
 
 
 @intrinsic
-def pointer_to(typing: Any, address: Any, like: Any) -> Any:
-    """A pointer to an address, of the type of another."""
+def pointer_to(typing: Any, address: Any, kind: Any) -> Any:
+    """A pointer to an address, to numbers of a kind, or of the type of another pointer."""
+    pointer = kind if isinstance(kind, types.CPointer) else types.CPointer(kind.instance_type)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], args[1].type)
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
 
-    return like(types.uint64, like), generate
+    return pointer(types.uint64, kind), generate
 
 
 @intrinsic

@@ -45,7 +45,7 @@ class Weights:
     single: np.ndarray
     """int32 [n, 2]: weight and offset (in samples of the stream's bit depth) by entry, where one list is used."""
     pairs: np.ndarray
-    """int32 [n, n, 2]: weights of list 0 and list 1 by entry of list 0, entry of list 1; offsets are those of single."""
+    """int32 [n, n, 2]: weights of list 0 and list 1 by entry of list 0, of list 1; offsets are those of single."""
 
 
 def eight_tap(samples: np.ndarray, fraction: int) -> np.ndarray:
