@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, uintp
 
-from codecsieve.kernels.cpu.motion import estimate_camera, length_at_rank, lengths_without_camera
+from codecsieve.kernels.camera import VECTOR_UNITS, check_camera_mode
+from codecsieve.kernels.cpu.motion import (
+    SQUARE_TOP,
+    estimate_camera,
+    length_at_rank,
+    lengths_without_camera,
+    median_motion,
+    squares_without,
+    stands_for,
+)
+from codecsieve.kernels.cpu.ranks import level_at_rank, values_at_rank
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
 from codecsieve.kernels.reference.energy import (
     ENERGY_BITS,
@@ -44,8 +54,8 @@ _WEIGHT_HALF = np.int32(1 << (WEIGHT_BITS - 1))
 _WEIGHT_SHIFT = np.int32(WEIGHT_BITS)
 _CENTER_HALF = np.int32(1 << (CENTER_BITS - 1))
 _CENTER_SHIFT = np.int32(CENTER_BITS)
-_LANES = 1024
 _WEIGHTED, _MAX, _SUM = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum"))
+_percentile_rank = njit(percentile_rank)
 
 
 def score_clip(
@@ -77,17 +87,27 @@ def slot_scores(
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]."""
     check_fuse_mode(fuse)
-    limit = max(_level_at_rank(residual, percentile_rank(residual.size)), 1)
-    moved = motion_energy(lengths_without_camera(motion, estimate_camera(motion, mode)))
+    check_camera_mode(mode)
     pool_y, pool_x = geometry.pool_y, geometry.pool_x
     shown = (*_span(pool_y), *_span(pool_x))
-    energy = _cell_means(moved, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, shown)
-    return pool_scores(energy, pool_y, pool_x, geometry.patch)
+    return _scores(
+        _moved(motion, mode, shown), residual, table, FUSE_MODES.index(fuse), *weights, shown,
+        pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, geometry.patch,
+    )  # fmt: skip
 
 
 def _span(pool: Pooling) -> tuple[int, int]:
     """The first cell of an axis that any patch covers, and the end of the last."""
     return int(pool.first[0]), int(pool.first[-1]) + pool.weights.shape[1]
+
+
+def _moved(motion: npt.NDArray[np.int16], mode: str, shown: tuple[int, int, int, int]) -> npt.NDArray[np.int32]:
+    """Energy of motion of the cells that are shown: int32 [Hc, Wc], whatever else it holds."""
+    if mode in ("none", "median"):
+        energy = _still_energy(motion, mode == "median", shown)
+        if energy.size:
+            return energy
+    return motion_energy(lengths_without_camera(motion, estimate_camera(motion, mode)))
 
 
 def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -96,34 +116,60 @@ def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
-def _level_at_rank(residual: npt.NDArray[np.uint8], rank: int) -> int:
-    """The residual at a 0-based rank of all, from its highest bit down: 8 counts are quicker than a histogram."""
-    pixels = np.ascontiguousarray(residual).reshape(residual.size)
-    level = 0
-    for bit in range(7, -1, -1):
-        if _count_below(pixels, np.uint8(level | 1 << bit)) <= rank:
-            level |= 1 << bit
-    return level
+def _scores(
+    moved: npt.NDArray[np.int32],
+    residual: npt.NDArray[np.uint8],
+    table: npt.NDArray[np.int32],
+    fuse: int,
+    w_mv: int,
+    w_res: int,
+    shown: tuple[int, int, int, int],
+    first_y: npt.NDArray[np.int32],
+    weights_y: npt.NDArray[np.int32],
+    first_x: npt.NDArray[np.int32],
+    weights_x: npt.NDArray[np.int32],
+    patch: int,
+) -> npt.NDArray[np.int64]:
+    limit = max(level_at_rank(residual, _percentile_rank(residual.size)), 1)
+    energy = _cell_means(moved, residual, np.uint8(limit), table, fuse, w_mv, w_res, shown)
+    return _pool(energy, shown[2], shown[3], first_y, weights_y, first_x, weights_x, patch)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _still_energy(
+    motion: npt.NDArray[np.int16], median: bool, shown: tuple[int, int, int, int]
+) -> npt.NDArray[np.int32]:
+    """`_moved` where the camera moves like the median, or is at rest; [0, 0] where motion is too fast for 16 bits."""
+    row_begin, row_end, begin, end = shown
+    rows = np.ascontiguousarray(motion).reshape(motion.shape[0], 2 * motion.shape[1])
+    weights = stands_for(rows)
+    x, y = median_motion(rows, weights) if median else (0, 0)
+    squares = squares_without(rows, weights, x, y)
+    top = values_at_rank(squares, weights, 1, _percentile_rank(squares.size))[0]
+    if top == SQUARE_TOP:
+        return np.empty((0, 0), np.int32)
+    limit = max(_length(top), 1.0)
+    half = np.floor(limit / 2)
+    energy = np.empty(squares.shape, np.int32)
+    latest = -1
+    for row in range(row_begin, row_end):
+        source = row
+        while weights[source] == 0:
+            source -= 1
+        if source == latest:
+            energy[row, begin:end] = energy[row - 1, begin:end]
+            continue
+        latest = source
+        for column in range(uintp(begin), uintp(end)):
+            clipped = min(_length(squares[source, column]), limit)
+            energy[row, column] = np.int32((clipped * ENERGY_ONE + half) / limit)
+    return energy
 
 
 @njit(cache=True, nogil=True)
-def _count_below(pixels: npt.NDArray[np.uint8], level: np.uint8) -> int:
-    """How many pixels are below a level, counted by 8 bits side by side for as long as they hold it."""
-    counts = np.empty(_LANES, np.uint8)
-    lanes = uintp(_LANES)
-    rows = len(pixels) // _LANES
-    total = 0
-    for begin in range(0, rows, 255):
-        counts[:] = 0
-        for row in range(begin, min(begin + 255, rows)):
-            start = uintp(row * _LANES)
-            for i in range(lanes):
-                counts[i] += np.uint8(pixels[start + i] < level)
-        for count in counts:
-            total += count
-    for i in range(uintp(rows * _LANES), uintp(len(pixels))):
-        total += pixels[i] < level
-    return total
+def _length(square: int) -> np.float64:
+    """The length in 1/4096 px, rounded down, of a square in quarter-pels: a whole number."""
+    return np.floor(np.sqrt(np.float64(square) * (VECTOR_UNITS * VECTOR_UNITS)))
 
 
 @njit(cache=True, nogil=True)
@@ -189,10 +235,10 @@ def _cell_means(
     w_res: int,
     shown: tuple[int, int, int, int],
 ) -> npt.NDArray[np.int32]:
-    """`cell_energy` of the rows and columns of cells that are shown (begin and end of each); 0 elsewhere."""
+    """`cell_energy` of the rows and columns of cells that are shown (begin and end of each); others are left."""
     height, width = residual.shape
     row_begin, row_end, begin, end = shown
-    means = np.zeros(motion.shape, np.int32)
+    means = np.empty(motion.shape, np.int32)
     scale = np.int32((ENERGY_ONE << SCALE_BITS) // limit)
     start, pixels = uintp(begin * CELL), uintp(min(end * CELL, width) - begin * CELL)
     # A row of cells spread over its pixels; the sums of its columns of pixels; and a row of pixels.
@@ -267,33 +313,36 @@ def _fuse_row(
 
 def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
     """Mean energy of each patch by area, times its pixels: int64 [grid, grid]."""
-    return _pool(energy, pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
+    return _pool(energy, *_span(pool_x), pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
 
 
 @njit(cache=True, nogil=True)
 def _pool(
     energy: npt.NDArray[np.int32],
+    begin: int,
+    end: int,
     first_y: npt.NDArray[np.int32],
     weights_y: npt.NDArray[np.int32],
     first_x: npt.NDArray[np.int32],
     weights_x: npt.NDArray[np.int32],
     patch: int,
 ) -> npt.NDArray[np.int64]:
-    grid, width = len(first_y), energy.shape[1]
+    """`pool_scores`, all of whose patches are in columns begin .. end of the cells."""
+    grid = len(first_y)
     scores = np.empty((grid, grid), np.int64)
     # At most ENERGY_ONE * 4096, which fits 32 bits.
-    pooled = np.empty(width, np.int32)
+    pooled = np.empty(end - begin, np.int32)
     bits = 2 * POOL_BITS + ENERGY_BITS
     for i in range(grid):
         pooled[:] = 0
         for tap in range(weights_y.shape[1]):
             weight = weights_y[i, tap]
-            row = energy[first_y[i] + tap]
-            for x in range(width):
+            row = energy[first_y[i] + tap, begin:end]
+            for x in range(uintp(end - begin)):
                 pooled[x] += np.int32(weight * row[x])
         for j in range(grid):
             total = 0
             for tap in range(weights_x.shape[1]):
-                total += np.int64(weights_x[j, tap]) * pooled[first_x[j] + tap]
+                total += np.int64(weights_x[j, tap]) * pooled[first_x[j] - begin + tap]
             scores[i, j] = (total * (patch * patch) + (1 << (bits - 1))) >> bits
     return scores

@@ -18,10 +18,14 @@ from codecsieve.kernels.camera import (
     still_camera,
     trim_rank,
 )
+from codecsieve.kernels.cpu.ranks import values_at_rank
 from codecsieve.kernels.reference.motion import LENGTH_BITS, LENGTH_TOP
 
 COARSE_BITS = LENGTH_BITS // 2
 FINE_BITS = LENGTH_BITS - COARSE_BITS
+SQUARE_TOP = (1 << 15) - 1
+REACH = 182
+"""Quarter-pels whose square is above `SQUARE_TOP`."""
 
 
 def remove_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.int32]:
@@ -39,7 +43,9 @@ def estimate_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.
         return still_camera(0, 0)
     if mode == "mean":
         return still_camera(*_mean(motion))
-    median = still_camera(*_median(motion))
+    rows = np.ascontiguousarray(motion).reshape(len(motion), -1)
+    x, y = median_motion(rows, stands_for(rows))
+    median = still_camera(VECTOR_UNITS * x, VECTOR_UNITS * y)
     return median if mode == "median" else _fit_camera(motion, mode, median)
 
 
@@ -190,43 +196,54 @@ def _mean(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _median(motion: npt.NDArray[np.int16]) -> tuple[int, int]:
-    """The lower median of each component."""
-    height, width = motion.shape[:2]
-    x, y = np.empty(height * width, np.int16), np.empty(height * width, np.int16)
-    for row in range(height):
-        start = uintp(row * width)
-        for column in range(uintp(width)):
-            x[start + column] = motion[row, column, 0]
-            y[start + column] = motion[row, column, 1]
-    rank = (height * width - 1) // 2
-    return VECTOR_UNITS * _value_at_rank(x, rank), VECTOR_UNITS * _value_at_rank(y, rank)
+def median_motion(rows: npt.NDArray[np.int16], weights: npt.NDArray[np.int32]) -> tuple[int, int]:
+    """The lower median of each component of int16 [Hc, 2 Wc] quarter-pel; weights: from `stands_for`."""
+    x, y = values_at_rank(rows, weights, 2, (rows.size // 2 - 1) // 2)
+    return x, y
 
 
 @njit(cache=True, nogil=True)
-def _value_at_rank(values: npt.NDArray[np.int16], rank: int) -> int:
-    """The value at a 0-based rank of all, found bit by bit over the range that they span."""
-    low, high = values[0], values[0]
-    for i in range(uintp(len(values))):
-        low, high = min(low, values[i]), max(high, values[i])
-    found, bit = np.int64(low), 1 << 15
-    while bit:
-        if found + bit <= high and _count_below(values, np.int16(found + bit)) <= rank:
-            found += bit
-        bit >>= 1
-    return int(found)
+def squares_without(
+    rows: npt.NDArray[np.int16], weights: npt.NDArray[np.int32], x: int, y: int
+) -> npt.NDArray[np.int16]:
+    """Squared lengths of motion less that of a still camera (x, y), quarter-pel, at most `SQUARE_TOP`.
+
+    Where motion and camera are whole, these are too, and in the same order as the lengths, which take far longer.
+
+    Args:
+        rows: int16 [Hc, 2 Wc] quarter-pel.
+        weights: from `stands_for`.
+        x: quarter-pel, likewise y.
+
+    Returns:
+        int16 [Hc, Wc]; rows that repeat the one above are left as they are.
+    """
+    squares = np.empty((rows.shape[0], rows.shape[1] // 2), np.int16)
+    x, y, reach = int32(x), int32(y), int32(REACH)
+    for row in range(rows.shape[0]):
+        if weights[row]:
+            for column in range(uintp(squares.shape[1])):
+                dx = min(abs(int32(rows[row, uintp(2) * column] - x)), reach)
+                dy = min(abs(int32(rows[row, uintp(2) * column + uintp(1)] - y)), reach)
+                squares[row, column] = min(int32(dx * dx + dy * dy), int32(SQUARE_TOP))
+    return squares
 
 
 @njit(cache=True, nogil=True)
-def _count_below(values: npt.NDArray[np.int16], limit: np.int16) -> int:
-    """How many values are below a limit, 32767 of them at a time, so that 16 bits are enough to count in."""
-    total = 0
-    for begin in range(0, len(values), 32767):
-        count = np.int16(0)
-        for i in range(uintp(begin), uintp(min(begin + 32767, len(values)))):
-            count = np.int16(count + np.int16(values[i] < limit))
-        total += count
-    return total
+def stands_for(rows: npt.NDArray[np.int16]) -> npt.NDArray[np.int32]:
+    """How many rows each is the first of that are equal, int32 [R]: 0 for one that is equal to that above it."""
+    weights = np.ones(rows.shape[0], np.int32)
+    first = 0
+    for row in range(1, rows.shape[0]):
+        differ = np.int16(0)
+        for x in range(uintp(rows.shape[1])):
+            differ = np.int16(differ | (rows[row, x] ^ rows[first, x]))
+        if differ:
+            first = row
+        else:
+            weights[first] += 1
+            weights[row] = 0
+    return weights
 
 
 @njit(cache=True, nogil=True)
