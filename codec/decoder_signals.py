@@ -13,7 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture, Prediction
+from codecsieve.codec.fields.coded import FRAME, CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
 from codecsieve.codec.fields.table import Table
@@ -25,8 +25,9 @@ from codecsieve.codec.upright import upright_motion, upright_residual, upright_s
 from codecsieve.errors import VideoError
 from codecsieve.kernels.cpu.compensate import compensated_residual
 from codecsieve.kernels.cpu.steps import coded_steps
-from codecsieve.kernels.cpu.units import hevc_units, list_motion
+from codecsieve.kernels.cpu.units import h264_units, hevc_units, list_motion
 from codecsieve.kernels.geometry import CELL
+from codecsieve.kernels.reference.units import H264Motion
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of the shown picture in the coded one, luma samples."""
@@ -52,6 +53,9 @@ class DecoderSignals:
         self._source, self._wanted, self._table, self._spent = source, wanted, table, spent
         self._reader: FieldReader | None = None
         self._made: dict[int, Made] = {}
+        sequence = source.facts.sequence
+        self._fields = sequence is not None and not sequence.frame_macroblocks_only
+        self._latest: int | None = None
         self._read = 0
         self._wrong: FieldsError | None = None
 
@@ -64,13 +68,17 @@ class DecoderSignals:
 
     def watch(self, decoder: av.VideoCodecContext, index: int, display: int, layouts: Layouts) -> None:
         """Look at what the decoder has of a packet's picture, see `decode.Watch`."""
-        if self._source.ordered and display not in self._wanted:
-            return
+        wanted = display in self._wanted or not self._source.ordered
         try:
-            if self._reader is None:
-                self._reader = FieldReader(decoder, self._table)
+            self._reader = self._reader or FieldReader(decoder, self._table)
+            if self._fields and self._latest is not None and self._reader.holds(self._latest):
+                index = self._latest  # the packet brought the second field of that picture
+            elif not wanted:
+                self._latest = None
+                return
+            self._latest = index
             coded = self._reader.read(index)
-            blocks = self._reader.blocks() if coded is not None and self._spent else None
+            blocks = self._reader.blocks(index) if coded is not None and self._spent else None
         except FieldsError as wrong:
             self._wrong = wrong
             return
@@ -115,10 +123,29 @@ def make_signals(coded: CodedPicture, window: Window) -> Made:
     """Motion and residual of the shown part of a coded picture."""
     top, left, height, width = window
     motion = np.zeros((-(-height // CELL), -(-width // CELL), 2), np.int16)
-    (part,) = coded.predictions
-    vectors, entries = hevc_units(*part.motion)
-    list_motion(vectors, entries, 1, top, left, motion)
-    return Made(motion, _residual(coded, part, vectors, entries, window))
+    residual: np.ndarray | None = None
+    for part in reversed(coded.predictions):  # where there are fields, the top one's motion is the one to see
+        vectors, entries = units_of(part)
+        lines = 1 if part.rows == FRAME else 2
+        list_motion(vectors, entries, lines, top, left, motion)
+        if part.rows == FRAME:
+            own = _residual(coded, part, vectors, entries, window)
+            residual = own if residual is None else np.maximum(residual, own)
+        else:
+            residual = np.zeros((height, width), np.uint8) if residual is None else residual
+            # Lines of the other field, above the first that is shown, count half.
+            first, last = (top - part.rows + 1) // 2, (top + height - 1 - part.rows) // 2
+            own = _residual(coded, part, vectors, entries, (first, left, last + 1 - first, width))
+            residual[2 * first + part.rows - top :: 2] = own
+    assert residual is not None
+    return Made(motion, residual)
+
+
+def units_of(part: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors and entries of a Prediction's units: what `motion.units()` gives, faster."""
+    if isinstance(part.motion, H264Motion):
+        return h264_units(*part.motion)
+    return hevc_units(*part.motion)
 
 
 def spend(made: Made, blocks: CodedBlocks, window: Window) -> Made:

@@ -17,7 +17,7 @@ MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
 DECODER_FIELDS = ("auto", "on", "off")
 """Whether what a decoder keeps in memory is read: where it can be, or it must be, or never."""
-FIELD_CODECS = frozenset({"hevc"})
+FIELD_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders are known, see `fields`."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codecsieve.kernels.reference.compensate import Weights
-from codecsieve.kernels.reference.units import HevcMotion
+from codecsieve.kernels.reference.units import H264Motion, HevcMotion
 
 FRAME, TOP, BOTTOM = -1, 0, 1
 """What a `Prediction` is of: all rows of the picture, or those of one field."""
@@ -25,7 +25,7 @@ class Prediction:
     """Luma of the pictures or fields that it refers to, likewise."""
     plane_of: np.ndarray
     """int32 [n]: which of the references an entry is."""
-    motion: HevcMotion
+    motion: HevcMotion | H264Motion
     """Vectors and entries of its blocks, as the decoder keeps them: arguments of `kernels.reference.units`."""
     weights: Weights | None
     """None where both lists count alike everywhere."""
@@ -36,7 +36,7 @@ class CodedBlocks:
     """What the encoder spent on a picture's luma, beside prediction; of units of 4x4 samples."""
 
     coefficients: np.ndarray
-    """uint8 [Hu, Wu]: of H.264 how many coefficients are not zero; of HEVC 1 where any in its transform block is."""
+    """uint8 [Hu, Wu]: of H.264 how many coefficients are not zero; of HEVC 1 where any in its block is not."""
     quantiser: np.ndarray
     """int8 [Hu, Wu]: QP of luma."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from codecsieve.codec.fields.coded import FRAME
 from codecsieve.codec.fields.memory import FieldsError, Memory
 from codecsieve.codec.fields.table import Frame
 
@@ -28,12 +29,18 @@ class DecodedFrame:
     crop: tuple[int, int, int, int]
     """Rows above and below what is shown, columns left and right of it."""
 
-    def luma(self, memory: Memory, dtype: npt.DTypeLike) -> np.ndarray:
-        """Luma in place: [height, stride in samples]. Raises FieldsError where it cannot be."""
+    def luma(self, memory: Memory, dtype: npt.DTypeLike, rows: int = FRAME) -> np.ndarray:
+        """Luma in place: [height, stride in samples], of a field [height / 2, twice the stride].
+
+        Behind the width lies what is no picture: of a top field the other one, of a bottom field's last row even what
+        is behind the picture. Raises FieldsError where it cannot be.
+        """
         size = np.dtype(dtype).itemsize
         if self.stride < self.width * size or self.stride % size:
             raise FieldsError(f"a stride of {self.stride} bytes is none of {self.width} samples")
-        return memory.view(self.address, (self.height, self.stride // size), dtype)
+        if rows == FRAME:
+            return memory.view(self.address, (self.height, self.stride // size), dtype)
+        return memory.view(self.address + rows * self.stride, (self.height // 2, 2 * self.stride // size), dtype)
 
 
 def read_frame(memory: Memory, at: Frame, address: int) -> DecodedFrame:

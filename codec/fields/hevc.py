@@ -103,6 +103,13 @@ def read_picture(memory: Memory, table: Table, context: int, index: int) -> Code
     )
 
 
+def current_index(memory: Memory, table: Table, context: int) -> int:
+    """The timestamp of the packet of the decoder's current picture."""
+    return read_frame(
+        memory, table.frame, memory.pointer(memory.pointer(context + table.hevc.layers + table.hevc.current))
+    ).pts
+
+
 def _frame_number(at: Hevc, layer: int, address: int) -> int:
     number, rest = divmod(address - layer - at.dpb, at.frame_size)
     if rest or not 0 <= number < at.dpb_frames:
@@ -230,7 +237,7 @@ def _make_entries(
     return table, entry_of
 
 
-def read_blocks(memory: Memory, table: Table, context: int) -> CodedBlocks:
+def read_blocks(memory: Memory, table: Table, context: int, index: int) -> CodedBlocks:  # as H.264's
     """What was coded of the picture that `read_picture` reads."""
     at = table.hevc
     layer = context + at.layers

@@ -6,12 +6,12 @@ from types import ModuleType, TracebackType
 
 import av
 
-from codecsieve.codec.fields import hevc
+from codecsieve.codec.fields import h264, hevc
 from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture
 from codecsieve.codec.fields.memory import FieldsError, Memory
 from codecsieve.codec.fields.table import PYAV_CONTEXT, Table
 
-READERS: dict[str, ModuleType] = {"hevc": hevc}
+READERS: dict[str, ModuleType] = {"h264": h264, "hevc": hevc}
 """By FFmpeg's name of a codec: modules with `read_picture` and `read_blocks`."""
 _CLASS = b"AVCodecContext\0"
 
@@ -47,11 +47,20 @@ class FieldReader:
 
         Raises FieldsError where the fields do not hold together, or the decoder holds another picture.
         """
-        return self._codec.read_picture(self._memory, self._table, self._context, index)
+        picture: CodedPicture | None = self._codec.read_picture(self._memory, self._table, self._context, index)
+        return picture
 
-    def blocks(self) -> CodedBlocks:
+    def holds(self, index: int) -> bool:
+        """Whether the decoder's current picture is, or is still, the one of the packet sent with `index`."""
+        try:
+            return self._codec.current_index(self._memory, self._table, self._context) == index
+        except FieldsError:
+            return False
+
+    def blocks(self, index: int) -> CodedBlocks:
         """What was coded of that picture, once it was read. Raises FieldsError as `read` does."""
-        return self._codec.read_blocks(self._memory, self._table, self._context)
+        blocks: CodedBlocks = self._codec.read_blocks(self._memory, self._table, self._context, index)
+        return blocks
 
 
 def _decoder_context(memory: Memory, table: Table, decoder: av.VideoCodecContext) -> int:

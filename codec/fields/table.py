@@ -5,8 +5,8 @@ The one place that knows an offset. A table is used with the very version, machi
 
 To add the table of another version: take that version's sources of FFmpeg, let a C compiler print `offsetof` for each
 field below (the comments name the structures, all in libavcodec's `avcodec.h`, `hevc/hevcdec.h`, `hevc/ps.h`,
-`h264dec.h` and libavutil's `frame.h`), add it to TABLES, and run the tests of `codec/fields`: they hold it against
-streams whose prediction is known to leave nothing.
+`h264dec.h`, `h264_parse.h`, `h264_ps.h` and libavutil's `frame.h`), add it to TABLES, and run the tests of
+`codec/fields`: they hold it against streams whose prediction is known to leave nothing.
 """
 
 from __future__ import annotations
@@ -86,6 +86,75 @@ class Hevc:
 
 
 @dataclass(frozen=True)
+class H264:
+    """H264Context; what follows it in the same order: H264Picture, H264SliceContext, H264PredWeightTable (within the
+    former), H264Ref, PPS.
+    """
+
+    dpb: int = 1136
+    dpb_pictures: int = 36
+    current: int = 28496
+    slice_context: int = 30024
+    blocks_stride: int = 31048
+    slice_numbers: int = 31056
+    """uint16 by macroblock: which slice it is of, counted from 1; else none."""
+    structure: int = 31068
+    """1 of a top field, 2 of a bottom field, 3 of a frame; so in a reference."""
+    coefficients: int = 30640
+    """uint8 [48] by macroblock: how many coefficients its 4x4 blocks have, of which the first 16 are luma's."""
+    mb_height: int = 31724
+    """mb_height, mb_width, mb_stride: int32."""
+    bit_depth: int = 31760
+    short_references: int = 34264
+    most_short_references: int = 32
+    """Pointers to pictures, filled from the first on."""
+    slice_references: int = 36992
+    """int32 [32][2][64] by slice and list: 2 and on by index, 4 times a number that stands for the picture during this
+    picture, and its structure; then the same by index of a field.
+    """
+    picture_size: int = 760
+    picture_frame: int = 0
+    picture_quantiser: int = 56
+    """int8 by macroblock."""
+    picture_motion: int = 80
+    """Two pointers, by list: int16 x and y by 4x4 samples."""
+    picture_types: int = 104
+    """uint32 by macroblock."""
+    picture_references: int = 120
+    """Two pointers, by list: int8 by macroblock and quarter of it."""
+    picture_field_poc: int = 136
+    picture_poc: int = 144
+    picture_frame_num: int = 148
+    picture_long: int = 160
+    picture_lists: int = 164
+    """int32 [2][2][32] by field and list, of the last slice that refers: 4 times a frame_num, and a structure."""
+    picture_list_counts: int = 676
+    """int32 [2][2]."""
+    picture_mixed: int = 692
+    """int32: a frame with macroblocks of fields (MBAFF)."""
+    picture_fields: int = 696
+    """int32: two fields that were coded one by one (PAFF)."""
+    picture_reference: int = 700
+    """int32: bits 0 and 1 of fields that are references."""
+    picture_pps: int = 720
+    picture_mb_width: int = 728
+    """mb_width, mb_height, mb_stride: int32."""
+    slice_number: int = 40
+    slice_use_weight: int = 88
+    slice_weight_denominator: int = 96
+    slice_weights: int = 120
+    """int32 [48][2][2] by index and list: weight, offset."""
+    slice_list_counts: int = 22640
+    """uint32 [2]; behind them how many lists there are."""
+    slice_lists: int = 22656
+    """[2][48] of what follows."""
+    list_entry_size: int = 56
+    list_entry_structure: int = 36
+    list_entry_picture: int = 48
+    pps_weighted_bipred: int = 36
+
+
+@dataclass(frozen=True)
 class Table:
     """Offsets of one version of libavcodec."""
 
@@ -93,6 +162,7 @@ class Table:
     context: Context = Context()
     frame: Frame = Frame()
     hevc: Hevc = Hevc()
+    h264: H264 = H264()
 
 
 def table_from_json(said: dict[str, Any]) -> Table:
@@ -101,7 +171,7 @@ def table_from_json(said: dict[str, Any]) -> Table:
     def plain(part: dict[str, Any]) -> dict[str, Any]:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
 
-    parts = {"context": Context, "frame": Frame, "hevc": Hevc}
+    parts = {"context": Context, "frame": Frame, "hevc": Hevc, "h264": H264}
     made = {name: kind(**plain(said[name])) for name, kind in parts.items()}
     return Table(tuple(said["version"]), **made)  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit, uintp
 
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY, UNIT
+from codecsieve.kernels.reference.units import INTERLACED, USES_LIST, WHOLE
 
 
 def hevc_units(
@@ -49,20 +50,70 @@ def _hevc_units(
                 y = i // side
                 for j in range(uintp(bx * span), uintp(min(bx * span + span, columns))):
                     x = j if side == 1 else j // uintp(side)
-                    used = flags[y, x, 10]
-                    for which in range(2):
-                        index = flags[y, x, 8 + which]
-                        if used >> which & 1 and 0 <= index < 16:
-                            entry = entry_of[at, which, index]
-                            if entry >= 0:
-                                entries[i, j, which] = entry
-                                vectors[i, j, which] = motion[y, x, which]
+                    entry_0 = entry_1 = np.int8(NO_ENTRY)
+                    used, index_0, index_1 = flags[y, x, 10], flags[y, x, 8], flags[y, x, 9]
+                    if used & 1:
+                        if 0 <= index_0 < 16:
+                            entry_0 = entry_of[at, 0, index_0]
+                        if entry_0 < 0:
+                            continue
+                    if used & 2:
+                        if 0 <= index_1 < 16:
+                            entry_1 = entry_of[at, 1, index_1]
+                        if entry_1 < 0:
+                            continue
+                    if entry_0 >= 0:
+                        entries[i, j, 0], vectors[i, j, 0] = entry_0, motion[y, x, 0]
+                    if entry_1 >= 0:
+                        entries[i, j, 1], vectors[i, j, 1] = entry_1, motion[y, x, 1]
 
 
 @njit(cache=True, nogil=True)
-def list_motion(
-    vectors: np.ndarray, entries: np.ndarray, lines: int, top: int, left: int, motion: np.ndarray
-) -> None:
+def h264_units(
+    motion: tuple[np.ndarray, np.ndarray],
+    references: tuple[np.ndarray, np.ndarray],
+    types: np.ndarray,
+    slices: np.ndarray,
+    entry_of: np.ndarray,
+    rows: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """See `reference.units.h264_units`."""
+    first, step = (0, 1) if rows == WHOLE else (rows, 2)
+    high, wide = (types.shape[0] - first + step - 1) // step, types.shape[1] - 1
+    vectors = np.zeros((4 * high, 4 * wide, 2, 2), np.int16)
+    entries = np.full((4 * high, 4 * wide, 2), -1, np.int8)
+    for i in range(high):
+        row = first + step * i
+        for j in range(wide):
+            if (types[row, j] & INTERLACED > 0) == (rows == WHOLE):
+                entries[4 * i : 4 * i + 4, 4 * j : 4 * j + 4, 0] = LEFT_OUT
+                continue
+            at = slices[row, j]
+            if at >= len(entry_of):
+                continue
+            for quarter in range(4):
+                used_0 = references[0][row, j, quarter] if types[row, j] & USES_LIST[0] else -1
+                used_1 = references[1][row, j, quarter] if types[row, j] & USES_LIST[1] else -1
+                if used_0 >= 32 or used_1 >= 32:
+                    continue
+                entry_0 = entry_of[at, 0, used_0] if used_0 >= 0 else -1
+                entry_1 = entry_of[at, 1, used_1] if used_1 >= 0 else -1
+                if (used_0 >= 0 and entry_0 < 0) or (used_1 >= 0 and entry_1 < 0):
+                    continue
+                for unit in range(4):
+                    y, x = 4 * i + quarter // 2 * 2 + unit // 2, 4 * j + quarter % 2 * 2 + unit % 2
+                    moved = y + 4 * (row - i)
+                    if entry_0 >= 0:
+                        entries[y, x, 0] = entry_0
+                        vectors[y, x, 0, 0], vectors[y, x, 0, 1] = motion[0][moved, x, 0], motion[0][moved, x, 1]
+                    if entry_1 >= 0:
+                        entries[y, x, 1] = entry_1
+                        vectors[y, x, 1, 0], vectors[y, x, 1, 1] = motion[1][moved, x, 0], motion[1][moved, x, 1]
+    return vectors, entries
+
+
+@njit(cache=True, nogil=True)
+def list_motion(vectors: np.ndarray, entries: np.ndarray, lines: int, top: int, left: int, motion: np.ndarray) -> None:
     """See `reference.units.list_motion`."""
     start, side = uintp(left), uintp(UNIT)
     for i in range(motion.shape[0]):

@@ -12,6 +12,13 @@ import numpy as np
 
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY, UNIT
 
+WHOLE = -1
+"""All rows of a frame, beside those of a field: 0 of the top one, 1 of the bottom one."""
+INTERLACED = 1 << 7
+"""Bit of the type of a macroblock of a field."""
+USES_LIST = (3 << 12, 3 << 14)
+"""Bits of it that say of its halves that they use list 0, list 1."""
+
 
 class HevcMotion(NamedTuple):
     """HEVC's motion, a minimum prediction block each, as its decoder keeps it."""
@@ -51,17 +58,85 @@ def hevc_units(
 
     Returns:
         vectors: int16 [rows, columns, 2, 2]; 0 where there is none.
-        entries: int8 [rows, columns, 2]; NO_ENTRY where a list is not used, or refers to what there is not.
+        entries: int8 [rows, columns, 2]; NO_ENTRY where a list is not used, in both lists where one of them refers to
+            what there is not.
     """
     y, x = np.arange(rows) // side, np.arange(columns) // side
     vectors = motion[y[:, None], x, :4].reshape(rows, columns, 2, 2)
     at = slices[(y // block)[:, None], x // block]
     used = flags[y[:, None], x, 10, None] >> np.arange(2) & 1 > 0
     index = flags[y[:, None], x, 8:10]
-    known = used & (at[..., None] >= 0) & (index >= 0) & (index < 16)
+    known = (at[..., None] >= 0) & (index >= 0) & (index < 16)
     entries = entry_of[np.maximum(at, 0)[..., None], np.arange(2), np.clip(index, 0, 15)]
-    entries = np.where(known, entries, NO_ENTRY).astype(np.int8)
+    entries = np.where(known, entries, NO_ENTRY)
+    unknown = (used & (entries < 0)).any(axis=-1, keepdims=True)
+    entries = np.where(used & ~unknown, entries, NO_ENTRY).astype(np.int8)
     return np.where((entries >= 0)[..., None], vectors, 0).astype(np.int16), entries
+
+
+class H264Motion(NamedTuple):
+    """H.264's motion of macroblocks as its decoder keeps it, and which of them are meant: a frame's or a field's."""
+
+    motion: tuple[np.ndarray, np.ndarray]
+    """By list int16 [4 * Hm, 4 * Wm, 2], x and y, quarter-sample."""
+    references: tuple[np.ndarray, np.ndarray]
+    """By list int8 [Hm, Wm + 1, 4]: the reference index by quarter of a macroblock; the last of a row is none."""
+    types: np.ndarray
+    """uint32 [Hm, Wm + 1], FFmpeg's bits."""
+    slices: np.ndarray
+    """uint16 [Hm, Wm + 1]: which slice a macroblock belongs to."""
+    entry_of: np.ndarray
+    """int8 [slices, 2, 32]: entry of a reference index of a list; -1: none."""
+    rows: int
+    """WHOLE, 0 or 1."""
+
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors and entries of units, see `h264_units`."""
+        return h264_units(*self)
+
+
+def h264_units(
+    motion: tuple[np.ndarray, np.ndarray],
+    references: tuple[np.ndarray, np.ndarray],
+    types: np.ndarray,
+    slices: np.ndarray,
+    entry_of: np.ndarray,
+    rows: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """H.264's motion of macroblocks to units of a frame, or of a field.
+
+    Macroblocks of a field lie between those of the other one: its rows of them are every second one. That is so in a
+    field that was coded by itself, and in a pair of macroblocks of a frame that mixes them.
+
+    Arguments: see `H264Motion`.
+
+    Returns:
+        vectors: int16 [4 * Hm, 4 * Wm, 2, 2], of a field half the rows; 0 where there is none.
+        entries: int8 [4 * Hm, 4 * Wm, 2]; NO_ENTRY where a list is not used, in both lists where one of them refers to
+            what there is not; LEFT_OUT in list 0 where a macroblock is of a field, but a frame's are asked for, or the
+            other way round.
+    """
+    first, step = (0, 1) if rows == WHOLE else (rows, 2)
+    high, wide = types[first::step].shape[0], types.shape[1] - 1
+    y, x = np.arange(4 * high), np.arange(4 * wide)
+    block, column = (first + step * (y // 4))[:, None], x // 4
+    kind, at = types[block, column], slices[block, column].astype(np.int64)
+    vectors = np.zeros((4 * high, 4 * wide, 2, 2), np.int16)
+    entries = np.full((4 * high, 4 * wide, 2), NO_ENTRY, np.int8)
+    unknown = np.zeros((4 * high, 4 * wide), bool)
+    for which in range(2):
+        index = references[which][block, column, 2 * (y // 2 % 2)[:, None] + x // 2 % 2]
+        used = (kind & USES_LIST[which] > 0) & (index >= 0)
+        found = entry_of[np.minimum(at, len(entry_of) - 1), which, np.clip(index, 0, 31)]
+        found = np.where((at < len(entry_of)) & (index < 32), found, NO_ENTRY)
+        moved = motion[which][4 * block + (y % 4)[:, None], x]
+        entries[..., which] = np.where(used, found, NO_ENTRY)
+        vectors[..., which, :] = np.where(used[..., None], moved, 0)
+        unknown |= used & (found < 0)
+    other = (kind & INTERLACED > 0) == (rows == WHOLE)
+    entries[unknown], vectors[unknown] = NO_ENTRY, 0
+    entries[other], vectors[other] = (LEFT_OUT, NO_ENTRY), 0
+    return vectors, entries
 
 
 def list_motion(vectors: np.ndarray, entries: np.ndarray, lines: int, top: int, left: int, motion: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from codecsieve.codec.fields.coded import FRAME, CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.reader import FieldReader
-from codecsieve.codec.fields.table import Table, choose_table, why_not
+from codecsieve.codec.fields.table import choose_table, why_not
 from codecsieve.kernels.cpu.compensate import compensated_residual
 from codecsieve.kernels.reference.compensate import UNIT
 
@@ -38,17 +38,18 @@ def scene(frames: int, width: int, height: int, fade: bool = False, seed: int = 
 
 
 class Read(NamedTuple):
-    """One picture as its decoder tells it, and what is made of that."""
+    """One picture as its decoder tells it, and what its prediction leaves."""
 
     coded: CodedPicture
     blocks: CodedBlocks
     vectors: np.ndarray
     entries: np.ndarray
     residual: np.ndarray
-    frame: av.VideoFrame | None
+    bare: np.ndarray
+    """The residual of samples of which nothing was coded."""
 
 
-def read_all(path: Path, table: Table | None = None, **options: str) -> Iterator[Read]:
+def read_all(path: Path, **options: str) -> Iterator[Read]:
     """Every predicted picture of a video's first stream, in the order of decoding; of frame macroblocks only."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -56,9 +57,9 @@ def read_all(path: Path, table: Table | None = None, **options: str) -> Iterator
         decoder.thread_count = 1
         decoder.options = options
         decoder.open(strict=False)
-        known = table or choose_table()
-        assert known is not None
-        with FieldReader(decoder, known) as reader:
+        table = choose_table()
+        assert table is not None
+        with FieldReader(decoder, table) as reader:
             for index, packet in enumerate(container.demux(stream)):
                 if packet.size == 0:
                     break
@@ -68,21 +69,25 @@ def read_all(path: Path, table: Table | None = None, **options: str) -> Iterator
                 if coded is not None:
                     (part,) = coded.predictions
                     assert part.rows == FRAME
-                    vectors, entries = part.motion.units()
-                    yield Read(coded, reader.blocks(), vectors, entries, residual_of(coded, part), None)
+                    blocks = reader.blocks(index)
+                    bare = uncoded_residual(coded, blocks, part)
+                    yield Read(coded, blocks, *part.motion.units(), residual_of(coded, part), bare)
 
 
 def residual_of(coded: CodedPicture, part: Prediction) -> np.ndarray:
-    """Residual of a picture as coded, uint8 [height, width]."""
-    vectors, entries = part.motion.units()
+    """Residual of a picture or a field as coded: uint8 [rows, width]."""
+    shown = (0, 0, len(part.picture), coded.width)
     return compensated_residual(
-        part.picture, part.references, part.plane_of, vectors, entries, part.weights,
-        (0, 0, coded.height, coded.width), coded.width, coded.filter, coded.bit_depth,
+        part.picture, part.references, part.plane_of, *part.motion.units(), part.weights,
+        shown, coded.width, coded.filter, coded.bit_depth,
     )  # fmt: skip
 
 
-def uncoded_residual(read: Read) -> np.ndarray:
-    """Residual of all samples that are predicted and of which the stream says that nothing was coded."""
-    uncoded = (read.blocks.coefficients == 0) & (read.entries >= 0).any(axis=-1)
-    samples = uncoded.repeat(UNIT, axis=0).repeat(UNIT, axis=1)[: read.coded.height, : read.coded.width]
-    return read.residual[samples]
+def uncoded_residual(coded: CodedPicture, blocks: CodedBlocks, part: Prediction) -> np.ndarray:
+    """Residual of all samples that are predicted and have no coefficients; of a field, those of neither field's."""
+    counts = blocks.coefficients
+    if part.rows != FRAME:
+        counts = counts.reshape(-1, 8, counts.shape[1])[:, ::2].reshape(-1, counts.shape[1])
+    uncoded = (counts == 0) & (part.motion.units()[1] >= 0).any(axis=-1)
+    samples = uncoded.repeat(UNIT, axis=0).repeat(UNIT, axis=1)[: len(part.picture), : coded.width]
+    return residual_of(coded, part)[samples]

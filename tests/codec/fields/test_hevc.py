@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from field_cases import needs_table, read_all, scene, uncoded_residual
+from field_cases import needs_table, read_all, scene
 
 from codecsieve.codec.clip import read_clip
 from codecsieve.codec.fields.table import choose_table
@@ -51,7 +51,7 @@ def test_nothing_is_left_where_nothing_was_coded(
 ) -> None:
     """In every sample of blocks without coefficients, whatever the tools; weights are used where pictures fade."""
     pictures = list(read_all(encode(make_video, tmp_path / "clip.mp4", options, layout, fade)))
-    left = np.concatenate([uncoded_residual(read) for read in pictures])
+    left = np.concatenate([read.bare for read in pictures])
     assert len(pictures) >= 6
     assert len(left) > 0.15 * sum(read.residual.size for read in pictures)
     assert (left == 0).all()
