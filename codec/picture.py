@@ -12,6 +12,7 @@ from functools import cached_property
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 
 from codecsieve.codec.nal import SequenceParameters
 from codecsieve.codec.readable import convert, is_rgb, readable_format
@@ -110,20 +111,19 @@ class Picture:
         return int(self.frame.pict_type) == 3
 
     @cached_property
+    def luma(self) -> np.ndarray:
+        """Luma as coded: uint8 or uint16 [rows, stride]; all that is needed of a reference picture."""
+        return self._plane(0)
+
+    @cached_property
     def planes(self) -> tuple[np.ndarray, ...]:
         """Planes as coded: uint8 or uint16 [rows, stride]; the shown samples begin at the crop offsets."""
-        dtype = np.uint8 if self.layout.bit_depth == 8 else np.uint16
-        result = []
-        count = 1 if self.layout.chroma_shift_x < 0 else 3
-        for plane in self.frame.planes[:count]:
-            rows = np.frombuffer(memoryview(plane), dtype)[: plane.height * plane.line_size // dtype().itemsize]
-            result.append(rows.reshape(plane.height, -1))
-        return tuple(result)
+        return (self.luma,) if self.layout.chroma_shift_x < 0 else (self.luma, self._plane(1), self._plane(2))
 
-    @property
-    def luma(self) -> np.ndarray:
-        """Luma as coded: uint8 or uint16 [rows, stride]."""
-        return self.planes[0]
+    def _plane(self, number: int) -> np.ndarray:
+        plane = VideoPlane(self.frame, number)
+        dtype = np.dtype(np.uint8 if self.layout.bit_depth == 8 else np.uint16)
+        return np.ndarray((plane.height, plane.line_size // dtype.itemsize), dtype, plane)
 
     def motion_records(self) -> tuple[np.ndarray, ...] | None:
         """FFmpeg's motion vectors, one array a field of MOTION_FIELDS; None where all blocks are intra."""
