@@ -13,6 +13,7 @@ pictures. Camera motion is left to `motion`, choosing among scores to `select`.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ def check_fuse_mode(fuse: str) -> None:
         raise ValueError(f"fuse ({fuse!r}) must be one of {', '.join(FUSE_MODES)}")
 
 
+@lru_cache(maxsize=64)
 def fuse_weights(w_mv: float, w_res: float) -> tuple[int, int]:
     """Weights of motion and residual in the `weighted` mode as integers that sum to 16384.
 
