@@ -20,8 +20,9 @@ from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve.crops import Crop, cut_patches, hold_crop, slot_corners
+from codecsieve.pipelines.sieve.crops import Crop, cut_patches, slot_corners, view_crop
 from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
+from codecsieve.pipelines.sieve.shelf import Shelf
 
 
 def sieve_clip(
@@ -74,15 +75,18 @@ def _sieve(
         scores: dict[int, np.ndarray] = {}
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
+        shelf = Shelf.of_thread()
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
             sizes[index] = upright_size(slot.picture)
             scores[index] = score_slot(slot, config)
             if pixels:
-                crop = hold_crop(slot.picture, config.input_size, config.patch_size)
-                # A clip with more to hold has its slots resized whole as they come.
-                few = crop.nbytes * config.num_frames <= HELD_BYTES
-                held[index] = crop if few else cut_patches(crop, slot_corners(config.grid, config.patch_size))
+                crop = view_crop(slot.picture, config.input_size, config.patch_size)
+                if crop.nbytes * config.num_frames <= HELD_BYTES:
+                    held[index] = crop.copied(shelf.copy)
+                else:  # a clip with more to hold has its slots resized whole as they come
+                    corners = slot_corners(config.grid, config.patch_size)
+                    held[index] = cut_patches(crop.copied(np.ndarray.copy), corners)
         ids = clip.nearest_decoded(list(scores))
         slot_scores = np.stack([scores[index] for index in ids.tolist()])
         indices = select_from(slot_scores, config)

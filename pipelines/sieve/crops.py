@@ -6,7 +6,8 @@ which is both smaller and quicker than making it allocate new ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -42,16 +43,26 @@ class Crop:
         """Bytes held."""
         return sum(plane.nbytes for plane in self.planes)
 
+    def copied(self, copy: Callable[[np.ndarray], np.ndarray]) -> Crop:
+        """The same of copies of its samples."""
+        return replace(self, planes=tuple(copy(plane) for plane in self.planes))
+
 
 def hold_crop(picture: Picture, size: int, patch: int) -> Crop:
     """Copy the samples of the model's crop (size x size model pixels) out of a picture."""
+    return view_crop(picture, size, patch).copied(np.ndarray.copy)
+
+
+def view_crop(picture: Picture, size: int, patch: int) -> Crop:
+    """The model's crop in the picture's own memory: for `Crop.copied`, or to know its size."""
     shown = upright_layout(picture.layout)
     luma, chroma = crop_taps(shown, size, patch)
     layout, upright = picture.layout, upright_planes(picture)
-    planes = [_copy(upright[0], shown.origins[0], luma)]
-    planes += [_copy(plane, shown.origins[1], chroma) for plane in upright[1:]]
     return Crop(
-        planes=tuple(planes),
+        planes=(
+            _part(upright[0], shown.origins[0], luma),
+            *(_part(plane, shown.origins[1], chroma) for plane in upright[1:]),
+        ),
         luma_taps=luma.taps,
         chroma_taps=chroma.taps,
         origins=((-luma.top, -luma.left), (-chroma.top, -chroma.left)),
@@ -101,9 +112,9 @@ def _span(axis: Taps) -> tuple[int, int]:
     return int(axis.first[0]), int(axis.first[-1]) + axis.weights.shape[1]
 
 
-def _copy(plane: np.ndarray, origin: tuple[int, int], shown: PlaneTaps) -> np.ndarray:
+def _part(plane: np.ndarray, origin: tuple[int, int], shown: PlaneTaps) -> np.ndarray:
     y, x = origin
-    return plane[y + shown.top : y + shown.bottom, x + shown.left : x + shown.right].copy()
+    return plane[y + shown.top : y + shown.bottom, x + shown.left : x + shown.right]
 
 
 def cut_patches(crop: Crop, corners: np.ndarray) -> np.ndarray:
