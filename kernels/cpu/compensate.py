@@ -2,8 +2,8 @@
 
 Neighbouring units with the same motion become areas, up to 64 rows high, and an area is predicted in columns of sixteen
 samples, read straight from the reference picture; only those that reach outside it are first copied with its border
-repeated. An area that is a reference picture's whole samples is compared with them where they lie. The filters are in
-`interpolate_lanes`.
+repeated. An area that is a reference picture's whole samples is compared with them where they lie. The areas are
+found by `areas`, the filters are in `interpolate_lanes`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import int8, int16, int32, int64, njit, uint64, uintp
 
-from codecsieve.kernels.cpu.interpolate_lanes import BIAS, PART, PITCH, ROWS, interpolate
-from codecsieve.kernels.cpu.lanes import LANES, between, least, like, load, most, pointer_to, start_of, store, wide
-from codecsieve.kernels.reference.compensate import EIGHT_TAP, LEFT_OUT, PRECISION, UNIT, Weights
+from codecsieve.kernels.cpu.areas import EACH, find_areas
+from codecsieve.kernels.cpu.interpolate_lanes import PART, PITCH, ROWS, interpolate, round_samples, weigh_one, weigh_two
+from codecsieve.kernels.cpu.lanes import LANES, between, least, like, load, most, pointer_to, start_of, store
+from codecsieve.kernels.reference.compensate import EIGHT_TAP, LEFT_OUT, UNIT, Weights
 from codecsieve.kernels.reference.predict import BILINEAR
 
-EACH = 4
-"""Units are looked at in blocks of 4x4: H.264's macroblocks, and what H.265's larger blocks are made of."""
 SIDE = EACH * UNIT
+"""Samples of a block of units."""
 TALL = ROWS // SIDE
 """Blocks that an area may be high: the fewer areas, the fewer rows that filters need above and below."""
-UNIFORM, MIXED, TAKEN = 1, 0, 2
-"""What is known of a block: its units are equal, they differ, it is part of an area."""
 WINDOW = 32
 """Samples a row of a copied window: sixteen, and seven that filters need around them."""
 
@@ -142,56 +140,6 @@ def _predict(task: _Task, plane: int, y: int, x: int, high: int, mx: int, my: in
 
 
 @njit(cache=True, nogil=True)
-def _round(work: Any, high: int, both: bool, filter: int, depth: int) -> None:
-    """Unweighted samples in the work's first part, of one prediction or of it and the second."""
-    peak = (1 << depth) - 1
-    if filter != EIGHT_TAP:
-        if both:
-            for i in range(uintp(high)):
-                k = i * PITCH
-                store(work, k, (load(work, k) + load(work, PART + k) + 1) >> 1)
-        return
-    shift = PRECISION - depth
-    # Clipped before it is rounded, a prediction fits 16 bits with what is added.
-    added = BIAS + (1 << (shift - 1))
-    largest = ((peak + 1) << shift) - 1 - added
-    for i in range(uintp(high)):
-        k = i * PITCH
-        value = load(work, k)
-        if both:  # half of the sum, rounded down, without a wider type
-            other = load(work, PART + k)
-            value = (value & other) + ((value ^ other) >> 1)
-        store(work, k, (most(least(value, largest), -added) + added) >> shift)
-
-
-@njit(cache=True, nogil=True)
-def _weigh_one(work: Any, high: int, weight: int, offset: int, denominator: int, filter: int, depth: int) -> None:
-    """Weighted samples in the work's first part, of one prediction."""
-    peak = (1 << depth) - 1
-    bias = BIAS if filter == EIGHT_TAP else 0
-    divisor = denominator + (PRECISION - depth if filter == EIGHT_TAP else 0)
-    half = (1 << divisor) >> 1
-    for i in range(uintp(high)):
-        value = (((wide(load(work, i * PITCH)) + bias) * weight + half) >> divisor) + offset
-        store(work, i * PITCH, most(least(value, peak), 0))
-
-
-@njit(cache=True, nogil=True)
-def _weigh_two(work: Any, high: int, w0: int, w1: int, offsets: int, denominator: int, filter: int, depth: int) -> None:
-    """The same of two predictions; offsets is the sum of theirs."""
-    peak = (1 << depth) - 1
-    bias, inner, outer = 0, 1 << denominator, (offsets + 1) >> 1
-    divisor = denominator
-    if filter == EIGHT_TAP:
-        divisor += PRECISION - depth
-        bias, inner, outer = BIAS, (offsets + 1) << divisor, 0
-    for i in range(uintp(high)):
-        a, b = wide(load(work, i * PITCH)) + bias, wide(load(work, PART + i * PITCH)) + bias
-        value = ((a * w0 + b * w1 + inner) >> (divisor + 1)) + outer
-        store(work, i * PITCH, most(least(value, peak), 0))
-
-
-@njit(cache=True, nogil=True)
 def _weights(task: _Task, e0: int, e1: int) -> tuple[int, int, int]:
     """Weights of the first and second prediction of a unit with these entries, and the sum of their offsets."""
     unit, entry = 1 << task.denominator, max(e0, e1)
@@ -252,130 +200,12 @@ def _area(task: _Task, row: int, column: int, end_row: int, end_column: int) -> 
         if both:
             _predict(task, second, y, at, high, bx, by, PART)
         if not weighted:
-            _round(task.work, high, both, task.filter, task.depth)
+            round_samples(task.work, high, both, task.filter, task.depth)
         elif both:
-            _weigh_two(task.work, high, w0, w1, offsets, task.denominator, task.filter, task.depth)
+            weigh_two(task.work, high, w0, w1, offsets, task.denominator, task.filter, task.depth)
         else:
-            _weigh_one(task.work, high, w0, offsets, task.denominator, task.filter, task.depth)
+            weigh_one(task.work, high, w0, offsets, task.denominator, task.filter, task.depth)
         _difference(task, y, at, high, wanted - at, min(x + n - at, LANES))
-
-
-@njit(cache=True, nogil=True)
-def _is_uniform(keys: Any, pairs: Any, columns: int, row: int, column: int, end_row: int, end_column: int) -> bool:
-    """Whether the units of a rectangle have the same motion."""
-    unit = uintp(row * columns + column)
-    key, pair = keys[unit], pairs[unit]
-    differ, other = key ^ key, pair ^ pair
-    for i in range(end_row - row):
-        start = unit + uintp(i * columns)
-        for j in range(end_column - column):
-            differ |= keys[start + uintp(j)] ^ key
-            other |= pairs[start + uintp(j)] ^ pair
-    return differ == 0 and other == 0
-
-
-@njit(cache=True, nogil=True)
-def _is_uniform_block(keys: Any, pairs: Any, columns: int, row: int, column: int) -> bool:
-    """The same for a whole block, whose loops the compiler unrolls."""
-    unit, step = uintp(row * columns + column), uintp(columns)
-    key, pair = keys[unit], pairs[unit]
-    differ, other = key ^ key, pair ^ pair
-    for i in range(uintp(EACH)):
-        for j in range(uintp(EACH)):
-            differ |= keys[unit + i * step + j] ^ key
-            other |= pairs[unit + i * step + j] ^ pair
-    return differ == 0 and other == 0
-
-
-@njit(cache=True, nogil=True)
-def _same(keys: Any, pairs: Any, unit: int, other: int) -> bool:
-    return keys[uintp(unit)] == keys[uintp(other)] and pairs[uintp(unit)] == pairs[uintp(other)]
-
-
-@njit(cache=True, nogil=True)
-def _keep(areas: np.ndarray, count: int, row: int, column: int, end_row: int, end_column: int) -> int:
-    areas[count, 0], areas[count, 1], areas[count, 2], areas[count, 3] = row, column, end_row, end_column
-    return count + 1
-
-
-@njit(cache=True, nogil=True)
-def _pieces(
-    keys: Any, pairs: Any, columns: int, row: int, column: int, end_row: int, end_column: int,
-    areas: np.ndarray, count: int,
-) -> int:  # fmt: skip
-    """The areas of one block whose units differ."""
-    done = 0  # a bit a unit, by rows
-    for y in range(row, end_row):
-        for x in range(column, end_column):
-            place = (y - row) * EACH + x - column
-            if done >> place & 1:
-                continue
-            right, below = x + 1, y + 1
-            unit = y * columns
-            while (
-                right < end_column
-                and not done >> (place + right - x) & 1
-                and _same(keys, pairs, unit + x, unit + right)
-            ):
-                right += 1
-            while (
-                below < end_row
-                and _same(keys, pairs, unit + x, below * columns + x)
-                and _is_uniform(keys, pairs, columns, below, x, below + 1, right)
-            ):
-                below += 1
-            mask = (1 << (right - x)) - 1
-            for k in range(below - y):
-                done |= mask << (place + k * EACH)
-            count = _keep(areas, count, y, x, below, right)
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _band(
-    keys: Any, pairs: Any, units: tuple[int, int], band: int, first: int, last: int, end_band: int,
-    state: np.ndarray, areas: np.ndarray,
-) -> int:  # fmt: skip
-    """The areas of TALL rows of blocks; state [TALL, blocks] is room for what is known of them."""
-    end_row, columns = units
-    for row in range(band, end_band):
-        y = row * EACH
-        for column in range(first, last):
-            x = column * EACH
-            if y + EACH <= end_row and x + EACH <= columns:
-                state[row - band, column] = _is_uniform_block(keys, pairs, columns, y, x)
-            else:
-                state[row - band, column] = MIXED
-    count = 0
-    for row in range(band, end_band):
-        column = first
-        while column < last:
-            y, x = row * EACH, column * EACH
-            below, right = row + 1, column + 1
-            known = state[row - band, column]
-            if known == UNIFORM:
-                unit = y * columns + x
-                while (
-                    below < end_band
-                    and state[below - band, column] == UNIFORM
-                    and _same(keys, pairs, unit, below * EACH * columns + x)
-                ):
-                    below += 1
-                equal = True
-                while equal and right < last:
-                    for k in range(row, below):
-                        equal = equal and state[k - band, right] == UNIFORM
-                        equal = equal and _same(keys, pairs, unit, (k * columns + right) * EACH)
-                    right += equal
-                for k in range(row - band, below - band):
-                    for j in range(column, right):
-                        state[k, j] = TAKEN
-                count = _keep(areas, count, y, x, below * EACH, right * EACH)
-            elif known == MIXED:
-                to_row, to_column = min(y + EACH, end_row), min(x + EACH, columns)
-                count = _pieces(keys, pairs, columns, y, x, to_row, to_column, areas, count)
-            column = right
-    return count
 
 
 @njit(cache=True, nogil=True)
@@ -409,7 +239,7 @@ def _residual(
     band = top // SIDE
     while band < end:
         end_band = min((band // TALL + 1) * TALL, end)
-        found = _band(keys, pairs, units, band, first, last, end_band, state, areas)
+        found = find_areas(keys, pairs, units, band, first, last, end_band, state, areas)
         for k in range(found):
             row, column, end_row, end_column = areas[k, 0], areas[k, 1], areas[k, 2], areas[k, 3]
             if end_row * UNIT > top and row * UNIT < bottom and end_column * UNIT > left and column * UNIT < right:
@@ -479,6 +309,9 @@ def compensated_residual(
         SINGLE: none if weights is None else np.ascontiguousarray(weights.single, np.int32),
         PAIRS: none if weights is None else np.ascontiguousarray(weights.pairs, np.int32),
     }
+    # As int16, samples are reckoned with in 16 bits: twice as many a register.
+    few = filter == EIGHT_TAP and 8 < bit_depth <= 10 and picture.dtype == np.uint16
+    kind = np.dtype(np.int16) if few else picture.dtype
     result = np.empty(MARGIN + height * shown_width + MARGIN, np.uint8)
     _residual(
         np.array([arrays[k].ctypes.data for k in range(len(arrays))], np.uint64),
@@ -488,8 +321,8 @@ def compensated_residual(
         shown,
         filter,
         bit_depth,
-        np.empty((ROWS + 7) * WINDOW, picture.dtype),
-        np.empty(int(4 * PART), np.int16 if picture.dtype == np.uint8 else np.int32),
+        np.empty((ROWS + 7) * WINDOW, kind),
+        np.empty(int(4 * PART), np.int32 if kind == np.uint16 else np.int16),
         result,
     )
     return result[MARGIN:-MARGIN].reshape(height, shown_width)

@@ -60,7 +60,7 @@ def compensations(draw: st.DrawFn) -> Compensation:
     """Odd sizes, strides of their own, crops, blocks of 4x4 to all, vectors far outside, all kinds of entries."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     taps = draw(st.sampled_from([SIX_TAP, BILINEAR, EIGHT_TAP]))
-    depth = draw(st.sampled_from([8, 8, 10, 12] if taps == EIGHT_TAP else [8, 8, 10, 14]))
+    depth = draw(st.sampled_from([8, 9, 10, 12] if taps == EIGHT_TAP else [8, 8, 10, 14]))
     rows, width = draw(st.integers(1, 80)), draw(st.integers(1, 90))
     count = draw(st.integers(1, 16))
     planes = [noise(rng, (rows, width + int(rng.choice([0, 1, 13, 64]))), depth) for _ in range(count + 1)]
@@ -228,6 +228,28 @@ def test_the_largest_and_least_sums_do_not_wrap_around(form: ModuleType) -> None
         assert predicted(form, planes, half, (1, NO_ENTRY), taps)[16, 16] == 0
         both = predicted(form, planes, half, (0, 1), taps)[16, 16]
         assert both == 128  # (33150 - 16830 + 64) >> 7; (255 + 0 + 1) >> 1
+
+
+@pytest.mark.parametrize("depth", [9, 10, 12])
+@pytest.mark.parametrize("fraction", [1, 2, 3])
+def test_sums_of_deep_samples_do_not_wrap_around_either(depth: int, fraction: int) -> None:
+    """All samples at their limits by the signs of the taps, across, down and both."""
+    peak = (1 << depth) - 1
+    signs = np.array(H265_TAPS[fraction]) > 0
+    for upside_down, (dx, dy) in product((0, 1), ((fraction, 0), (0, fraction), (fraction, fraction))):
+        plane = np.full((32, 32), peak * (1 - upside_down) // 3, np.uint16)
+        high, wide = signs if dy else np.ones(8, bool), signs if dx else np.ones(8, bool)
+        plane[13:21, 13:21] = peak * (np.equal.outer(high, wide) ^ upside_down)
+        vectors = np.broadcast_to(np.array([[dx, dy], [0, 0]], np.int16), (8, 8, 2, 2))
+        entries = np.broadcast_to(np.array([0, NO_ENTRY], np.int8), (8, 8, 2))
+        weights = weights_of(7, [[3, 0], [1, 0]], [1, 1])  # so little that nothing is clipped
+        for chosen in (None, weights):
+            arguments = Compensation(
+                np.zeros_like(plane), (plane,), np.zeros(2, np.int32), vectors, entries, chosen,
+                (0, 0, 32, 32), 32, EIGHT_TAP, depth,
+            )  # fmt: skip
+            expected = reference_compensate.compensated_residual(*arguments)
+            assert np.array_equal(cpu_compensate.compensated_residual(*arguments), expected)
 
 
 def flat(form: ModuleType, levels: tuple[int, ...], entries: tuple[int, int], taps: int, weights: Weights) -> int:
