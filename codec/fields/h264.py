@@ -91,7 +91,10 @@ def _read_prediction(decoded: Decoded, rows: int, lists: SliceLists) -> Predicti
     if not table.references:
         return None
     types = decoded.types()
-    if not ((types[max(rows, 0) :: 1 if rows == FRAME else 2, :-1] & INTERLACED > 0) == (rows != FRAME)).any():
+    if (
+        decoded.mixed
+        and not ((types[max(rows, 0) :: 1 if rows == FRAME else 2, :-1] & INTERLACED > 0) == (rows != FRAME)).any()
+    ):
         return None
     entries = _weigh(decoded, rows, table, entry_of, lists)
     frames = {picture: decoded.picture_frame(picture // 4) for picture in entries.pictures}
@@ -138,22 +141,33 @@ def _weigh(decoded: Decoded, rows: int, table: EntryTable, entry_of: np.ndarray,
     if lists.weights is not None or decoded.weighted_bipred != IMPLICIT:
         return entries
     second = _implicit_weights(decoded, rows, [reference.picture for reference in table.references])
-    used = [np.unique(entry_of[:, which][entry_of[:, which] >= 0]) for which in range(2)]
-    if (second[np.ix_(*used)] == 32).all():
+    used = [set(entry_of[:, which].ravel().tolist()) - {-1} for which in range(2)]
+    if all(second[one][other] == 32 for one in used[0] for other in used[1]):
         return entries
     single = np.array([(1 << IMPLICIT_DENOMINATOR, 0)] * len(second), np.int32)
-    return replace(entries, weights=Weights(IMPLICIT_DENOMINATOR, single, np.stack((64 - second, second), axis=-1)))
+    weights = np.array(second, np.int32)
+    return replace(entries, weights=Weights(IMPLICIT_DENOMINATOR, single, np.stack((64 - weights, weights), axis=-1)))
 
 
-def _implicit_weights(decoded: Decoded, rows: int, pictures: list[int]) -> np.ndarray:
-    """int32 [n, n]: weight of list 1 in 64ths by picture of list 0, picture of list 1 (H.264 8.4.2.3.1)."""
+def _implicit_weights(decoded: Decoded, rows: int, pictures: list[int]) -> list[list[int]]:
+    """Weight of list 1 in 64ths by picture of list 0, picture of list 1."""
     now = decoded.order(4 * decoded.number + (FRAME_STRUCTURE if rows == FRAME else 1 + rows))
-    orders = np.array([decoded.order(picture) for picture in pictures], np.int64)
-    far = np.array([decoded.is_long(picture) for picture in pictures])
-    passed = np.clip(now - orders, -128, 127)[:, None]
-    whole = np.clip(orders - orders[:, None], -128, 127)
-    divisor = np.where(whole == 0, 1, whole)
-    scale = (16384 + abs(divisor) // 2) // abs(divisor) * np.sign(divisor)
-    weight = np.clip(passed * scale + 32 >> 6, -1024, 1023) >> 2
-    alike = (whole == 0) | far | far[:, None] | (weight < -64) | (weight > 128)
-    return np.where(alike, 32, weight).astype(np.int32)
+    orders = [decoded.order(picture) for picture in pictures]
+    long_term = [decoded.is_long(picture) for picture in pictures]
+    return [
+        [
+            32 if far or farther else _implicit_weight(now, first, second)
+            for second, farther in zip(orders, long_term, strict=True)
+        ]
+        for first, far in zip(orders, long_term, strict=True)
+    ]
+
+
+def _implicit_weight(now: int, first: int, second: int) -> int:
+    """Weight of list 1 by picture order counts (H.264 8.4.2.3.1, 8.4.1.2.3)."""
+    passed, whole = (max(-128, min(127, later - first)) for later in (now, second))
+    if whole == 0:
+        return 32
+    scale = (16384 + abs(whole) // 2) // abs(whole) * (1 if whole > 0 else -1)
+    weight = max(-1024, min(1023, passed * scale + 32 >> 6)) >> 2
+    return weight if -64 <= weight <= 128 else 32

@@ -49,6 +49,10 @@ def read_lists(decoded: Decoded, rows: int) -> SliceLists:
     if decoded.is_overwritten(rows):
         lists = _read_earlier_lists(decoded, rows)
         return SliceLists({1: lists} if any(lists) else {}, frozenset(), None, 0)
+    if decoded.last_slice == 1:  # as of most pictures: nothing is to be told apart
+        lists = _read_last_lists(decoded)
+        weights, denominator = _read_weights(decoded) if any(lists) else (None, 0)
+        return SliceLists({1: lists} if any(lists) else {}, frozenset({1}), weights, denominator)
     slices = decoded.slices(rows)[max(rows, 0) :: 1 if decoded.structure_is_frame else 2, :-1]
     kept = _read_kept(decoded)
     inter = [

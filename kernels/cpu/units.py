@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uintp
+from numba import int16, int32, njit, uintp
 
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY, UNIT
 from codecsieve.kernels.reference.units import INTERLACED, USES_LIST, WHOLE
+
+USES_0, USES_1 = USES_LIST
+ONE, TWO, FOUR = uintp(1), uintp(2), uintp(4)
 
 
 def hevc_units(
@@ -68,7 +71,6 @@ def _hevc_units(
                         entries[i, j, 1], vectors[i, j, 1] = entry_1, motion[y, x, 1]
 
 
-@njit(cache=True, nogil=True)
 def h264_units(
     motion: tuple[np.ndarray, np.ndarray],
     references: tuple[np.ndarray, np.ndarray],
@@ -80,36 +82,70 @@ def h264_units(
     """See `reference.units.h264_units`."""
     first, step = (0, 1) if rows == WHOLE else (rows, 2)
     high, wide = (types.shape[0] - first + step - 1) // step, types.shape[1] - 1
-    vectors = np.zeros((4 * high, 4 * wide, 2, 2), np.int16)
-    entries = np.full((4 * high, 4 * wide, 2), -1, np.int8)
-    for i in range(high):
-        row = first + step * i
-        for j in range(wide):
-            if (types[row, j] & INTERLACED > 0) == (rows == WHOLE):
-                entries[4 * i : 4 * i + 4, 4 * j : 4 * j + 4, 0] = LEFT_OUT
-                continue
-            at = slices[row, j]
-            if at >= len(entry_of):
-                continue
-            for quarter in range(4):
-                used_0 = references[0][row, j, quarter] if types[row, j] & USES_LIST[0] else -1
-                used_1 = references[1][row, j, quarter] if types[row, j] & USES_LIST[1] else -1
-                if used_0 >= 32 or used_1 >= 32:
-                    continue
-                entry_0 = entry_of[at, 0, used_0] if used_0 >= 0 else -1
-                entry_1 = entry_of[at, 1, used_1] if used_1 >= 0 else -1
-                if (used_0 >= 0 and entry_0 < 0) or (used_1 >= 0 and entry_1 < 0):
-                    continue
-                for unit in range(4):
-                    y, x = 4 * i + quarter // 2 * 2 + unit // 2, 4 * j + quarter % 2 * 2 + unit % 2
-                    moved = y + 4 * (row - i)
-                    if entry_0 >= 0:
-                        entries[y, x, 0] = entry_0
-                        vectors[y, x, 0, 0], vectors[y, x, 0, 1] = motion[0][moved, x, 0], motion[0][moved, x, 1]
-                    if entry_1 >= 0:
-                        entries[y, x, 1] = entry_1
-                        vectors[y, x, 1, 0], vectors[y, x, 1, 1] = motion[1][moved, x, 0], motion[1][moved, x, 1]
+    vectors = np.empty((4 * high, 4 * wide, 2, 2), np.int16)
+    entries = np.empty((4 * high, 4 * wide, 2), np.int8)
+    # A vector is moved as one number, and so are the entries of both lists.
+    _h264_units(
+        motion[0].view(np.int32)[..., 0], motion[1].view(np.int32)[..., 0], references[0], references[1],
+        types, slices, entry_of, first, step, vectors.view(np.int32)[..., 0], entries.view(np.int16)[..., 0],
+    )  # fmt: skip
     return vectors, entries
+
+
+@njit(cache=True, nogil=True)
+def _entry(entry_of: np.ndarray, at: int, which: int, index: int) -> int:
+    """Entry of a reference index, NO_ENTRY of one that is below 0; LEFT_OUT where there ought to be one."""
+    if index < 0:
+        return int32(NO_ENTRY)
+    if at >= entry_of.shape[0] or index >= entry_of.shape[2]:
+        return int32(LEFT_OUT)
+    entry = int32(entry_of[at, which, uintp(index)])
+    return entry if entry >= 0 else int32(LEFT_OUT)
+
+
+@njit(cache=True, nogil=True)
+def _h264_units(
+    motion_0: np.ndarray,
+    motion_1: np.ndarray,
+    references_0: np.ndarray,
+    references_1: np.ndarray,
+    types: np.ndarray,
+    slices: np.ndarray,
+    entry_of: np.ndarray,
+    first: int,
+    step: int,
+    vectors: np.ndarray,
+    entries: np.ndarray,
+) -> None:
+    """Units of one macroblock after the other, a quarter at a time. Offsets are unsigned: see `interpolate`."""
+    fields, nothing = step == 2, int32(-1)
+    for i in range(uintp(entries.shape[0] // 4)):
+        row = uintp(first) + uintp(step) * i
+        for j in range(uintp(entries.shape[1] // 4)):
+            kind, at = types[row, j], uintp(slices[row, j])
+            other = (kind & INTERLACED > 0) != fields
+            for quarter in range(uintp(4)):
+                index_0 = int32(references_0[row, j, quarter]) if kind & USES_0 else nothing
+                index_1 = int32(references_1[row, j, quarter]) if kind & USES_1 else nothing
+                entry_0, entry_1 = _entry(entry_of, at, 0, index_0), _entry(entry_of, at, 1, index_1)
+                if other or entry_0 == LEFT_OUT or entry_1 == LEFT_OUT:
+                    entry_0 = entry_1 = int32(NO_ENTRY)
+                # All bits where a vector is used, and none where it is not.
+                used_0 = nothing if entry_0 >= 0 else int32(0)
+                used_1 = nothing if entry_1 >= 0 else int32(0)
+                both = int16((entry_1 << 8) | ((int32(LEFT_OUT) if other else entry_0) & 255))
+                down, x = (quarter >> ONE) * TWO, FOUR * j + (quarter & ONE) * TWO
+                for line in range(2):
+                    y, moved = FOUR * i + down + uintp(line), FOUR * row + down + uintp(line)
+                    entries[y, x] = entries[y, x + ONE] = both
+                    vectors[y, x, 0], vectors[y, x + ONE, 0] = (
+                        motion_0[moved, x] & used_0,
+                        motion_0[moved, x + ONE] & used_0,
+                    )
+                    vectors[y, x, 1], vectors[y, x + ONE, 1] = (
+                        motion_1[moved, x] & used_1,
+                        motion_1[moved, x + ONE] & used_1,
+                    )
 
 
 @njit(cache=True, nogil=True)
