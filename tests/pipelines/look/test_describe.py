@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import codecsieve.pipelines.look.describe as module
 from codecsieve.codec.fields.table import why_not
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.config import SieveConfig
@@ -30,18 +31,20 @@ def test_description_of_an_h264_file(tmp_path: Path, make_video) -> None:
     assert found.interlaced is False
     assert found.order == "timestamps"
     assert found.signals == "bitstream"
-    assert found.why == "H.264's own motion and exact residual"
+    assert found.why.startswith("H.264's own motion and exact residual")
+    assert found.decoder_fields == (why_not() or "read")
     assert found.num_frames == 5
     assert found.packets_for_clip == sieve_clip(path, SieveConfig(num_frames=5, k_keep=10)).pictures_decoded < 60
 
 
-HEVC = ("search", "FFmpeg exports no motion for hevc") if why_not() else ("bitstream", "HEVC's own motion and exact")
+KNOWN = "own motion and exact residual, by what its decoder keeps in memory"
 
 
+@pytest.mark.parametrize("reason", [None, "libavcodec is 1.2.3"])
 @pytest.mark.parametrize(
     ("codec", "name", "options", "signals", "why"),
     [
-        ("libx265", "a.mp4", {}, *HEVC),
+        ("libx265", "a.mp4", {}, "search", "FFmpeg exports no motion for hevc"),
         ("libvpx-vp9", "a.webm", {}, "search", "FFmpeg exports no motion for vp9"),
         ("mpeg4", "a.avi", {"bf": "2"}, "bitstream", "mpeg4's own motion; residual by bilinear prediction"),
         ("libx264", "a.mp4", {"x264-params": "interlaced=1"}, "bitstream", "blocks coded as fields"),
@@ -49,11 +52,23 @@ HEVC = ("search", "FFmpeg exports no motion for hevc") if why_not() else ("bitst
     ],
 )
 def test_signals_and_their_reason(
-    tmp_path: Path, make_video, codec: str, name: str, options: dict[str, str], signals: str, why: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make_video,
+    codec: str,
+    name: str,
+    options: dict[str, str],
+    signals: str,
+    why: str,
+    reason: str | None,
 ) -> None:
+    monkeypatch.setattr(module, "fields_off", lambda asked: reason)
     found = describe(make_video(tmp_path / name, codec, frames=12, options=options))
-    assert found.signals == signals
-    assert why in found.why
+    read = reason is None and codec in ("libx264", "libx265")
+    assert found.signals == ("bitstream" if read else signals)
+    assert (KNOWN if read else why) in found.why
+    known = codec in ("libx264", "libx265")
+    assert found.decoder_fields == (reason or "read" if known else f"not known of {found.codec}")
     assert found.frames == 12
     assert found.order == ("decoder" if name.endswith((".avi", ".264")) else "timestamps")
     assert found.interlaced == (None if codec != "libx264" else "x264-params" in options)

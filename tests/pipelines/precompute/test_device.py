@@ -24,6 +24,7 @@ from codec_cases import run_ffmpeg
 from fake_nvdec import FakeNvdec
 
 from codecsieve.cache import open_cache
+from codecsieve.codec.fields.table import why_not
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
 from codecsieve.codec.source import PacketTableError
@@ -166,7 +167,7 @@ def test_gpus_by_number(one_gpu: None) -> None:
 @pytest.mark.parametrize(
     ("chosen", "asked", "resolved"),
     [
-        (Device(), "auto", ("auto", "ffmpeg")),
+        (Device(), "auto", ("auto", "ffmpeg" if why_not() else "decoder")),
         (Device(), "search", ("search", None)),
         (Device((NEW,)), "auto", ("auto", "nvdec")),
         (Device((NEW,)), "bitstream", ("bitstream", "nvdec")),
