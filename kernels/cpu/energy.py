@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numba import njit, uintp
 
 from codecsieve.kernels.camera import VECTOR_UNITS, check_camera_mode
+from codecsieve.kernels.cpu.cells import cell_means
 from codecsieve.kernels.cpu.motion import (
     SQUARE_TOP,
     estimate_camera,
@@ -22,12 +23,10 @@ from codecsieve.kernels.cpu.motion import (
     stands_for,
 )
 from codecsieve.kernels.cpu.ranks import level_at_rank, values_at_rank
-from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
+from codecsieve.kernels.geometry import POOL_BITS, Geometry, Pooling
 from codecsieve.kernels.reference.energy import (
     ENERGY_BITS,
     ENERGY_ONE,
-    SCALE_BITS,
-    WEIGHT_BITS,
     check_fuse_mode,
     check_signals,
     fuse_weights,
@@ -47,14 +46,6 @@ __all__ = [
     "slot_scores",
 ]
 
-_ONE = np.int32(ENERGY_ONE)
-_SCALE_HALF = np.int32(1 << (SCALE_BITS - 1))
-_SCALE_SHIFT = np.int32(SCALE_BITS)
-_WEIGHT_HALF = np.int32(1 << (WEIGHT_BITS - 1))
-_WEIGHT_SHIFT = np.int32(WEIGHT_BITS)
-_CENTER_HALF = np.int32(1 << (CENTER_BITS - 1))
-_CENTER_SHIFT = np.int32(CENTER_BITS)
-_WEIGHTED, _MAX, _SUM = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum"))
 _percentile_rank = njit(percentile_rank)
 
 
@@ -131,7 +122,7 @@ def _scores(
     patch: int,
 ) -> npt.NDArray[np.int64]:
     limit = max(level_at_rank(residual, _percentile_rank(residual.size)), 1)
-    energy = _cell_means(moved, residual, np.uint8(limit), table, fuse, w_mv, w_res, shown)
+    energy = cell_means(moved, residual, np.uint8(limit), table, fuse, w_mv, w_res, shown)
     return _pool(energy, shown[2], shown[3], first_y, weights_y, first_x, weights_x, patch)
 
 
@@ -204,7 +195,7 @@ def cell_energy(
     """
     check_fuse_mode(fuse)
     everywhere = (0, motion.shape[0], 0, motion.shape[1])
-    return _cell_means(motion, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, everywhere)
+    return cell_means(motion, residual, np.uint8(limit), table, FUSE_MODES.index(fuse), *weights, everywhere)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -217,98 +208,6 @@ def _relative(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int3
             clipped = np.float64(min(lengths[row, column], np.int32(limit)))
             energy[row, column] = np.int32((clipped * ENERGY_ONE + limit // 2) / limit)
     return energy
-
-
-# Below, every intermediate fits 32 bits and is kept there, so that the loops vectorise: `ENERGY_ONE <<
-# SCALE_BITS`, `ENERGY_ONE << WEIGHT_BITS`, and `ENERGY_ONE` times the largest lift are each below 2^31 with
-# their rounding. Offsets are unsigned for the same reason.
-
-
-@njit(cache=True, nogil=True)
-def _cell_means(
-    motion: npt.NDArray[np.int32],
-    residual: npt.NDArray[np.uint8],
-    limit: np.uint8,
-    table: npt.NDArray[np.int32],
-    fuse: int,
-    w_mv: int,
-    w_res: int,
-    shown: tuple[int, int, int, int],
-) -> npt.NDArray[np.int32]:
-    """`cell_energy` of the rows and columns of cells that are shown (begin and end of each); others are left."""
-    height, width = residual.shape
-    row_begin, row_end, begin, end = shown
-    means = np.empty(motion.shape, np.int32)
-    scale = np.int32((ENERGY_ONE << SCALE_BITS) // limit)
-    start, pixels = uintp(begin * CELL), uintp(min(end * CELL, width) - begin * CELL)
-    # A row of cells spread over its pixels; the sums of its columns of pixels; and a row of pixels.
-    e_mv = np.empty((end - begin) * CELL, np.int32)
-    lift = np.empty((end - begin) * CELL, np.int32)
-    sums = np.empty((end - begin) * CELL, np.int32)
-    energy = np.zeros((end - begin) * CELL, np.int32)
-    for row in range(row_begin, row_end):
-        _spread(motion, row, begin, e_mv)
-        _spread(table, row, begin, lift)
-        sums[:] = 0
-        rows = min(CELL, height - row * CELL)
-        for y in range(row * CELL, row * CELL + rows):
-            for x in range(pixels):
-                level = np.int32(min(residual[y, start + x], limit))
-                energy[x] = np.int32(np.int32(level * scale) + _SCALE_HALF) >> _SCALE_SHIFT
-            _fuse_row(energy, e_mv, fuse, np.int32(w_mv), np.int32(w_res))
-            for x in range(pixels):
-                lifted = np.int32(np.int32(energy[x] * lift[x]) + _CENTER_HALF) >> _CENTER_SHIFT
-                sums[x] += min(lifted, _ONE)
-        _mean_row(sums, rows, pixels, means, row, begin)
-    return means
-
-
-@njit(cache=True, nogil=True)
-def _spread(cells: npt.NDArray[np.int32], row: int, begin: int, pixels: npt.NDArray[np.int32]) -> None:
-    """Give every pixel of a row of cells its cell's value."""
-    for column in range(uintp(len(pixels) // CELL)):
-        value = cells[row, uintp(begin) + column]
-        for i in range(uintp(CELL)):
-            pixels[column * uintp(CELL) + i] = value
-
-
-@njit(cache=True, nogil=True)
-def _mean_row(
-    sums: npt.NDArray[np.int32], rows: int, width: int, means: npt.NDArray[np.int32], row: int, begin: int
-) -> None:
-    """Means of a row of cells from its sums by column of pixels; only cells of 16 pixels need no division."""
-    whole = width // CELL if rows == CELL else 0
-    for column in range(uintp(whole)):
-        x = column * uintp(CELL)
-        total = np.int32(sums[x] + sums[x + uintp(1)]) + np.int32(sums[x + uintp(2)] + sums[x + uintp(3)])
-        means[row, uintp(begin) + column] = np.int32(total + CELL * CELL // 2) // (CELL * CELL)
-    for column in range(whole, len(sums) // CELL):
-        x = column * CELL
-        pixels = rows * min(CELL, np.int64(width) - x)
-        total = 0
-        for i in range(min(CELL, np.int64(width) - x)):
-            total += sums[x + i]
-        means[row, begin + column] = (total + pixels // 2) // pixels
-
-
-@njit(cache=True, nogil=True)
-def _fuse_row(
-    energy: npt.NDArray[np.int32], e_mv: npt.NDArray[np.int32], fuse: int, w_mv: np.int32, w_res: np.int32
-) -> None:
-    """Replace the energies of residual by the fused ones."""
-    if fuse == _WEIGHTED:
-        for x in range(len(energy)):
-            both = np.int32(w_mv * e_mv[x] + w_res * energy[x] + _WEIGHT_HALF)
-            energy[x] = np.int32(both >> _WEIGHT_SHIFT)
-    elif fuse == _MAX:
-        for x in range(len(energy)):
-            energy[x] = max(e_mv[x], energy[x])
-    elif fuse == _SUM:
-        for x in range(len(energy)):
-            energy[x] = min(np.int32(e_mv[x] + energy[x]), _ONE)
-    else:
-        for x in range(len(energy)):
-            energy[x] = np.int32(np.sqrt(np.float64(e_mv[x]) * np.float64(energy[x])))
 
 
 def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
