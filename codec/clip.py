@@ -16,12 +16,13 @@ import numpy as np
 from codecsieve.codec.bitstream import bitstream_signals
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.decoder_signals import DecoderSignals
+from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import usable_table
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
 from codecsieve.codec.search import search_pictures, subtract_pictures, with_previous
-from codecsieve.codec.signals import FIELD_CODECS, choose_signals
+from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.codec.spread import Spread

@@ -113,7 +113,8 @@ def shown_part(coded: CodedPicture, decoder: av.VideoCodecContext, index: int, l
     top, bottom, left, right = coded.crop
     # FFmpeg cuts no more from the left than keeps all planes aligned to 32 bytes (av_frame_apply_cropping).
     samples = decoder.format
-    subsampled = max((8 // samples.chroma_width(8)).bit_length() - 1, 0) if len(samples.components) > 2 else 0
+    grey = samples is None or len(samples.components) < 3
+    subsampled = 0 if samples is None or grey else (8 // samples.chroma_width(8)).bit_length() - 1
     kept = 5 - (coded.bit_depth > 8) + subsampled
     left = left >> kept << kept
     return top, left, coded.height - top - bottom, coded.width - left - right

@@ -123,7 +123,7 @@ class Picture:
     def _plane(self, number: int) -> np.ndarray:
         plane = VideoPlane(self.frame, number)
         dtype = np.dtype(np.uint8 if self.layout.bit_depth == 8 else np.uint16)
-        return np.ndarray((plane.height, plane.line_size // dtype.itemsize), dtype, plane)
+        return np.ndarray((plane.height, plane.line_size // dtype.itemsize), dtype, memoryview(plane))
 
     def motion_records(self) -> tuple[np.ndarray, ...] | None:
         """FFmpeg's motion vectors, one array a field of MOTION_FIELDS; None where all blocks are intra."""

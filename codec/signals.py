@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.errors import VideoError
 
 SIGNALS = ("auto", "bitstream", "search", "difference", "bits")
@@ -14,11 +15,6 @@ SIGNALS = ("auto", "bitstream", "search", "difference", "bits")
 
 MOTION_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose motion vectors FFmpeg exports."""
-
-DECODER_FIELDS = ("auto", "on", "off")
-"""Whether what a decoder keeps in memory is read: where it can be, or it must be, or never."""
-FIELD_CODECS = frozenset({"h264", "hevc"})
-"""Codecs whose decoders are known, see `fields`."""
 
 
 class Coded(Protocol):

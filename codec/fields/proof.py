@@ -19,11 +19,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from codecsieve.codec.fields import DECODER_FIELDS
 from codecsieve.codec.fields.coded import CodedBlocks, CodedPicture
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
 from codecsieve.codec.fields.table import Table, choose_table, table_from_json, why_not
-from codecsieve.codec.signals import DECODER_FIELDS
 from codecsieve.errors import ConfigError
 
 STREAMS = Path(__file__).parent / "streams"
@@ -112,14 +112,15 @@ def prove(table: Table) -> str | None:
 def digest(table: Table, codec: str, data: bytes) -> str:
     """SHA-256 of all that is read of the pictures of a stream, decoded on one thread."""
     decoder = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_count = 1
     decoder.open(strict=False)
     read = hashlib.sha256()
-    with FieldReader(decoder, table) as reader:  # type: ignore[arg-type]
+    with FieldReader(decoder, table) as reader:
         index = -1
         for number, packet in enumerate(decoder.parse(data) + decoder.parse(None)):
             packet.pts = packet.dts = number
-            decoder.decode(packet)  # type: ignore[arg-type]
+            decoder.decode(packet)
             if not reader.holds(index):  # a second field has its picture's
                 index = number
             coded = reader.read(index)

@@ -173,7 +173,7 @@ def table_from_json(said: dict[str, Any]) -> Table:
 
     parts = {"context": Context, "frame": Frame, "hevc": Hevc, "h264": H264}
     made = {name: kind(**plain(said[name])) for name, kind in parts.items()}
-    return Table(tuple(said["version"]), **made)  # type: ignore[arg-type]
+    return Table(tuple(said["version"]), **made)
 
 
 POINTER_BYTES = struct.calcsize("P")

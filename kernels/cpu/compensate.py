@@ -247,6 +247,10 @@ def _residual(
         band = end_band
 
 
+COMPILED_LAST = _residual
+"""What needs all others of these kernels."""
+
+
 def _refuse(
     picture: np.ndarray,
     references: tuple[np.ndarray, ...],

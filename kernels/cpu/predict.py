@@ -6,8 +6,6 @@ loops, the more of them the compiler turns into vector instructions. The filters
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numba import int32, njit, uintp
 
@@ -260,10 +258,8 @@ def _residual(
         _write_shown(best, y, rows, shown, bit_depth - 8, result)
 
 
-def is_compiled() -> bool:
-    """Whether numba has kept a compiled form of the last of these kernels to be compiled, from this or another run."""
-    folder = Path(_residual.stats.cache_path or ".")
-    return any(folder.glob("predict._residual-*.nbi"))
+COMPILED_LAST = _residual
+"""What needs all others of these kernels."""
 
 
 def prediction_residual(

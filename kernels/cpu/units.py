@@ -93,7 +93,7 @@ def h264_units(
 
 
 @njit(cache=True, nogil=True)
-def _entry(entry_of: np.ndarray, at: int, which: int, index: int) -> int:
+def _entry(entry_of: np.ndarray, at: int, which: int, index: int) -> np.int32:
     """Entry of a reference index, NO_ENTRY of one that is below 0; LEFT_OUT where there ought to be one."""
     if index < 0:
         return int32(NO_ENTRY)

@@ -9,11 +9,12 @@ import numpy as np
 
 from codecsieve.codec.clip import in_true_order
 from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import fields_off
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.plan import plan_gops, sample_frames
 from codecsieve.codec.search import with_previous
-from codecsieve.codec.signals import FIELD_CODECS, MOTION_CODECS, choose_signals
+from codecsieve.codec.signals import MOTION_CODECS, choose_signals
 from codecsieve.codec.source import PacketSource
 from codecsieve.codec.upright import upright_size
 from codecsieve.errors import VideoError

@@ -14,7 +14,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from codecsieve.kernels.cpu.predict import is_compiled
+from codecsieve.codec.fields.proof import STREAMS, usable_table
+from codecsieve.kernels.cpu import compensate, predict
+from codecsieve.kernels.cpu.compiled import is_compiled
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.clip import sieve_clip
 
@@ -22,8 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def warm_up() -> None:
-    """Sieve a tiny clip made on the spot, with either kind of signals, unless that has been done before."""
-    if not is_compiled():
+    """Sieve tiny clips, with either kind of signals, unless that has been done before."""
+    kernels = [predict.COMPILED_LAST] + ([compensate.COMPILED_LAST] if usable_table("auto") else [])
+    if not all(map(is_compiled, kernels)):
         _log.warning("compiling the CPU kernels, once after an installation: half a minute")
         compile_kernels()
 
@@ -35,8 +38,14 @@ def compile_kernels() -> None:
         write_tiny_clip(path)
         for signals in ("bitstream", "search"):
             for mode in ("median", "similarity"):
-                config = SieveConfig(num_frames=8, input_size=56, k_keep=16, signals=signals, mv_compensate=mode)
-                sieve_clip(path, config)
+                _sieve_small(path, signals=signals, mv_compensate=mode, decoder_fields="off")
+    if usable_table("auto"):
+        for stream in STREAMS.iterdir():
+            _sieve_small(stream, decoder_fields="on")
+
+
+def _sieve_small(path: Path, **options: str) -> None:
+    sieve_clip(path, SieveConfig(num_frames=8, input_size=56, k_keep=16, **options))  # type: ignore[arg-type]
 
 
 def write_tiny_clip(path: Path) -> None:
