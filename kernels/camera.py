@@ -62,7 +62,9 @@ def solve_camera(moments: npt.NDArray[np.int64], mode: str, height: int, width: 
     Args:
         moments: int64 [12], sums over the cells of `1, X, Y, XX, XY, YY, u, Xu, Yu, v, Xv, Yv`, with `(u, v)`
             the cell's motion in quarter-pel.
-        mode: `similarity` (shift, zoom and turn) or `affine`.
+        mode: `rigid` (shift, zoom and turn), `similarity` (the same on axes that each run from -1 to 1, as
+            published: a rigid motion on square grids alone, where it has the bits of `rigid`) or `affine`, which is
+            the same on any axes.
         height: of the grid, in cells.
         width: of the grid, in cells.
 
@@ -73,7 +75,10 @@ def solve_camera(moments: npt.NDArray[np.int64], mode: str, height: int, width: 
     if moments[0] < MIN_FIT_POINTS:
         return None
     sums = _pixel_sums([int(value) for value in moments])
-    solved = _similarity(sums) if mode == "similarity" else _affine(sums)
+    if mode == "affine":
+        solved = _affine(sums)
+    else:
+        solved = _turn_and_zoom(sums, *(_axis_scales(height, width) if mode == "similarity" else (1, 1)))
     corners = [(x, y) for x in (1 - width, width - 1) for y in (1 - height, height - 1)]
     limit = CAMERA_LIMIT << CAMERA_BITS
     if any(abs(c0 + c1 * x + c2 * y) >= limit for c0, c1, c2 in solved for x, y in corners):
@@ -89,16 +94,24 @@ def _pixel_sums(sums: Sequence[int]) -> list[int]:
     return [n, 4 * sx, 4 * sy, *squares, su, 4 * sxu, 4 * syu, sv, 4 * sxv, 4 * syv]
 
 
-def _similarity(sums: Sequence[int]) -> list[list[int]]:
-    """Minimise sum (u - tx - aX + bY)^2 + (v - ty - bX - aY)^2."""
+def _axis_scales(height: int, width: int) -> tuple[int, int]:
+    """Whole numbers that make both axes, in quarters of X and Y, as long: the outermost pixels are at 4n - 1 of n."""
+    return 4 * height - 1, 4 * width - 1
+
+
+def _turn_and_zoom(sums: Sequence[int], p: int, q: int) -> list[list[int]]:
+    """Minimise sum (u - tx - apX + bqY)^2 + (v - ty - bpX - aqY)^2, with `p` and `q` the scales of the axes."""
     n, sx, sy, sxx, _, syy, su, sxu, syu, sv, sxv, syv = sums
+    sx, sxu, sxv, sxx = p * sx, p * sxu, p * sxv, p * p * sxx
+    sy, syu, syv, syy = q * sy, q * syu, q * syv, q * q * syy
     spread = n * (sxx + syy) - sx * sx - sy * sy
     a = n * (sxu + syv) - sx * su - sy * sv
     b = n * (sxv - syu) - sx * sv + sy * su
-    zoom, turn = _fixed(4 * a, spread), _fixed(4 * b, spread)
     shift_x = _fixed(su * spread - a * sx + b * sy, n * spread)
     shift_y = _fixed(sv * spread - b * sx - a * sy, n * spread)
-    return [[shift_x, zoom, -turn], [shift_y, turn, zoom]]
+    zoom_x, turn_x = _fixed(4 * p * a, spread), _fixed(4 * p * b, spread)
+    zoom_y, turn_y = _fixed(4 * q * a, spread), _fixed(4 * q * b, spread)
+    return [[shift_x, zoom_x, -turn_y], [shift_y, turn_x, zoom_y]]
 
 
 def _affine(sums: Sequence[int]) -> list[list[int]]:

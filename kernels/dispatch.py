@@ -48,7 +48,7 @@ def score_patches(
         keyframe: bool [T]; these slots score 0.
         size: the picture's short side is seen as this many model pixels, centre cropped to a square.
         patch: side of a patch in model pixels; size must be a multiple of it.
-        mv_compensate: none, mean, median, similarity, affine.
+        mv_compensate: none, mean, median, similarity, rigid, affine.
         center_prior: how much more the centre counts.
         center_sigma: width of that prior, as a part of the short side.
         fuse: weighted, max, sum, geomean.

@@ -71,7 +71,7 @@ def score_slots(
         residual: uint8 [n, H, W].
         grids: of a picture of H x W.
         table: int32 [Hc, Wc] on the host, from `geometry.center_table`.
-        mode: camera mode; `similarity` and `affine` wait for the device, to be solved on the host.
+        mode: camera mode; `similarity`, `rigid` and `affine` wait for the device, to be solved on the host.
         fuse: one of `reference.energy.FUSE_MODES`.
         weights: from `reference.energy.fuse_weights`.
         histograms: int32 [n, 256] of the residuals, where they are known.

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CAMERA_MODES = ("none", "mean", "median", "similarity", "affine")
-"""How camera motion is estimated; the last two are fitted, and fall back to the median."""
+CAMERA_MODES = ("none", "mean", "median", "similarity", "rigid", "affine")
+"""How camera motion is estimated; the last three are fitted, and fall back to the median.
+
+`similarity` is the published fit, whose axes each run from -1 to 1 whatever the picture's shape; `rigid` is a turn, a
+zoom and a shift of any picture."""
 
 FUSE_MODES = ("weighted", "max", "sum", "geomean")
 """How the energies of motion and residual become one."""

@@ -55,7 +55,7 @@ class SieveKeywords(TypedDict, total=False):
     patch_size: int
     k_keep: int
     signals: Literal["auto", "bitstream", "search", "difference", "bits"]
-    mv_compensate: Literal["none", "mean", "median", "similarity", "affine"]
+    mv_compensate: Literal["none", "mean", "median", "similarity", "rigid", "affine"]
     center_prior: float
     center_sigma: float
     fuse: Literal["weighted", "max", "sum", "geomean"]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.compare.agreement FOLDER
 
-FOLDER holds .npz files with `motion`, `residual`, `keyframe`, `k_keep`, `size` and, for each camera mode M,
-`indices_M` and `indices_static_M` (static fallback at 255).
+FOLDER holds .npz files with `motion`, `residual`, `keyframe`, `k_keep`, `size` and, for each camera mode M of that
+method (`rigid` is ours alone), `indices_M` and `indices_static_M` (static fallback at 255).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     rows = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path, allow_pickle=False) as case:
-            for mode in CAMERA_MODES:
+            for mode in (mode for mode in CAMERA_MODES if f"indices_{mode}" in case):
                 scores = score_patches(
                     case["motion"], case["residual"], case["keyframe"], size=int(case["size"]), mv_compensate=mode
                 )

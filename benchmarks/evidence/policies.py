@@ -111,7 +111,7 @@ def variants(signals: str) -> list[Variant]:
         return Variant(f"{signals}: {name}", Scoring(signals=signals, **options), **keep)
 
     found = [changed("onevision")]
-    found += [changed(f"camera {mode}", camera=mode) for mode in ("none", "mean", "similarity", "affine")]
+    found += [changed(f"camera {mode}", camera=mode) for mode in ("none", "mean", "similarity", "rigid", "affine")]
     found += [changed(f"weights {a}:{b}", w_mv=a, w_res=b) for a, b in ((1, 0), (3, 1), (1, 3), (0, 1))]
     found += [changed(f"fuse {mode}", fuse=mode) for mode in ("max", "sum", "geomean")]
     found += [changed("center prior 0", center_prior=0)]

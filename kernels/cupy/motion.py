@@ -36,7 +36,7 @@ CHUNK = 65536
 def estimate_cameras(motion: torch.Tensor, mode: str) -> torch.Tensor:
     """The camera of each slot, in the form of `codecsieve.kernels.camera`; see `reference.motion.estimate_camera`.
 
-    `similarity` and `affine` synchronise with the host, twice: `solve_camera` is done there, for each slot.
+    `similarity`, `rigid` and `affine` synchronise with the host, twice: `solve_camera` is done there, for each slot.
 
     Args:
         motion: int16 [n, Hc, Wc, 2], quarter-pel, x then y.

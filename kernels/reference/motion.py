@@ -49,8 +49,8 @@ def estimate_camera(motion: npt.NDArray[np.int16], mode: str) -> npt.NDArray[np.
     Args:
         motion: int16 [Hc, Wc, 2], quarter-pel, x then y.
         mode: `none` stays at rest; `mean` and `median` (the lower one, of each component) are over every
-            cell; `similarity` and `affine` are trimmed least squares over the cells that move, and the median
-            where these do not fix a camera.
+            cell; `similarity`, `rigid` and `affine` are trimmed least squares over the cells that move, and the
+            median where these do not fix a camera.
 
     Returns:
         int64 [2, 3].

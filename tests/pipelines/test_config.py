@@ -51,7 +51,10 @@ def test_defaults_are_those_of_the_method() -> None:
             "k_keep (300) must be a multiple of 256, the patches of a slot, for policy sampling",
         ),
         ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search, difference"),
-        ({"mv_compensate": "mode"}, "mv_compensate ('mode') must be one of none, mean, median, similarity, affine"),
+        (
+            {"mv_compensate": "mode"},
+            "mv_compensate ('mode') must be one of none, mean, median, similarity, rigid, affine",
+        ),
         ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean"),
         ({"center_prior": -0.1}, "center_prior (-0.1) must be in 0..7"),
         ({"center_sigma": float("nan")}, "center_sigma (nan) must be a number >= 0"),

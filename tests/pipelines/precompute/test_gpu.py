@@ -103,7 +103,7 @@ def test_the_same_clip_as_on_the_processor(
     assert_same(session, path)
 
 
-@pytest.mark.parametrize("mode", ["none", "mean", "similarity", "affine"])
+@pytest.mark.parametrize("mode", ["none", "mean", "similarity", "rigid", "affine"])
 def test_every_camera_mode(video: Path, session: NvdecSession, mode: str) -> None:
     assert_same(session, video, dataclasses.replace(CONFIG, mv_compensate=mode, fuse="geomean", anchors=1))
 

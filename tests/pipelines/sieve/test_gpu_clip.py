@@ -77,7 +77,7 @@ def test_the_same_clip_as_on_the_processor(
     assert clip.slot_scores.any()
 
 
-@pytest.mark.parametrize("mode", ["none", "mean", "similarity", "affine"])
+@pytest.mark.parametrize("mode", ["none", "mean", "similarity", "rigid", "affine"])
 def test_every_camera_mode(tmp_path: Path, make_video, session: NvdecSession, mode: str) -> None:
     path = make_video(tmp_path / "a.mp4", frames=12, size=(96, 64), moving="pan")
     config = dataclasses.replace(SMALL, mv_compensate=mode, fuse="geomean", anchors=1)
