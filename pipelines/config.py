@@ -22,7 +22,7 @@ from codecsieve.options import check_names, check_options, declared, option
 from codecsieve.text import quoted
 
 METHOD = 1
-"""Part of a cache's config: raised whenever the same options would keep other patches.
+"""Part of a cache's config, see `SieveConfig.method`: raised whenever the same options would keep other patches.
 
 Not raised when frames and colours of odd files were mended (timestamps that are decode times, sizes that change, rare
 pixel formats): of all other files the patches are the same, and a cache is weeks of work. Rows made before that have
@@ -171,6 +171,13 @@ class SieveConfig:
     def patches_per_clip(self) -> int:
         """Patches of all slots."""
         return self.num_frames * self.grid * self.grid
+
+    @property
+    def method(self) -> int:
+        """METHOD, and one more where only these options keep other patches than they did: a cache is weeks of work, and
+        one that was made with others can be gone on with. `similarity` is another fit than it was.
+        """
+        return METHOD + (self.mv_compensate == "similarity")
 
     @property
     def spreading(self) -> Spread:

@@ -24,7 +24,7 @@ from codecsieve.cache import CacheWriter, Layout, Location, Part, ShardWork, Sto
 from codecsieve.cache.layout import GROUP
 from codecsieve.cache.metadata import read_group
 from codecsieve.errors import CacheError, ManifestError
-from codecsieve.pipelines.config import METHOD, RunOptions, SieveConfig
+from codecsieve.pipelines.config import RunOptions, SieveConfig
 from codecsieve.pipelines.inputs.clips import RequestRanges, distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.engine import Engine, LocalEngine
@@ -114,7 +114,7 @@ def precompute(
         used = dataclasses.replace(config, signals=signals, decoder_fields="on" if reader == "decoder" else "off")
         # Who read the bitstream says whether the decoder's fields were read.
         said = dataclasses.replace(config, signals=signals, decoder_fields="auto")
-        hashed = {"method": METHOD, "bitstream_reader": reader, **said.to_dict()}
+        hashed = {"method": config.method, "bitstream_reader": reader, **said.to_dict()}
         writer = held.enter_context(CacheWriter.open(location, layout, hashed, _versions(), Part(*options.shards)))
         some: Sequence[ClipRequest] | None = first
         del first

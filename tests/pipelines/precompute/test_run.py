@@ -316,9 +316,17 @@ def test_a_cache_of_another_config_is_refused(clip: Path, tmp_path: Path) -> Non
 
 def test_a_cache_of_another_method_is_refused(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
-    monkeypatch.setattr("codecsieve.pipelines.precompute.run.METHOD", METHOD + 1)
+    monkeypatch.setattr("codecsieve.pipelines.config.METHOD", METHOD + 1)
     with pytest.raises(CacheError, match=rf"was made with method={METHOD}, you asked {METHOD + 1}; use another"):
         precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
+
+
+def test_only_a_camera_that_is_fitted_otherwise_is_of_another_method(clip: Path, tmp_path: Path) -> None:
+    """Caches of `median` are gone on with, those of `similarity` say that they are of before."""
+    for mode, method in (("median", METHOD), ("rigid", METHOD), ("similarity", METHOD + 1)):
+        config = dataclasses.replace(SMALL, mv_compensate=mode)
+        precompute(read_inputs([clip]), tmp_path / mode, config, workers=0)
+        assert open_cache(tmp_path / mode).config["method"] == method
 
 
 def test_progress_begins_once_everything_is_compiled(
