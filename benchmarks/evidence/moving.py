@@ -35,12 +35,17 @@ Floats = npt.NDArray[np.float64]
 
 WINDOW = 0.7
 """Sides of the window, in parts of the picture's."""
-ZOOM, TURN, SHAKE = 0.08, np.radians(4), 1.5
+ZOOM, TURN, SHAKE = 0.1, np.radians(6), 1.5
 """How far each motion goes, either way: part of the window's size, radians, pixels of the picture."""
 DRIFT, TREMBLE = (1.5, 6.0), (0.15, 0.4)
 """Seconds of the periods of what a camera does on purpose, and of a hand that shakes."""
 CODECS = {"libx264": "h264", "libx265": "hevc"}
 CRF = 23
+SETTINGS = {
+    "libx264": {"x264-params": "cpu-independent=1"},
+    "libx265": {"x265-params": "log-level=error:pools=none:frame-threads=1"},
+}
+"""So that a clip has the same bytes each time: x264's fastest routines depend on the processor, and even on the run."""
 
 
 # --- how a camera moves
@@ -90,16 +95,21 @@ class Camera:
         """Where the window is at some times, [T] -> [T, 4]: x and y of its middle in the picture, px from the top
         left corner; pixels of the picture in one of the window's; radians that it is turned by.
 
-        The window never leaves the picture. Rounded, so that the last bits of a machine's sine do not matter.
+        The window never leaves the picture: it shows less where it would. Rounded, so that the last bits of a machine's
+        sine do not matter.
         """
-        zoom, turn = 1 + ZOOM * self.zoom(seconds), TURN * self.turn(seconds)
+        turn = TURN * self.turn(seconds)
         cosine, sine = np.cos(turn), np.abs(np.sin(turn))
         wide, high = self.window
-        halves = (wide * cosine + high * sine) / 2, (wide * sine + high * cosine) / 2
+        across, down = wide * cosine + high * sine, wide * sine + high * cosine
+        zoom = np.minimum(1 + ZOOM * self.zoom(seconds), np.minimum(self.width / across, self.height / down))
         places = []
-        for side, half, pan, shake in zip((self.width, self.height), halves, self.pan, self.shake, strict=True):
-            room = np.maximum(side / 2 - zoom * half, 0)
-            places.append(side / 2 + np.clip((room - SHAKE) * pan(seconds) + SHAKE * shake(seconds), -room, room))
+        for side, taken, pan, shake in zip(
+            (self.width, self.height), (across, down), self.pan, self.shake, strict=True
+        ):
+            room = (side - zoom * taken) / 2
+            away = np.maximum(room - SHAKE, 0) * pan(seconds) + SHAKE * shake(seconds)
+            places.append(side / 2 + np.clip(away, -room, room))
         return np.stack([*places, zoom, turn], axis=1).round(6)
 
     def seen(self, picture: Image.Image, place: Floats) -> Image.Image:
@@ -136,13 +146,12 @@ def twin_of(path: str, out: Path) -> Path:
 
 def encode(source: Path, name: str, target: Path, codec: str) -> None:
     """Film a clip, on one thread: the cores are busy with other clips."""
-    options = {"crf": str(CRF)} | ({"x265-params": "log-level=error:frame-threads=1"} if codec == "libx265" else {})
     with av.open(str(source)) as read, av.open(str(target), "w") as written:
         rate = read.streams.video[0].average_rate or Fraction(25)
         stream: Any = None
         for number, picture in enumerate(_filmed(read, name, rate)):
             if stream is None:
-                stream = written.add_stream(codec, rate=rate, options=options)
+                stream = written.add_stream(codec, rate=rate, options={"crf": str(CRF), **SETTINGS[codec]})
                 stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
                 stream.codec_context.thread_count = 1
             frame = av.VideoFrame.from_image(picture)

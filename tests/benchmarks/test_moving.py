@@ -91,22 +91,24 @@ def test_the_fitted_camera_is_that_of_the_path(twin: Path, name: str) -> None:
         errors.append(np.abs(fitted[0] + 1j * fitted[1] - truth[t - 1]).mean())
     assert np.abs(truth).mean() > 1  # it moves, and not only as a whole:
     assert np.abs(truth - truth.mean(axis=(1, 2), keepdims=True)).mean() > 0.1
-    assert np.median(errors) < 0.5
+    assert np.mean(errors) < 0.5  # search knows whole pixels
 
 
 def test_paths_depend_on_the_name_alone_and_stay_in_the_picture() -> None:
     paths = {}
-    for name in ("a.avi", "b.avi", "c/a.avi"):
-        camera = Camera.named(name, 400, 296)
-        path = paths[name] = camera.path(np.arange(3000) / 30)
-        assert path.tobytes() == Camera.named(name, 400, 296).path(np.arange(3000) / 30).tobytes()
+    seconds = np.arange(3000) / 30
+    for name, width, height in (("a.avi", 400, 296), ("b.avi", 400, 296), ("c/a.avi", 400, 296), ("a.avi", 1000, 90)):
+        camera = Camera.named(name, width, height)
+        path = paths[name, width] = camera.path(seconds)
+        assert path.tobytes() == Camera.named(name, width, height).path(seconds).tobytes()
+        assert np.allclose(camera.path(seconds[77:78])[0], path[77])  # as it is asked frame by frame
         wide, high = camera.window
         for u, v in ((0, 0), (wide, 0), (0, high), (wide, high)):
             corner = path[:, 2] * np.exp(1j * path[:, 3]) * complex(u - wide / 2, v - high / 2)
-            assert (np.abs(path[:, 0] + corner.real - 200) <= 200.001).all()
-            assert (np.abs(path[:, 1] + corner.imag - 148) <= 148.001).all()
-        assert np.abs(np.diff(path[:, :2], axis=0)).max() < 8  # no leaps
-    assert len({path.tobytes() for path in paths.values()}) == 3
+            assert (np.abs(path[:, 0] + corner.real - width / 2) <= width / 2 + 0.001).all()
+            assert (np.abs(path[:, 1] + corner.imag - height / 2) <= height / 2 + 0.001).all()
+        assert np.abs(np.diff(path[:, :2], axis=0)).max() < 0.025 * width  # no leaps
+    assert len({path.tobytes() for path in paths.values()}) == 4
 
 
 @pytest.mark.slow
@@ -114,10 +116,10 @@ def test_what_is_there_stays_and_what_is_lost_comes_again(videos: Path, twin: Pa
     out = tmp_path / "again"
     shutil.copytree(twin, out)
     lost, kept = out / "waving" / "one.mp4", out / "lifting" / "two.mp4"
-    before, at = file_facts(lost), kept.stat().st_mtime_ns
+    before, at = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
     make(videos, out)
-    assert file_facts(lost) | {"bytes": 0} == before | {"bytes": 0}
+    assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == at
     other = CliRunner().invoke(moving.main, ["--videos", str(videos), "--out", str(out), "--codec", "libx265"])
     assert other.exit_code != 0
