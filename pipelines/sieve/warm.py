@@ -6,10 +6,12 @@ an installation takes its time here, half a minute.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +19,15 @@ import numpy as np
 from codecsieve.kernels.cpu.predict import is_compiled
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.clip import sieve_clip
+
+_ALL_ELSE: dict[str, Any] = {
+    "mv_inconsistency": "mean",
+    "res_use_grad": True,
+    "scale": "clip",
+    "fuse": "product",
+    "suppress": "time",
+}
+"""Options that call kernels which the defaults do not; `variance` is left to its first clip."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +48,7 @@ def compile_kernels() -> None:
             for mode in ("median", "similarity"):
                 config = SieveConfig(num_frames=8, input_size=56, k_keep=16, signals=signals, mv_compensate=mode)
                 sieve_clip(path, config)
+                sieve_clip(path, dataclasses.replace(config, **_ALL_ELSE))
 
 
 def write_tiny_clip(path: Path) -> None:
