@@ -171,7 +171,10 @@ class SieveConfig:
         added=True,
     )
     res_use_grad: bool = option(
-        Measure.res_use_grad, "Take how steeply the residual changes, in place of how large it is.", added=True
+        Measure.res_use_grad,
+        "Take how steeply the residual changes, in place of how large it is.",
+        both=True,
+        added=True,
     )
     scale: str = option(
         Measure.scale,

@@ -57,7 +57,8 @@ def test_signatures_have_the_defaults_of_the_method() -> None:
         return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
     assert defaults(cs.read_clip) == {
-        "num_frames": 64, "signals": "auto", "start": None, "end": None, "size": 224, "patch": 14
+        "num_frames": 64, "signals": "auto", "start": None, "end": None, "size": 224, "patch": 14,
+        "decoder_fields": "auto",
     }  # fmt: skip
     assert defaults(cs.score_patches) == {
         "size": 224, "patch": 14, "mv_compensate": "median", "center_prior": 0.3, "center_sigma": 0.35,
