@@ -219,12 +219,14 @@ def _references(codec: str, extradata: bytes | None) -> int | None:
         return None
 
 
-def check_memory(facts: VideoFacts, pixel_format: str, width: int, height: int, packets: int = 0) -> None:
+def check_memory(
+    facts: VideoFacts, pixel_format: str, width: int, height: int, packets: int = 0, held: int = 0
+) -> None:
     """Raise VideoError where pictures of a size, with so many bytes of packets, take more memory than a clip may.
 
-    The size is the stream's own, or one that it changes to on its way.
+    The size is the stream's own, or one that it changes to on its way. held: bytes of what is kept of them besides.
     """
-    pictures = clip_bytes(facts.codec, pixel_format, width, height, facts.references)
+    pictures = clip_bytes(facts.codec, pixel_format, width, height, facts.references) + held
     if pictures + packets <= facts.max_memory:
         return
     limit = f"over the {in_units(facts.max_memory)} that --max-memory allows"

@@ -20,6 +20,7 @@ KEPT_REFERENCES = 6
 
 _LOADED = 80 << 20  # kernels, tables and the decoder's own, of whatever size the pictures are
 _HELD_SLOTS = 64
+_HISTOGRAM = 16 << 20  # of 2^20 lengths, and its sums
 _WAITING = 3  # B-pictures held until the picture behind them is there
 
 _REFERENCES = {"h264": 16, "hevc": 16, "av1": 8, "vp9": 8, "vp8": 3, "vvc": 16}
@@ -46,6 +47,15 @@ def clip_bytes(codec: str, pixel_format: str, width: int, height: int, reference
     crop = round(min(width, height) ** 2 * (converted or samples))
     held = crop * _HELD_SLOTS if crop * _HELD_SLOTS <= HELD_BYTES else crop
     return _LOADED + held + round(pixels * _picture_bytes(codec, samples, converted, references))
+
+
+def signal_bytes(width: int, height: int, pictures: int) -> int:
+    """Bytes of what is held of so many pictures' signals until a clip is through: `kernels.cpu.held.HeldSlot`.
+
+    A byte a pixel of the crop's residual, four for each 16 pixels of the whole picture; once, a histogram of lengths.
+    """
+    whole, crop = _aligned(width) * _aligned(height), _aligned(min(width, height)) ** 2
+    return pictures * (crop + whole // 4) + _HISTOGRAM
 
 
 def largest_picture(codec: str, pixel_format: str, references: int | None, limit: int) -> int:

@@ -14,7 +14,7 @@ from codecsieve.kernels.cpu import energy as on_cpu
 from codecsieve.kernels.cpu import select as select_on_cpu
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference.energy import check_signals, fuse_weights
-from codecsieve.kernels.rules import Scoring, Selection
+from codecsieve.kernels.rules import Measure, Scoring, Selection
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,10 @@ def score_patches(
     fuse: str = Scoring.fuse,
     w_mv: float = Scoring.w_mv,
     w_res: float = Scoring.w_res,
+    mv_inconsistency: str = Measure.mv_inconsistency,
+    mv_incon_ksize: int = Measure.mv_incon_ksize,
+    res_use_grad: bool = Measure.res_use_grad,
+    scale: str = Measure.scale,
 ) -> Array:
     """Temporal saliency of every patch of a clip.
 
@@ -51,9 +55,15 @@ def score_patches(
         mv_compensate: none, mean, median, similarity, rigid, affine.
         center_prior: how much more the centre counts.
         center_sigma: width of that prior, as a part of the short side.
-        fuse: weighted, max, sum, geomean.
+        fuse: weighted, max, sum, geomean; or product, the geometric mean of each cell's motion and mean residual.
         w_mv: weight of motion, for `weighted`.
         w_res: weight of residual, for `weighted`.
+        mv_inconsistency: what stands for a cell's motion: its length (none), that of its difference from the mean
+            around it (mean), or the variance of lengths there (variance).
+        mv_incon_ksize: side of the square around it in cells, odd: 3 to 17.
+        res_use_grad: half the sum of the residual's differences across and down stand for it.
+        scale: what counts as 1: 95th percentiles of the slot, of the whole clip, or (none) 16 px and a residual of 255.
+            On a CUDA device, slot or none.
 
     Returns:
         int64 [T, size / patch, size / patch]: energy (0..255) summed over the patch's pixels, so that
@@ -67,7 +77,8 @@ def score_patches(
     grids = geometry(residual.shape[1], residual.shape[2], size, patch)
     table = center_table(grids, center_prior, center_sigma)
     weights = fuse_weights(w_mv, w_res)
-    return score_clip(motion, residual, keyframe, grids, table, mv_compensate, fuse, weights)
+    measure = Measure(mv_inconsistency, mv_incon_ksize, res_use_grad, scale)
+    return score_clip(motion, residual, keyframe, grids, table, mv_compensate, fuse, weights, measure)
 
 
 def select_patches(
@@ -79,6 +90,9 @@ def select_patches(
     static_uniform_frames: int = Selection.static_uniform_frames,
     anchors: int = Selection.anchors,
     patch: int = Selection.patch,
+    suppress: str = Selection.suppress,
+    suppress_slots: int = Selection.suppress_slots,
+    suppress_weight: float = Selection.suppress_weight,
 ) -> Array:
     """The patches worth keeping: top-K of the whole clip, not of each slot.
 
@@ -93,6 +107,10 @@ def select_patches(
         static_uniform_frames: how many uniformly spaced slots a static clip keeps whole.
         anchors: uniformly spaced slots kept whole in any clip, counted in K.
         patch: side of a patch in model pixels, for the mean energy.
+        suppress: what makes scores count less where others of the same row and column are kept: none; time, a kept one
+            in a slot nearby; cell, its rank among all of them, by which it is divided.
+        suppress_slots: slots before and behind a kept patch that are nearby, for `time`.
+        suppress_weight: what a score counts there of itself, for `time`.
 
     Returns:
         int32 [K], ascending: slot * gh * gw + row * gw + column. Of equal scores the smaller index is kept.
@@ -102,7 +120,8 @@ def select_patches(
     """
     on_host = np.ascontiguousarray(scores) if isinstance(scores, np.ndarray) else scores.cpu().numpy()
     static = static_fallback, static_abs_thresh, static_rel_thresh, static_uniform_frames
-    kept = select_on_cpu.select_patches(on_host, Selection(k_keep, *static, anchors, patch))
+    spread_out = suppress, suppress_slots, suppress_weight
+    kept = select_on_cpu.select_patches(on_host, Selection(k_keep, *static, anchors, patch, *spread_out))
     if isinstance(scores, np.ndarray):
         return kept
     import torch
@@ -119,15 +138,17 @@ def score_clip(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> Array:
     """`reference.energy.score_clip` of numpy arrays, or of torch tensors of one CUDA device: the same bits.
 
     Raises:
-        ValueError: a shape, dtype or mode is wrong, or tensors are on no CUDA device.
+        ValueError: a shape, dtype or mode is wrong, tensors are on no CUDA device, or what is to be measured of them
+            can be measured on the processor only.
     """
     if isinstance(motion, np.ndarray):
         arrays = np.ascontiguousarray(motion), np.ascontiguousarray(residual), np.asarray(keyframe, bool)
-        return on_cpu.score_clip(*arrays, grids, table, mode, fuse, weights)
+        return on_cpu.score_clip(*arrays, grids, table, mode, fuse, weights, measure)
     import torch
 
     from codecsieve.kernels.gpu import score_slots
@@ -141,7 +162,7 @@ def score_clip(
     scores = torch.zeros((len(shown), grids.grid, grids.grid), dtype=torch.int64, device=motion.device)
     rows = torch.from_numpy(np.flatnonzero(~shown)).to(motion.device)
     if len(rows):
-        scores[rows] = score_slots(motion[rows], residual[rows], grids, table, mode, fuse, weights)
+        scores[rows] = score_slots(motion[rows], residual[rows], grids, table, mode, fuse, weights, measure=measure)
     return scores
 
 

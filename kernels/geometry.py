@@ -131,6 +131,14 @@ class Geometry:
         """Weights of the columns of cells in each column of patches."""
         return _pooling(self.width, self.scaled_width, self.crop_left, self.patch, self.grid)
 
+    @cached_property
+    def shown(self) -> tuple[int, int, int, int]:
+        """Begin and end of the rows, then of the columns, of cells that any patch covers."""
+        ends = [
+            (int(pool.first[0]), int(pool.first[-1]) + pool.weights.shape[1]) for pool in (self.pool_y, self.pool_x)
+        ]
+        return ends[0] + ends[1]
+
     def _scaled(self, side: int) -> int:
         short = min(self.height, self.width)
         return (2 * side * self.size + short) // (2 * short)

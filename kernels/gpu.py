@@ -11,17 +11,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from codecsieve.kernels.cupy.contrast import check_measure_of_gpu, motion_lengths, residual_gradients
 from codecsieve.kernels.cupy.launch import kept_table
-from codecsieve.kernels.cupy.motion import (
-    estimate_cameras,
-    length_limits,
-    lengths_without_cameras,
-    residual_histograms,
-    residual_limits,
-)
+from codecsieve.kernels.cupy.motion import length_limits, residual_histograms, residual_limits
 from codecsieve.kernels.geometry import Geometry
 from codecsieve.kernels.levels import Levels
-from codecsieve.kernels.reference.energy import check_fuse_mode
+from codecsieve.kernels.reference.energy import FIXED_LIMITS, check_fuse_mode
+from codecsieve.kernels.rules import Measure
 from codecsieve.kernels.triton.energy import pool_energy
 from codecsieve.kernels.triton.residual import search_residual, vector_cells
 from codecsieve.kernels.triton.search import search_vectors
@@ -63,6 +59,7 @@ def score_slots(
     fuse: str,
     weights: tuple[int, int],
     histograms: torch.Tensor | None = None,
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> torch.Tensor:
     """Scores of the patches of n slots (`reference.energy.slot_scores`).
 
@@ -75,15 +72,26 @@ def score_slots(
         fuse: one of `reference.energy.FUSE_MODES`.
         weights: from `reference.energy.fuse_weights`.
         histograms: int32 [n, 256] of the residuals, where they are known.
+        measure: what is measured of motion and residual, and against what: not the clip.
 
     Returns:
         int64 [n, grid, grid].
+
+    Raises:
+        ConfigError: the clip's percentiles are asked for.
     """
     check_fuse_mode(fuse)
-    lengths = lengths_without_cameras(motion, estimate_cameras(motion, mode))
-    limits = residual_limits(residual_histograms(residual) if histograms is None else histograms)
+    check_measure_of_gpu(measure)
+    if measure.res_use_grad:
+        residual, histograms = residual_gradients(residual), None
+    lengths = motion_lengths(motion, mode, measure)
+    if measure.scale == "none":
+        limits = [torch.full((len(motion),), one, dtype=torch.int32, device=motion.device) for one in FIXED_LIMITS]
+    else:
+        counts = residual_histograms(residual) if histograms is None else histograms
+        limits = [length_limits(lengths), residual_limits(counts)]
     center = kept_table(_uploaded(table.tobytes(), table.shape, motion.device))
-    return pool_energy(lengths, length_limits(lengths), residual, limits, grids, center, fuse, weights)
+    return pool_energy(lengths, limits[0], residual, limits[1], grids, center, fuse, weights)
 
 
 @lru_cache(maxsize=16)

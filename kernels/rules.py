@@ -13,8 +13,20 @@ CAMERA_MODES = ("none", "mean", "median", "similarity", "rigid", "affine")
 `similarity` is the published fit, whose axes each run from -1 to 1 whatever the picture's shape; `rigid` is a turn, a
 zoom and a shift of any picture."""
 
-FUSE_MODES = ("weighted", "max", "sum", "geomean")
-"""How the energies of motion and residual become one."""
+FUSE_MODES = ("weighted", "max", "sum", "geomean", "product")
+"""How the energies of motion and residual become one: at each pixel, and of `product` once for each cell."""
+
+INCONSISTENCY_MODES = ("none", "mean", "variance")
+"""What stands for a cell's motion: its length, or how far it differs from what is around it."""
+
+LEAST_KSIZE, MOST_KSIZE = 3, 17
+"""Sides of the neighbourhood, in cells, of which the odd ones count: 1 to 8 cells to each side."""
+
+SCALE_MODES = ("slot", "clip", "none")
+"""Over what the percentile is taken that counts as an energy of 1.0; with `none`, constants count as that."""
+
+SUPPRESS_MODES = ("none", "time", "cell")
+"""What makes patches of one place count less, once others of that place are kept."""
 
 MAX_CENTER_PRIOR = 7
 """A lifted energy must fit 32 bits."""
@@ -30,6 +42,22 @@ class Scoring:
     fuse: str = "weighted"
     w_mv: float = 1.0
     w_res: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of motion and residual before they are fused; see `dispatch.score_patches`."""
+
+    mv_inconsistency: str = "none"
+    mv_incon_ksize: int = 3
+    """Side of the neighbourhood in cells, odd, as in OneVision-Encoder's option of this name."""
+    res_use_grad: bool = False
+    scale: str = "slot"
+
+    @property
+    def radius(self) -> int:
+        """Cells of the neighbourhood to each side of a cell."""
+        return self.mv_incon_ksize // 2
 
 
 @dataclass(frozen=True)
@@ -50,3 +78,9 @@ class Selection:
     """Slots that any clip keeps whole, counted in `k_keep`."""
     patch: int = 14
     """Side of a patch in pixels, the unit of the thresholds."""
+    suppress: str = "none"
+    """One of `SUPPRESS_MODES`."""
+    suppress_slots: int = 3
+    """Slots before and behind a kept patch in which its place counts less, for `time`."""
+    suppress_weight: float = 0.25
+    """How much less, for `time`: what remains of a score, counted in 256ths."""

@@ -16,7 +16,19 @@ from codecsieve.codec.fields import DECODER_FIELDS
 from codecsieve.codec.signals import SIGNALS
 from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
-from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, MAX_CENTER_PRIOR, Scoring, Selection
+from codecsieve.kernels.rules import (
+    CAMERA_MODES,
+    FUSE_MODES,
+    INCONSISTENCY_MODES,
+    LEAST_KSIZE,
+    MAX_CENTER_PRIOR,
+    MOST_KSIZE,
+    SCALE_MODES,
+    SUPPRESS_MODES,
+    Measure,
+    Scoring,
+    Selection,
+)
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import check_names, check_options, declared, option
 from codecsieve.text import quoted
@@ -38,10 +50,18 @@ PRUNES = ("missing", "failed")
 PRESETS: dict[str, dict[str, Any]] = {
     "onevision": {},
     "surprise": {"w_mv": 1.0, "w_res": 3.0},
+    "contrast": {
+        "mv_inconsistency": "mean",
+        "mv_incon_ksize": 9,
+        "fuse": "product",
+        "scale": "none",
+        "center_prior": 0.0,
+    },
 }
 """Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
 the codec could not predict three times as much as motion: better on MPEG-4 streams, much the same on H.264 and `search`
-(docs/evidence.md)."""
+(docs/evidence.md); `contrast` keeps what moves unlike its surroundings and was not predicted, wherever in the picture
+and however little that is in its frame."""
 
 
 class SieveKeywords(TypedDict, total=False):
@@ -58,7 +78,7 @@ class SieveKeywords(TypedDict, total=False):
     mv_compensate: Literal["none", "mean", "median", "similarity", "rigid", "affine"]
     center_prior: float
     center_sigma: float
-    fuse: Literal["weighted", "max", "sum", "geomean"]
+    fuse: Literal["weighted", "max", "sum", "geomean", "product"]
     w_mv: float
     w_res: float
     static_fallback: bool
@@ -71,6 +91,13 @@ class SieveKeywords(TypedDict, total=False):
     spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
+    mv_inconsistency: Literal["none", "mean", "variance"]
+    mv_incon_ksize: int
+    res_use_grad: bool
+    scale: Literal["slot", "clip", "none"]
+    suppress: Literal["none", "time", "cell"]
+    suppress_slots: int
+    suppress_weight: float
 
 
 @dataclass(frozen=True)
@@ -130,6 +157,46 @@ class SieveConfig:
         choices=DECODER_FIELDS,
         added=True,
     )
+    mv_inconsistency: str = option(
+        Measure.mv_inconsistency,
+        "What stands for a cell's motion in place of its length: how far it is from the mean of the motion around it; "
+        "the variance of lengths there.",
+        choices=INCONSISTENCY_MODES,
+        added=True,
+    )
+    mv_incon_ksize: int = option(
+        Measure.mv_incon_ksize,
+        "Side of the square around it, in cells of 4x4 pixels, odd: 3 is one cell to each side, 9 four.",
+        at_least=LEAST_KSIZE,
+        at_most=MOST_KSIZE,
+        added=True,
+    )
+    res_use_grad: bool = option(
+        Measure.res_use_grad,
+        "Take how steeply the residual changes, in place of how large it is.",
+        both=True,
+        added=True,
+    )
+    scale: str = option(
+        Measure.scale,
+        "What counts as an energy of 1: 95th percentiles of the slot; of the clip, for which residuals are held until "
+        "its end; none, but 16 px of motion (a variance of 16 px^2) and a residual of 255.",
+        choices=SCALE_MODES,
+        added=True,
+    )
+    suppress: str = option(
+        Selection.suppress,
+        "What makes patches count less where others of their row and column are kept: one kept in a slot nearby; their "
+        "rank among all of these, by which scores are divided.",
+        choices=SUPPRESS_MODES,
+        added=True,
+    )
+    suppress_slots: int = option(
+        Selection.suppress_slots, "Slots to either side that --suppress time counts as nearby.", at_least=1, added=True
+    )
+    suppress_weight: float = option(
+        Selection.suppress_weight, "What a score counts there of itself.", at_least=0, at_most=1, added=True
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -148,6 +215,8 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, "
                 "for policy sampling"
             )
+        if self.mv_incon_ksize % 2 == 0:
+            raise ConfigError(f"mv_incon_ksize ({self.mv_incon_ksize}) must be odd: the side of a square about a cell")
         if self.w_mv + self.w_res == 0:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
 
@@ -195,7 +264,15 @@ class SieveConfig:
             self.static_uniform_frames,
             self.anchors,
             self.patch_size,
+            self.suppress,
+            self.suppress_slots,
+            self.suppress_weight,
         )
+
+    @property
+    def measure(self) -> Measure:
+        """Those of the options that say what is measured of motion and residual."""
+        return Measure(self.mv_inconsistency, self.mv_incon_ksize, self.res_use_grad, self.scale)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order above; of those that older caches do not know, as far as

@@ -20,7 +20,7 @@ _WEIGHT_HALF = np.int32(1 << (WEIGHT_BITS - 1))
 _WEIGHT_SHIFT = np.int32(WEIGHT_BITS)
 _CENTER_HALF = np.int32(1 << (CENTER_BITS - 1))
 _CENTER_SHIFT = np.int32(CENTER_BITS)
-_WEIGHTED, _MAX, _SUM = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum"))
+_WEIGHTED, _MAX, _SUM, _PRODUCT = (FUSE_MODES.index(name) for name in ("weighted", "max", "sum", "product"))
 
 # Every intermediate fits 32 bits and is kept there, so that the loops vectorise: `ENERGY_ONE <<
 # SCALE_BITS`, `ENERGY_ONE << WEIGHT_BITS`, and `ENERGY_ONE` times the largest lift are each below 2^31 with
@@ -39,6 +39,8 @@ def cell_means(
     shown: tuple[int, int, int, int],
 ) -> npt.NDArray[np.int32]:
     """`cell_energy` of the rows and columns of cells that are shown (begin and end of each); others are left."""
+    if fuse == _PRODUCT:
+        return _products(motion, residual, limit, table, shown)
     height, width = residual.shape
     row_begin, row_end, begin, end = shown
     means = np.empty(motion.shape, np.int32)
@@ -141,3 +143,34 @@ def _fuse_row(
     else:
         for x in range(len(energy)):
             energy[x] = np.int32(np.sqrt(np.float64(e_mv[x]) * np.float64(energy[x])))
+
+
+@njit(cache=True, nogil=True)
+def _products(
+    motion: npt.NDArray[np.int32],
+    residual: npt.NDArray[np.uint8],
+    limit: np.uint8,
+    table: npt.NDArray[np.int32],
+    shown: tuple[int, int, int, int],
+) -> npt.NDArray[np.int32]:
+    """`cell_means` where motion meets the residual once it is that of cells."""
+    height, width = residual.shape
+    row_begin, row_end, begin, end = shown
+    means = np.empty(motion.shape, np.int32)
+    scale = np.int32((ENERGY_ONE << SCALE_BITS) // limit)
+    start, pixels = uintp(begin * CELL), uintp(min(end * CELL, width) - begin * CELL)
+    sums = np.empty((end - begin) * CELL, np.int32)
+    for row in range(row_begin, row_end):
+        sums[:] = 0
+        rows = min(CELL, height - row * CELL)
+        for y in range(row * CELL, row * CELL + rows):
+            for x in range(pixels):
+                level = np.int32(min(residual[y, start + x], limit))
+                sums[x] += np.int32(np.int32(level * scale) + _SCALE_HALF) >> _SCALE_SHIFT
+        _mean_row(sums, rows, pixels, means, row, begin)
+        for column in range(uintp(begin), uintp(end)):
+            product = np.float64(motion[row, column]) * np.float64(means[row, column])
+            fused = np.int32(np.sqrt(product) + 0.5)
+            lifted = np.int32(np.int32(fused * table[row, column]) + _CENTER_HALF) >> _CENTER_SHIFT
+            means[row, column] = min(lifted, _ONE)
+    return means

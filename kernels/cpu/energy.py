@@ -13,31 +13,34 @@ from numba import njit, uintp
 
 from codecsieve.kernels.camera import VECTOR_UNITS, check_camera_mode
 from codecsieve.kernels.cpu.cells import cell_means
+from codecsieve.kernels.cpu.contrast import Shown, motion_lengths, residual_gradient
+from codecsieve.kernels.cpu.held import HeldSlot, clip_limits, hold_slot
 from codecsieve.kernels.cpu.motion import (
     SQUARE_TOP,
-    estimate_camera,
     length_at_rank,
-    lengths_without_camera,
     median_motion,
     squares_without,
     stands_for,
 )
-from codecsieve.kernels.cpu.ranks import level_at_rank, values_at_rank
+from codecsieve.kernels.cpu.ranks import level_at_rank, residual_histogram, values_at_rank
 from codecsieve.kernels.geometry import POOL_BITS, Geometry, Pooling
+from codecsieve.kernels.reference.contrast import check_measure
 from codecsieve.kernels.reference.energy import (
     ENERGY_BITS,
     ENERGY_ONE,
+    FIXED_LIMITS,
     check_fuse_mode,
     check_signals,
     fuse_weights,
     percentile_rank,
     residual_limit,
 )
-from codecsieve.kernels.rules import FUSE_MODES
+from codecsieve.kernels.rules import FUSE_MODES, Measure
 
 __all__ = [
     "cell_energy",
     "fuse_weights",
+    "held_scores",
     "motion_energy",
     "pool_scores",
     "residual_histogram",
@@ -58,12 +61,21 @@ def score_clip(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> npt.NDArray[np.int64]:
     """Scores of every patch of a clip, int64 [T, grid, grid]."""
     check_signals(motion, residual, keyframe, geometry)
+    check_measure(measure)
+    predicted = np.flatnonzero(~keyframe)
     scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
-    for t in np.flatnonzero(~keyframe):
-        scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights)
+    if measure.scale != "clip":
+        for t in predicted:
+            scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights, measure)
+    elif len(predicted):
+        held = [hold_slot(motion[t], residual[t], geometry, mode, measure) for t in predicted]
+        limits = clip_limits(held)
+        for t, slot in zip(predicted, held, strict=True):
+            scores[t] = held_scores(slot, limits, table, fuse, weights)
     return scores
 
 
@@ -75,30 +87,51 @@ def slot_scores(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]."""
-    check_fuse_mode(fuse)
     check_camera_mode(mode)
+    check_measure(measure)
+    levels = residual_gradient(residual) if measure.res_use_grad else residual
+    limit = FIXED_LIMITS[1] if measure.scale == "none" else 0
+    return _scored(_moved(motion, mode, measure, geometry.shown), levels, limit, geometry, table, fuse, weights)
+
+
+def held_scores(
+    held: HeldSlot, limits: tuple[int, int], table: npt.NDArray[np.int32], fuse: str, weights: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Scores of the patches of a slot that was held until its clip's limits were known, int64 [grid, grid]."""
+    moved = _relative(held.lengths, limits[0])
+    return _scored(moved, held.levels(), limits[1], held.geometry, table, fuse, weights)
+
+
+def _scored(
+    moved: npt.NDArray[np.int32],
+    levels: npt.NDArray[np.uint8],
+    limit: int,
+    geometry: Geometry,
+    table: npt.NDArray[np.int32],
+    fuse: str,
+    weights: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Scores of patches, whose energy of motion is known; limit: 0 for the picture's own 95th percentile."""
+    check_fuse_mode(fuse)
     pool_y, pool_x = geometry.pool_y, geometry.pool_x
-    shown = (*_span(pool_y), *_span(pool_x))
     return _scores(
-        _moved(motion, mode, shown), residual, table, FUSE_MODES.index(fuse), *weights, shown,
+        moved, levels, limit, table, FUSE_MODES.index(fuse), *weights, geometry.shown,
         pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, geometry.patch,
     )  # fmt: skip
 
 
-def _span(pool: Pooling) -> tuple[int, int]:
-    """The first cell of an axis that any patch covers, and the end of the last."""
-    return int(pool.first[0]), int(pool.first[-1]) + pool.weights.shape[1]
-
-
-def _moved(motion: npt.NDArray[np.int16], mode: str, shown: tuple[int, int, int, int]) -> npt.NDArray[np.int32]:
+def _moved(motion: npt.NDArray[np.int16], mode: str, measure: Measure, shown: Shown) -> npt.NDArray[np.int32]:
     """Energy of motion of the cells that are shown: int32 [Hc, Wc], whatever else it holds."""
-    if mode in ("none", "median"):
+    if measure.scale == "none":
+        return _relative(motion_lengths(motion, mode, measure, shown), FIXED_LIMITS[0])
+    if measure.mv_inconsistency == "none" and mode in ("none", "median"):
         energy = _still_energy(motion, mode == "median", shown)
         if energy.size:
             return energy
-    return motion_energy(lengths_without_camera(motion, estimate_camera(motion, mode)))
+    return motion_energy(motion_lengths(motion, mode, measure))
 
 
 def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -110,26 +143,25 @@ def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 def _scores(
     moved: npt.NDArray[np.int32],
     residual: npt.NDArray[np.uint8],
+    limit: int,
     table: npt.NDArray[np.int32],
     fuse: int,
     w_mv: int,
     w_res: int,
-    shown: tuple[int, int, int, int],
+    shown: Shown,
     first_y: npt.NDArray[np.int32],
     weights_y: npt.NDArray[np.int32],
     first_x: npt.NDArray[np.int32],
     weights_x: npt.NDArray[np.int32],
     patch: int,
 ) -> npt.NDArray[np.int64]:
-    limit = max(level_at_rank(residual, _percentile_rank(residual.size)), 1)
+    limit = limit or max(level_at_rank(residual, _percentile_rank(residual.size)), 1)
     energy = cell_means(moved, residual, np.uint8(limit), table, fuse, w_mv, w_res, shown)
     return _pool(energy, shown[2], shown[3], first_y, weights_y, first_x, weights_x, patch)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _still_energy(
-    motion: npt.NDArray[np.int16], median: bool, shown: tuple[int, int, int, int]
-) -> npt.NDArray[np.int32]:
+def _still_energy(motion: npt.NDArray[np.int16], median: bool, shown: Shown) -> npt.NDArray[np.int32]:
     """`_moved` where the camera moves like the median, or is at rest; [0, 0] where motion is too fast for 16 bits."""
     row_begin, row_end, begin, end = shown
     rows = np.ascontiguousarray(motion).reshape(motion.shape[0], 2 * motion.shape[1])
@@ -163,24 +195,6 @@ def _length(square: int) -> np.float64:
     return np.floor(np.sqrt(np.float64(square) * (VECTOR_UNITS * VECTOR_UNITS)))
 
 
-@njit(cache=True, nogil=True)
-def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """How many pixels have each residual: uint8 [H, W] -> int32 [256]. For the tests: `slot_scores` needs none."""
-    pixels = np.ascontiguousarray(residual).reshape(residual.size)
-    words = pixels[: residual.size - residual.size % 8].view(np.uint64)
-    # Neighbours are often equal: in counts of their own, one increment need not wait for the last.
-    counts = np.zeros((8, 256), np.int32)
-    for word in words:
-        if word == 0:
-            counts[0, 0] += 8
-        else:
-            for i in range(8):
-                counts[i, (word >> np.uint64(8 * i)) & np.uint64(255)] += 1
-    for pixel in pixels[8 * len(words) :]:
-        counts[0, pixel] += 1
-    return counts.sum(axis=0)
-
-
 def cell_energy(
     motion: npt.NDArray[np.int32],
     residual: npt.NDArray[np.uint8],
@@ -212,7 +226,8 @@ def _relative(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int3
 
 def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
     """Mean energy of each patch by area, times its pixels: int64 [grid, grid]."""
-    return _pool(energy, *_span(pool_x), pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
+    begin, end = int(pool_x.first[0]), int(pool_x.first[-1]) + pool_x.weights.shape[1]
+    return _pool(energy, begin, end, pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, patch)
 
 
 @njit(cache=True, nogil=True)

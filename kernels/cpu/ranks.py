@@ -80,6 +80,24 @@ def _count_below(pixels: npt.NDArray[np.uint8], a: np.uint8, b: np.uint8) -> tup
 
 
 @njit(cache=True, nogil=True)
+def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """How many pixels have each residual: uint8 [H, W] -> int32 [256]."""
+    pixels = np.ascontiguousarray(residual).reshape(residual.size)
+    words = pixels[: residual.size - residual.size % 8].view(np.uint64)
+    # Neighbours are often equal: in counts of their own, one increment need not wait for the last.
+    counts = np.zeros((8, 256), np.int32)
+    for word in words:
+        if word == 0:
+            counts[0, 0] += 8
+        else:
+            for i in range(8):
+                counts[i, (word >> np.uint64(8 * i)) & np.uint64(255)] += 1
+    for pixel in pixels[8 * len(words) :]:
+        counts[0, pixel] += 1
+    return counts.sum(axis=0)
+
+
+@njit(cache=True, nogil=True)
 def values_at_rank(
     rows: npt.NDArray[np.int16], weights: npt.NDArray[np.int32], parts: int, rank: int
 ) -> npt.NDArray[np.int64]:

@@ -1,13 +1,14 @@
 """From the motion and the residual of a slot to the scores of its patches: the definition.
 
 The motion of each 4x4-pixel cell and the residual of each pixel become energies, each measured against its
-own 95th percentile in this slot; the two are fused at each pixel and lifted near the picture's centre; the
-mean over each cell is pooled by area into patches. An energy of 1.0 is the integer `ENERGY_ONE`: 255 levels
-of 256 parts. A score is in units of one level over one pixel of the model's picture, so a patch scores 0 to
-`255 * patch * patch`.
+own 95th percentile in this slot, or in the clip, or against a constant; the two are fused at each pixel and lifted
+near the picture's centre; the mean over each cell is pooled by area into patches. An energy of 1.0 is the integer
+`ENERGY_ONE`: 255 levels of 256 parts. A score is in units of one level over one pixel of the model's picture, so a
+patch scores 0 to `255 * patch * patch`.
 
 Follows arXiv 2602.08683's published pipeline, which has it in floating point and resizes whole energy
-pictures. Camera motion is left to `motion`, choosing among scores to `select`.
+pictures. Camera motion is left to `motion`, what may stand for motion and residual to `contrast`, choosing among scores
+to `select`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codecsieve.kernels.geometry import CELL, CENTER_BITS, POOL_BITS, Geometry, Pooling
-from codecsieve.kernels.reference.motion import length_at_rank, magnitude, remove_camera
-from codecsieve.kernels.rules import FUSE_MODES
+from codecsieve.kernels.reference.contrast import check_measure, motion_lengths, residual_gradient
+from codecsieve.kernels.reference.motion import length_at_rank
+from codecsieve.kernels.rules import FUSE_MODES, Measure
 
 ENERGY_BITS = 8
 """Fractional bits of an energy: one of its 255 levels is `1 << ENERGY_BITS`."""
@@ -33,6 +35,13 @@ SCALE_BITS = 15
 
 WEIGHT_BITS = 14
 """The weights of motion and residual sum to `1 << WEIGHT_BITS`."""
+
+FIXED_LIMITS = (1 << 16, 255)
+"""What counts as 1.0 where no percentile does: motion of 16 px (a variance of 16 px^2), the reach of a search; and the
+largest residual."""
+
+Limits = tuple[int, int]
+"""The length that counts as 1.0, in 1/4096 px, and the residual, 1 to 255."""
 
 
 def check_fuse_mode(fuse: str) -> None:
@@ -92,6 +101,7 @@ def score_clip(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> npt.NDArray[np.int64]:
     """Scores of every patch of a clip; a keyframe predicts from nothing and scores 0.
 
@@ -104,6 +114,7 @@ def score_clip(
         mode: camera mode, one of `codecsieve.kernels.rules.CAMERA_MODES`.
         fuse: one of `FUSE_MODES`.
         weights: from `fuse_weights`.
+        measure: what is measured of motion and residual, and against what.
 
     Returns:
         int64 [T, grid, grid], levels (0..255) of energy summed over a patch's pixels.
@@ -112,9 +123,14 @@ def score_clip(
         ValueError: a shape, dtype or mode is not one of these.
     """
     check_signals(motion, residual, keyframe, geometry)
+    check_measure(measure)
+    predicted = np.flatnonzero(~keyframe)
     scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
-    for t in np.flatnonzero(~keyframe):
-        scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights)
+    signals = [measured(motion[t], residual[t], mode, measure) for t in predicted]
+    limits = clip_limits(signals) if measure.scale == "clip" and signals else None
+    for t, (lengths, levels) in zip(predicted, signals, strict=True):
+        against = limits or slot_limits(lengths, levels, measure)
+        scores[t] = scores_against(lengths, levels, against, geometry, table, fuse, weights)
     return scores
 
 
@@ -126,13 +142,52 @@ def slot_scores(
     mode: str,
     fuse: str,
     weights: tuple[int, int],
+    measure: Measure = Measure(),  # noqa: B008  # it is frozen
 ) -> npt.NDArray[np.int64]:
     """Scores of the patches of one slot, int64 [grid, grid]; see `score_clip` for the arguments, without
-    their T.
+    their T. A slot alone is its clip.
     """
-    counts = residual_histogram(residual)
-    moved = motion_energy(magnitude(remove_camera(motion, mode)))
-    energy = cell_energy(moved, residual, residual_limit(counts), table, fuse, weights)
+    check_measure(measure)
+    lengths, levels = measured(motion, residual, mode, measure)
+    return scores_against(lengths, levels, slot_limits(lengths, levels, measure), geometry, table, fuse, weights)
+
+
+def measured(
+    motion: npt.NDArray[np.int16], residual: npt.NDArray[np.uint8], mode: str, measure: Measure
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """What is measured of a slot: lengths int32 [Hc, Wc], see `motion_lengths`, and levels of residual uint8 [H, W]."""
+    levels = residual_gradient(residual) if measure.res_use_grad else residual
+    return motion_lengths(motion, mode, measure), levels
+
+
+def slot_limits(lengths: npt.NDArray[np.int32], levels: npt.NDArray[np.uint8], measure: Measure) -> Limits:
+    """What counts as 1.0 in a slot on its own: its 95th percentiles, or constants."""
+    return FIXED_LIMITS if measure.scale == "none" else clip_limits([(lengths, levels)])
+
+
+def clip_limits(signals: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]]) -> Limits:
+    """The 95th percentiles of the lengths of all cells and of the levels of all pixels of some slots, each at least 1.
+
+    Args:
+        signals: lengths and levels of each slot, from `measured`; one or more.
+    """
+    lengths = np.concatenate([lengths.ravel() for lengths, _ in signals])
+    counts = np.stack([residual_histogram(levels) for _, levels in signals]).sum(axis=0, dtype=np.int64)
+    return length_limit(lengths), residual_limit(counts)
+
+
+def scores_against(
+    lengths: npt.NDArray[np.int32],
+    levels: npt.NDArray[np.uint8],
+    limits: Limits,
+    geometry: Geometry,
+    table: npt.NDArray[np.int32],
+    fuse: str,
+    weights: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Scores of the patches of a slot of which lengths and levels are known, and what counts as 1.0 of them."""
+    moved = energy_against(lengths, limits[0])
+    energy = cell_energy(moved, levels, limits[1], table, fuse, weights)
     return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)
 
 
@@ -150,7 +205,16 @@ def motion_energy(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     Returns:
         int32 [Hc, Wc], 0 to `ENERGY_ONE`, rounded half up.
     """
-    limit = max(length_at_rank(lengths, percentile_rank(lengths.size)), 1)
+    return energy_against(lengths, length_limit(lengths))
+
+
+def length_limit(lengths: npt.NDArray[np.int32]) -> int:
+    """The length that counts as 1.0: the 95th percentile of all, int32 [...], at least 1."""
+    return max(length_at_rank(lengths, percentile_rank(lengths.size)), 1)
+
+
+def energy_against(lengths: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.int32]:
+    """Energy of motion int32 [Hc, Wc], see `motion_energy`, where a given length counts as 1.0."""
     clipped = np.minimum(lengths, limit).astype(np.int64)
     return ((clipped * ENERGY_ONE + limit // 2) // limit).astype(np.int32)
 
@@ -160,8 +224,8 @@ def residual_histogram(residual: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]
     return np.bincount(residual.ravel(), minlength=256).astype(np.int32)
 
 
-def residual_limit(counts: npt.NDArray[np.int32]) -> int:
-    """The residual that counts as 1.0: the 95th percentile of a histogram int32 [256], at least 1."""
+def residual_limit(counts: npt.NDArray[np.integer]) -> int:
+    """The residual that counts as 1.0: the 95th percentile of a histogram, integers [256], at least 1."""
     up_to = np.cumsum(counts, dtype=np.int64)
     return max(int(np.searchsorted(up_to, percentile_rank(int(up_to[-1])), side="right")), 1)
 
@@ -177,14 +241,16 @@ def cell_energy(
     """Mean over each cell's pixels of the fused energy, lifted near the centre and clipped at 1.0.
 
     Fused and clipped at each pixel and only then averaged: a cell in which a few pixels are all surprise is
-    not one that is a little surprising everywhere.
+    not one that is a little surprising everywhere. `product` is the other way about: the residual's energy is averaged
+    over each cell, and then fused, lifted and clipped.
 
     Args:
         motion: int32 [Hc, Wc], energy of motion.
         residual: uint8 [H, W].
         limit: residual that counts as 1.0, 1 to 255.
         table: int32 [Hc, Wc], the centre table.
-        fuse: weighted mean, maximum, sum clipped at 1.0, or geometric mean; one of `FUSE_MODES`.
+        fuse: weighted mean, maximum, sum clipped at 1.0, geometric mean rounded down, or, of cells, rounded
+            (`product`); one of `FUSE_MODES`.
         weights: from `fuse_weights`.
 
     Returns:
@@ -196,11 +262,13 @@ def cell_energy(
     height, width = residual.shape
     scale = (ENERGY_ONE << SCALE_BITS) // limit
     e_res = _round_shift(np.minimum(residual, limit).astype(np.int64) * scale, SCALE_BITS)
+    if fuse == "product":
+        # A square root is nowhere near enough to a half for its rounding in float64 to matter.
+        fused = np.floor(np.sqrt(motion.astype(np.int64) * _cell_means(e_res)) + 0.5).astype(np.int64)
+        return np.minimum(_round_shift(fused * table, CENTER_BITS), ENERGY_ONE).astype(np.int32)
     e_mv = _on_pixels(motion, height, width)
     lifted = _round_shift(_fused(e_mv, e_res, fuse, weights) * _on_pixels(table, height, width), CENTER_BITS)
-    sums = _over_cells(np.minimum(lifted, ENERGY_ONE))
-    pixels = _over_cells(np.ones((height, width), np.int64))
-    return ((sums + pixels // 2) // pixels).astype(np.int32)
+    return _cell_means(np.minimum(lifted, ENERGY_ONE)).astype(np.int32)
 
 
 def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling, patch: int) -> npt.NDArray[np.int64]:
@@ -238,6 +306,12 @@ def _round_shift(values: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int
 
 def _on_pixels(cells: npt.NDArray[np.int32], height: int, width: int) -> npt.NDArray[np.int64]:
     return cells.astype(np.int64).repeat(CELL, axis=0).repeat(CELL, axis=1)[:height, :width]
+
+
+def _cell_means(pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Means of the pixels of each cell, rounded half up."""
+    number = _over_cells(np.ones_like(pixels))
+    return (_over_cells(pixels) + number // 2) // number
 
 
 def _over_cells(pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Which patches of a clip are kept: the definition.
 
 The highest scores of the whole clip win, not those of each slot; slots may also be kept whole, as anchors or
-because nothing in the clip stands out. Where the scores come from is `energy`'s; the pixels are `gather`'s.
+because nothing in the clip stands out, and a place of which much is kept may count less. Where the scores come from is
+`energy`'s; the pixels are `gather`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from codecsieve.kernels.rules import Selection
+from codecsieve.kernels.rules import SUPPRESS_MODES, Selection
+
+WEIGHT_BITS = 8
+"""What remains of a suppressed score is counted in so many fractional bits."""
+
+RANK_BITS = 16
+"""Fractional bits of a score that is divided by its rank."""
 
 
 def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDArray[np.int32]:
@@ -21,7 +28,9 @@ def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDAr
     Slots that are kept whole come first: `anchors` uniformly spaced ones, and, with `static_fallback` on a
     clip in which little moves (see `is_static`), `static_uniform_frames` uniformly spaced ones, or every slot
     if there are fewer. The highest scores of the other slots fill the rest; of equal scores the smaller index
-    goes first. Whole slots of more than `k_keep` patches share it evenly, and keep evenly spaced patches.
+    goes first. Whole slots of more than `k_keep` patches share it evenly, and keep evenly spaced patches. With
+    `suppress`, scores count less where others of the same cell (row and column of the grid) are kept, see `spread_out`
+    and `shared_scores`.
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
@@ -42,7 +51,11 @@ def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDAr
     for t in slots:
         free[t * scores[0].size : (t + 1) * scores[0].size] = False
     others = np.flatnonzero(free)
-    best = others[top_k(scores.ravel()[others], rule.k_keep - len(whole))]
+    if rule.suppress == "time":
+        best = spread_out(scores, whole, others, rule.k_keep - len(whole), rule)
+    else:
+        counted = shared_scores(scores) if rule.suppress == "cell" else scores
+        best = others[top_k(counted.ravel()[others], rule.k_keep - len(whole))]
     return np.sort(np.concatenate([whole, best])).astype(np.int32)
 
 
@@ -62,6 +75,19 @@ def check_selection(scores: npt.NDArray[np.integer], rule: Selection) -> None:
         raise ValueError(f"anchors ({rule.anchors}) must be in [0, {len(scores)}], the clip's slots")
     if rule.patch <= 0:
         raise ValueError(f"patch ({rule.patch}) must be > 0")
+    check_suppression(scores, rule)
+
+
+def check_suppression(scores: npt.NDArray[np.integer], rule: Selection) -> None:
+    """Raise ValueError unless what makes scores count less is within its ranges, and scores can count less."""
+    if rule.suppress not in SUPPRESS_MODES:
+        raise ValueError(f"suppress ({rule.suppress!r}) must be one of {', '.join(SUPPRESS_MODES)}")
+    if rule.suppress_slots < 1:
+        raise ValueError(f"suppress_slots ({rule.suppress_slots}) must be >= 1")
+    if not 0 <= rule.suppress_weight <= 1:
+        raise ValueError(f"suppress_weight ({rule.suppress_weight}) must be in 0..1")
+    if rule.suppress != "none" and not (scores.min() >= 0 and scores.max() <= np.iinfo(np.int32).max):
+        raise ValueError(f"scores ({scores.min()} to {scores.max()}) must be in 0..2^31 - 1 for suppress")
 
 
 def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
@@ -127,3 +153,64 @@ def top_k(scores: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.int64]:
     """Indices of the k highest of integers [n], equal ones by index: int64 [min(k, n)], ascending."""
     falling = np.argsort(-scores.astype(np.int64), kind="stable")
     return np.sort(falling[:k])
+
+
+def suppressed_weight(rule: Selection) -> int:
+    """`suppress_weight` in 256ths, rounded half up: 0 to 256."""
+    return math.floor(rule.suppress_weight * (1 << WEIGHT_BITS) + 0.5)
+
+
+def spread_out(
+    scores: npt.NDArray[np.integer],
+    whole: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+    k: int,
+    rule: Selection,
+) -> npt.NDArray[np.int64]:
+    """Patches taken one after another, each time the highest score, of which those near a kept one count less.
+
+    A score counts `suppress_weight` of itself, in 256ths, once a patch of the same cell is kept that is at most
+    `suppress_slots` slots away, however many there are. Of scores that count the same the smaller index goes first.
+
+    Args:
+        scores: integers [T, gh, gw], 0 to 2^31 - 1.
+        whole: indices that are kept already.
+        others: indices to choose from, ascending.
+        k: how many to take.
+        rule: its `suppress_slots` and `suppress_weight`.
+
+    Returns:
+        int64 [min(k, len(others))], in the order in which they are taken.
+    """
+    cells, flat = scores[0].size, scores.ravel().astype(np.int64)
+    counted = flat << WEIGHT_BITS
+    less = flat * suppressed_weight(rule)
+
+    def keep(index: int) -> None:
+        slot, cell = divmod(index, cells)
+        for t in range(max(slot - rule.suppress_slots, 0), min(slot + rule.suppress_slots + 1, len(scores))):
+            counted[t * cells + cell] = less[t * cells + cell]
+
+    for index in whole.tolist():
+        keep(index)
+    left, taken = np.isin(np.arange(scores.size), others), []
+    for _ in range(min(k, len(others))):
+        taken.append(int(np.argmax(np.where(left, counted, -1))))
+        left[taken[-1]] = False
+        keep(taken[-1])
+    return np.array(taken, np.int64)
+
+
+def shared_scores(scores: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Each score divided by its rank, 1 for the highest, among those of its cell in all slots.
+
+    Args:
+        scores: integers [T, gh, gw], 0 to 2^31 - 1; of equal ones that of the earlier slot has the smaller rank.
+
+    Returns:
+        int64 [T, gh, gw], in 65536ths, rounded down.
+    """
+    wide = scores.astype(np.int64)
+    falling = np.argsort(-wide, axis=0, kind="stable")
+    ranks = np.argsort(falling, axis=0) + 1
+    return (wide << RANK_BITS) // ranks

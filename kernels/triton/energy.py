@@ -137,6 +137,17 @@ def _fused(e_mv: tl.tensor, e_res: tl.tensor, w_mv: tl.tensor, w_res: tl.tensor,
 
 
 @triton.jit
+def _product(e_mv: tl.tensor, e_res: tl.tensor) -> tl.tensor:
+    """int32, the geometric mean, rounded: never near enough to a half for float64 to matter."""
+    return (tl.sqrt(e_mv.to(tl.float64) * e_res.to(tl.float64)) + 0.5).to(tl.int32)
+
+
+@triton.jit
+def _lifted(energy: tl.tensor, lift: tl.tensor) -> tl.tensor:
+    return tl.minimum(_round_shift(energy * lift, _CENTER_BITS), _ONE)
+
+
+@triton.jit
 def _on_cells(values: tl.tensor, cells: tl.constexpr) -> tl.tensor:
     """Give every cell its patch's value: [patches] -> [patches * cells], patches first."""
     patches: tl.constexpr = values.shape[0]
@@ -210,11 +221,14 @@ def _energy_kernel(
             inside = (y + line < height)[:, None] & (across < width)
             pixels = residual + ((slot * height + y + line) * width)[:, None] + across
             level = tl.minimum(tl.load(pixels, mask=inside, other=0).to(tl.int32), limit)
-            e_res = _round_shift(level * scale, _SCALE_BITS)
-            lifted = _round_shift(_fused(e_mv, e_res, w_mv, w_res, fuse) * lift, _CENTER_BITS)
-            sums += tl.sum(tl.where(inside, tl.minimum(lifted, _ONE), 0), axis=1)
+            each = _round_shift(level * scale, _SCALE_BITS)
+            if fuse != "product":
+                each = _lifted(_fused(e_mv, each, w_mv, w_res, fuse), lift)
+            sums += tl.sum(tl.where(inside, each, 0), axis=1)
         number = tl.minimum(height - y, _CELL) * tl.minimum(width - x, _CELL)
         energy = (sums + number // 2) // number
+        if fuse == "product":
+            energy = tl.reshape(_lifted(_product(e_mv, energy[:, None]), lift), (patches * cells,))
         weighed = tl.where(counted, weight, 0).to(tl.int64) * energy
         totals += tl.sum(tl.reshape(weighed, (patches, cells)), axis=1)
     tl.store(scores + patch, _round_shift(totals * area, _SCORE_BITS))

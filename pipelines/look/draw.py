@@ -10,9 +10,9 @@ import numpy as np
 from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.look.pictures import DrawnClip
-from codecsieve.pipelines.sieve.clip import score_slot
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import select_from
+from codecsieve.pipelines.sieve.scores import ClipScores
 from codecsieve.text import printable
 
 
@@ -49,16 +49,16 @@ def _draw(
     )
     with decoder as clip:
         corners = slot_corners(config.grid, config.patch_size)
-        scores, frames = {}, {}
+        scores, frames = ClipScores(clip, config), {}
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
-            scores[index] = score_slot(slot, config)
+            scores.add(slot)
             crop = hold_crop(slot.picture, config.input_size, config.patch_size)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
-        ids = clip.nearest_decoded(list(scores)).tolist()
-        slot_scores = np.stack([scores[index] for index in ids])
+        ids = clip.nearest_decoded(scores.pictures)
+        slot_scores = scores.of(ids)
         return DrawnClip(
-            frames=np.stack([frames[index] for index in ids]),
+            frames=np.stack([frames[index] for index in ids.tolist()]),
             scores=slot_scores,
             indices=select_from(slot_scores, config),
             sampled=_sampled(slot_scores, config),

@@ -19,9 +19,9 @@ from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import PRESETS, SieveConfig
 from codecsieve.pipelines.look.draw import whole_frame
-from codecsieve.pipelines.sieve.clip import score_slot
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import select_from
+from codecsieve.pipelines.sieve.scores import ClipScores
 
 CAMERAS: tuple[str, ...] = SieveConfig.__dataclass_fields__["mv_compensate"].metadata["rule"].choices
 DIFFERENCE = "difference"
@@ -80,28 +80,32 @@ def _study(
         for preset in PRESETS
         for camera in CAMERAS
     }
-    corners, frames, scores = slot_corners(config.grid, config.patch_size), {}, {}
+    corners, frames = slot_corners(config.grid, config.patch_size), {}
     with _decoder(path, config, config.signals, start, end, believe, max_memory) as clip:
+        scores = {way: ClipScores(clip, used) for way, used in ways.items()}
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
-            scores[index] = {way: score_slot(slot, used) for way, used in ways.items()}
+            for scored in scores.values():
+                scored.add(slot)
             crop = hold_crop(slot.picture, config.input_size, config.patch_size)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
-        ids = clip.nearest_decoded(list(scores)).tolist()
+        ids = clip.nearest_decoded(list(frames))
         facts = {
             **{name: getattr(clip.source.facts, name) for name in ("codec", "width", "height", "fps")},
             "frames": clip.sample.frames,
             "signals": clip.signals,
-            "frame_ids": ids,
+            "frame_ids": ids.tolist(),
         }
     with _decoder(path, config, DIFFERENCE, start, end, believe, max_memory) as clip:
-        plain = {slot.picture.display_index: score_slot(slot, config) for slot in clip.slots(config.input_size)}
-        plain_ids = clip.nearest_decoded(list(plain)).tolist()
+        plain = ClipScores(clip, config)
+        for slot in clip.slots(config.input_size):
+            plain.add(slot)
+        difference = plain.of(clip.nearest_decoded(plain.pictures))
     return Study(
         config=config,
-        frames=_jpeg(_sheet(np.stack([frames[index] for index in ids]))),
-        scores={way: np.stack([scores[index][way] for index in ids]) for way in ways},
-        difference=np.stack([plain[index] for index in plain_ids]),
+        frames=_jpeg(_sheet(np.stack([frames[index] for index in ids.tolist()]))),
+        scores={way: scored.of(ids) for way, scored in scores.items()},
+        difference=difference,
         facts=facts,
     )
 

@@ -45,12 +45,14 @@ class Device:
 
         Raises:
             ConfigError: `bitstream`, `bits` or the decoder's fields are asked for and cannot be had, or patches are too
-                large for the GPU's kernels.
+                large for the GPU's kernels, or a clip's percentiles are asked of it.
         """
         if self.gpus and config.patch_size > LARGEST_GPU_PATCH:
             raise ConfigError(
                 f"patch_size ({config.patch_size}) must be <= {LARGEST_GPU_PATCH} on a GPU; use device cpu"
             )
+        if self.gpus and config.scale == "clip":
+            raise ConfigError("scale ('clip') is the processor's; use device cpu")
         if config.signals in ("search", "difference"):
             return config.signals, None
         if config.signals == "bits":

@@ -1,8 +1,8 @@
 """The road of one clip: decode, score every slot as it comes, select over the whole clip, gather what is kept.
 
-A slot's residual is scored and let go; only the model's crop of each picture is held until the selection is
-known, so that no more patches are cut out than are kept. Which patches a configuration keeps is left to `kept`; many
-clips, and writing them down, to `precompute`.
+A slot's residual is scored and let go, unless the whole clip's percentiles count (`scores`); only the model's crop of
+each picture is held until the selection is known, so that no more patches are cut out than are kept. Which patches a
+configuration keeps is left to `kept`; many clips, and writing them down, to `precompute`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ import numpy as np
 
 from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.memory import HELD_BYTES
-from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.upright import upright_size
-from codecsieve.kernels.cpu.energy import slot_scores
-from codecsieve.kernels.geometry import center_table, geometry
-from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.crops import Crop, cut_patches, slot_corners, view_crop
 from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
+from codecsieve.pipelines.sieve.scores import ClipScores
 from codecsieve.pipelines.sieve.shelf import Shelf
 
 
@@ -72,14 +69,14 @@ def _sieve(
         config.decoder_fields,
     )
     with decoder as clip:
-        scores: dict[int, np.ndarray] = {}
+        scores = ClipScores(clip, config)
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
         shelf = Shelf.of_thread()
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
             sizes[index] = upright_size(slot.picture)
-            scores[index] = score_slot(slot, config)
+            scores.add(slot)
             if pixels:
                 crop = view_crop(slot.picture, config.input_size, config.patch_size)
                 if crop.nbytes * config.num_frames <= HELD_BYTES:
@@ -87,22 +84,12 @@ def _sieve(
                 else:  # a clip with more to hold has its slots resized whole as they come
                     corners = slot_corners(config.grid, config.patch_size)
                     held[index] = cut_patches(crop.copied(np.ndarray.copy), corners)
-        ids = clip.nearest_decoded(list(scores))
-        slot_scores = np.stack([scores[index] for index in ids.tolist()])
+        ids = clip.nearest_decoded(scores.pictures)
+        slot_scores = scores.of(ids)
         indices = select_from(slot_scores, config)
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
         patches = _cut(ids, positions, held, config)
         return assemble_clip(clip, config, ids, slot_scores, indices, patches, sizes[int(ids[0])], "ffmpeg")
-
-
-def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
-    """Scores of one slot's patches: int64 [gh, gw], see `score_patches`; 0 where it has no prediction."""
-    if not slot.predicted:
-        return np.zeros((config.grid, config.grid), np.int64)
-    grids = geometry(*slot.residual.shape, config.input_size, config.patch_size)
-    table = center_table(grids, config.center_prior, config.center_sigma)
-    weights = fuse_weights(config.w_mv, config.w_res)
-    return slot_scores(slot.motion, slot.residual, grids, table, config.mv_compensate, config.fuse, weights)
 
 
 def _cut(ids: np.ndarray, positions: np.ndarray, held: dict[int, Crop | np.ndarray], config: SieveConfig) -> np.ndarray:

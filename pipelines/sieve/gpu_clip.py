@@ -149,4 +149,5 @@ def _score(
     grids = geometry(*residual.shape[1:], config.input_size, config.patch_size)
     table = center_table(grids, config.center_prior, config.center_sigma)
     weights = fuse_weights(config.w_mv, config.w_res)
-    return score_slots(motion, residual, grids, table, config.mv_compensate, config.fuse, weights, histograms)
+    mode, measure = config.mv_compensate, config.measure
+    return score_slots(motion, residual, grids, table, mode, config.fuse, weights, histograms, measure)

@@ -10,6 +10,7 @@ import logging
 import tempfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +20,15 @@ from codecsieve.kernels.cpu import compensate, predict
 from codecsieve.kernels.cpu.compiled import is_compiled
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.clip import sieve_clip
+
+_ALL_ELSE: dict[str, Any] = {
+    "mv_inconsistency": "mean",
+    "res_use_grad": True,
+    "scale": "clip",
+    "fuse": "product",
+    "suppress": "time",
+}
+"""Options that call kernels which the defaults do not; `variance` is left to its first clip."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +49,14 @@ def compile_kernels() -> None:
         for signals in ("bitstream", "search"):
             for mode in ("median", "similarity"):
                 _sieve_small(path, signals=signals, mv_compensate=mode, decoder_fields="off")
+                _sieve_small(path, signals=signals, mv_compensate=mode, decoder_fields="off", **_ALL_ELSE)
     if usable_table("auto"):
         for stream in STREAMS.iterdir():
             _sieve_small(stream, decoder_fields="on")
 
 
-def _sieve_small(path: Path, **options: str) -> None:
-    sieve_clip(path, SieveConfig(num_frames=8, input_size=56, k_keep=16, **options))  # type: ignore[arg-type]
+def _sieve_small(path: Path, **options: Any) -> None:
+    sieve_clip(path, SieveConfig(num_frames=8, input_size=56, k_keep=16, **options))
 
 
 def write_tiny_clip(path: Path) -> None:

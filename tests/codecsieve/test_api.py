@@ -57,15 +57,18 @@ def test_signatures_have_the_defaults_of_the_method() -> None:
         return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
     assert defaults(cs.read_clip) == {
-        "num_frames": 64, "signals": "auto", "start": None, "end": None, "size": 224, "patch": 14
+        "num_frames": 64, "signals": "auto", "start": None, "end": None, "size": 224, "patch": 14,
+        "decoder_fields": "auto",
     }  # fmt: skip
     assert defaults(cs.score_patches) == {
         "size": 224, "patch": 14, "mv_compensate": "median", "center_prior": 0.3, "center_sigma": 0.35,
         "fuse": "weighted", "w_mv": 1, "w_res": 1,
+        "mv_inconsistency": "none", "mv_incon_ksize": 3, "res_use_grad": False, "scale": "slot",
     }  # fmt: skip
     assert defaults(cs.select_patches) == {
         "static_fallback": False, "static_abs_thresh": 126, "static_rel_thresh": 0.38,
         "static_uniform_frames": 4, "anchors": 0, "patch": 14,
+        "suppress": "none", "suppress_slots": 3, "suppress_weight": 0.25,
     }  # fmt: skip
 
 

@@ -15,13 +15,20 @@ from codecsieve.kernels.cpu import energy as cpu_energy
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
 from codecsieve.kernels.reference.energy import ENERGY_ONE, fuse_weights
-from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES
+from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, INCONSISTENCY_MODES, SCALE_MODES, Measure
 
 forms = pytest.mark.parametrize("form", [reference_energy, cpu_energy], ids=["reference", "cpu"])
 # numba compiles on the first call.
 compiling = settings(deadline=None)
 
 EQUAL = fuse_weights(1, 1)
+measures = st.builds(
+    Measure,
+    mv_inconsistency=st.sampled_from(INCONSISTENCY_MODES),
+    mv_incon_ksize=st.sampled_from(range(3, 18, 2)),
+    res_use_grad=st.booleans(),
+    scale=st.sampled_from(SCALE_MODES),
+)
 weights = st.tuples(st.floats(0, 100), st.floats(0.001, 100)).map(lambda w: fuse_weights(*w))
 
 
@@ -60,6 +67,35 @@ def test_numba_scores_the_same_bit_for_bit(
     assert scores.max() <= 255 * grids.patch**2
     counts = cpu_energy.residual_histogram(residual)
     assert (counts == reference_energy.residual_histogram(residual)).all()
+
+
+@pytest.mark.slow
+@compiling
+@given(
+    slots(),
+    st.integers(0, 2**32),
+    st.sampled_from(CAMERA_MODES),
+    st.sampled_from(FUSE_MODES),
+    measures,
+    st.lists(st.booleans(), min_size=1, max_size=4),
+)
+def test_numba_scores_clips_the_same_whatever_is_measured(
+    slot: tuple[Geometry, npt.NDArray[np.int16], npt.NDArray[np.uint8], npt.NDArray[np.int32]],
+    seed: int,
+    mode: str,
+    fuse: str,
+    measure: Measure,
+    keyframe: list[bool],
+) -> None:
+    grids, motion, residual, table = slot
+    rng = np.random.default_rng(seed)
+    clip = np.stack([motion >> np.int16(rng.integers(0, 9)) for _ in keyframe])
+    residuals = np.stack([residual >> np.uint8(rng.integers(0, 5)) for _ in keyframe])
+    arguments = (clip, residuals, np.array(keyframe), grids, table, mode, fuse, EQUAL, measure)
+    scores = reference_energy.score_clip(*arguments)
+    assert (cpu_energy.score_clip(*arguments) == scores).all()
+    assert scores.min() >= 0
+    assert scores.max() <= 255 * grids.patch**2
 
 
 @compiling
@@ -133,6 +169,7 @@ def test_the_histogram_counts_views_and_read_only_pictures(form: ModuleType) -> 
         ("max", EQUAL, 0.5),
         ("sum", EQUAL, 0.7),
         ("geomean", EQUAL, (0.5 * 0.2) ** 0.5),
+        ("product", EQUAL, (0.5 * 0.2) ** 0.5),
     ],
 )
 def test_each_fuse_mode_means_what_it_says(
@@ -155,6 +192,69 @@ def test_the_sum_and_the_lift_are_clipped_at_one_in_each_pixel(form: ModuleType)
     assert form.cell_energy(full, residual, 10, one, "sum", EQUAL) == ENERGY_ONE
     # Half of the pixels are at 1.0 and stay there, the other half are lifted from 0.25 to 0.5.
     assert form.cell_energy(half, residual, 10, double, "weighted", EQUAL) == ENERGY_ONE * 3 // 4
+
+
+@forms
+def test_a_product_takes_the_residual_of_cells_and_the_geometric_mean_that_of_pixels(form: ModuleType) -> None:
+    residual = np.zeros((4, 4), np.uint8)
+    residual[0] = 100
+    full, one, double = (np.full((1, 1), value, np.int32) for value in (ENERGY_ONE, 4096, 8192))
+    assert form.cell_energy(full, residual, 100, one, "geomean", EQUAL) == ENERGY_ONE // 4
+    assert form.cell_energy(full, residual, 100, one, "product", EQUAL) == ENERGY_ONE // 2
+    assert form.cell_energy(full, residual, 100, double, "product", EQUAL) == ENERGY_ONE
+    # sqrt(2 * 16 000) = 178.9, rounded.
+    residual[:] = 1
+    assert form.cell_energy(np.full((1, 1), 2, np.int32), residual, 4, one, "product", EQUAL) == round(
+        (2 * 65280 / 4) ** 0.5
+    )
+
+
+@forms
+def test_a_percentile_is_that_of_the_slot_or_of_the_clip_or_none(form: ModuleType) -> None:
+    grids = geometry(56, 56, 28, 14)
+    table = center_table(grids, 0, 0.35)
+    motion = np.zeros((3, 14, 14, 2), np.int16)
+    motion[1], motion[2] = (0, 8), (4, 0)  # 2 px and 1 px
+    residual = np.zeros((3, 56, 56), np.uint8)
+    residual[1], residual[2] = 10, 40
+    keyframe = np.array([True, False, False])
+
+    def scores(scale: str, w_mv: float) -> list[float]:
+        mixed = fuse_weights(w_mv, 1 - w_mv)
+        found = form.score_clip(
+            motion, residual, keyframe, grids, table, "none", "weighted", mixed, Measure(scale=scale)
+        )
+        assert (found == found[:, :1, :1]).all()
+        return (found[:, 0, 0] / 196 / 255).round(3).tolist()
+
+    assert (scores("slot", 1), scores("slot", 0)) == ([0, 1, 1], [0, 1, 1])
+    assert (scores("clip", 1), scores("clip", 0)) == ([0, 1, 0.5], [0, 0.25, 1])
+    assert (scores("none", 1), scores("none", 0)) == ([0, 0.125, 0.063], [0, 0.039, 0.157])
+
+
+@forms
+def test_a_clip_of_keyframes_has_no_percentile(form: ModuleType) -> None:
+    grids = geometry(30, 44, 28, 14)
+    signals = np.ones((2, 8, 11, 2), np.int16), np.ones((2, 30, 44), np.uint8), np.ones(2, bool)
+    arguments = grids, center_table(grids, 0.3, 0.35), "median", "product", EQUAL, Measure(scale="clip")
+    assert (form.score_clip(*signals, *arguments) == 0).all()
+
+
+@forms
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (Measure("median"), r"mv_inconsistency \('median'\) must be one of none, mean, variance"),
+        (Measure(mv_incon_ksize=4), r"mv_incon_ksize \(4\) must be odd and in 3..17"),
+        (Measure(mv_incon_ksize=19), r"mv_incon_ksize \(19\) must be odd and in 3..17"),
+        (Measure(scale="picture"), r"scale \('picture'\) must be one of slot, clip, none"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(form: ModuleType, measure: Measure, message: str) -> None:
+    grids = geometry(30, 44, 28, 14)
+    signals = np.zeros((8, 11, 2), np.int16), np.zeros((30, 44), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        form.slot_scores(*signals, grids, center_table(grids, 0.3, 0.35), "median", "max", EQUAL, measure)
 
 
 @forms
@@ -220,7 +320,7 @@ def test_keyframes_of_a_clip_score_nothing(form: ModuleType) -> None:
         ({"keyframe": np.zeros(3, bool)}, r"keyframe \(3,\) must be \(2,\)"),
         ({"keyframe": np.zeros(2, np.uint8)}, r"keyframe \(uint8\) must be bool"),
         ({"mode": "zoom"}, r"camera mode \('zoom'\) must be one of"),
-        ({"fuse": "product"}, r"fuse \('product'\) must be one of"),
+        ({"fuse": "min"}, r"fuse \('min'\) must be one of"),
     ],
 )
 def test_signals_of_another_shape_or_mode_are_refused(

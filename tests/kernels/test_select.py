@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,7 +18,7 @@ from codecsieve.kernels.cpu import select as cpu_select
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
 from codecsieve.kernels.reference import select as reference_select
-from codecsieve.kernels.rules import CAMERA_MODES, Selection
+from codecsieve.kernels.rules import CAMERA_MODES, SUPPRESS_MODES, Selection
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "selection"
 
@@ -30,6 +31,7 @@ def random_scores(seed: int = 0, top: int = 255 * 196) -> npt.NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, top + 1, (12, 4, 4))
 
 
+@settings(deadline=None)  # numba compiles on the first call
 @given(
     hnp.arrays(
         st.sampled_from([np.int32, np.int64]),
@@ -41,11 +43,18 @@ def random_scores(seed: int = 0, top: int = 255 * 196) -> npt.NDArray[np.int64]:
     st.sampled_from([0, 60, 126, 255]),
     st.integers(0, 12),
     st.integers(0, 9),
+    st.builds(
+        Selection,
+        suppress=st.sampled_from(SUPPRESS_MODES),
+        suppress_slots=st.integers(1, 10),
+        suppress_weight=st.sampled_from([0.25, 0.0, 1.0, 0.8, 1 / 3]),
+    ),
 )
-def test_partition_selects_the_same_as_sorting(
-    scores: Scores, k_keep: int, static_fallback: bool, threshold: int, frames: int, anchors: int
+def test_numba_selects_the_same_as_sorting(
+    scores: Scores, k_keep: int, static_fallback: bool, threshold: int, frames: int, anchors: int, less: Selection
 ) -> None:
-    rule = Selection(k_keep, static_fallback, threshold, 0.38, frames, min(anchors, len(scores)))
+    static = {"static_fallback": static_fallback, "static_abs_thresh": threshold, "static_uniform_frames": frames}
+    rule = replace(less, k_keep=k_keep, anchors=min(anchors, len(scores)), **static)
     kept = reference_select.select_patches(scores, rule)
     assert (cpu_select.select_patches(scores, rule) == kept).all()
     assert kept.dtype == np.int32
@@ -53,6 +62,64 @@ def test_partition_selects_the_same_as_sorting(
     assert (np.diff(kept) > 0).all()
     assert kept[0] >= 0
     assert kept[-1] < scores.size
+
+
+@forms
+def test_a_patch_near_a_kept_one_of_its_cell_counts_less(form: ModuleType) -> None:
+    scores = np.zeros((6, 1, 2), np.int64)
+    scores[:, 0, 0] = [100, 99, 98, 97, 96, 0]
+    scores[:, 0, 1] = [0, 0, 0, 30, 0, 0]
+    rule = Selection(3, suppress="time", suppress_slots=2, suppress_weight=0.25)
+    assert form.select_patches(scores, Selection(3)).tolist() == [0, 2, 4]
+    # 100 leaves 24 of slot 1 and of slot 2; slot 3 is far enough; then 30 of the other cell is more than 24.
+    assert form.select_patches(scores, rule).tolist() == [0, 6, 7]
+    assert form.select_patches(scores, replace(rule, k_keep=4)).tolist() == [0, 2, 6, 7]  # 99 / 4 before 98 / 4
+    assert form.select_patches(scores, replace(rule, suppress_weight=1)).tolist() == [0, 2, 4]
+    assert form.select_patches(scores, replace(rule, k_keep=12, suppress_weight=0)).tolist() == list(range(12))
+
+
+@forms
+def test_patches_of_whole_slots_make_their_neighbours_count_less(form: ModuleType) -> None:
+    scores = np.array([0, 90, 80, 50]).reshape(4, 1, 1)
+    rule = Selection(2, anchors=1, suppress="time", suppress_slots=2)
+    assert form.select_patches(scores, rule).tolist() == [0, 3]
+    assert form.select_patches(scores, replace(rule, suppress="none")).tolist() == [0, 1]
+
+
+@forms
+def test_a_score_shared_by_its_cell_is_divided_by_its_rank_there(form: ModuleType) -> None:
+    scores = np.zeros((4, 1, 2), np.int64)
+    scores[:, 0, 0] = [90, 90, 30, 60]
+    scores[:, 0, 1] = [0, 44, 0, 0]
+    assert (reference_select.shared_scores(scores)[:, 0, 0] / 65536).tolist() == [90, 45, 7.5, 20]
+    assert form.select_patches(scores, Selection(3, suppress="cell")).tolist() == [0, 2, 3]
+    assert form.select_patches(scores, Selection(2, suppress="cell")).tolist() == [0, 2]
+    assert form.select_patches(scores, Selection(4, suppress="cell")).tolist() == [0, 2, 3, 6]
+
+
+@forms
+@pytest.mark.parametrize(
+    ("rule", "scores", "message"),
+    [
+        (Selection(1, suppress="space"), 0, r"suppress \('space'\) must be one of none, time, cell"),
+        (Selection(1, suppress_slots=0), 0, r"suppress_slots \(0\) must be >= 1"),
+        (Selection(1, suppress_weight=1.5), 0, r"suppress_weight \(1.5\) must be in 0..1"),
+        (Selection(1, suppress="cell"), -1, r"scores \(-1 to 0\) must be in 0..2\^31 - 1 for suppress"),
+        (Selection(1, suppress="time"), 2**31, r"scores \(0 to 2147483648\) must be in 0..2\^31 - 1 for suppress"),
+    ],
+)
+def test_what_cannot_count_less_is_refused(form: ModuleType, rule: Selection, scores: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        form.select_patches(np.array([scores, 0]).reshape(2, 1, 1), rule)
+
+
+def test_numba_spreads_a_whole_clip_the_same() -> None:
+    scores = np.random.default_rng(1).gamma(2, 2000, (64, 4, 4)).astype(np.int64)
+    for suppress in ("time", "cell"):
+        rule = Selection(300, suppress=suppress)
+        kept = cpu_select.select_patches(scores, rule)
+        assert (kept == reference_select.select_patches(scores, rule)).all()
+        assert (kept != cpu_select.select_patches(scores, Selection(300))).any()
 
 
 @forms

@@ -15,6 +15,21 @@ from codecsieve.errors import ConfigError, OptionError
 from codecsieve.options import declared, kind_of
 from codecsieve.pipelines.config import RunKeywords, RunOptions, SieveConfig, SieveKeywords
 
+ADDED: dict[str, Any] = {
+    "spread": "jitter",
+    "spread_seed": 3,
+    "target_frames": 64,
+    "decoder_fields": "off",
+    "mv_inconsistency": "variance",
+    "mv_incon_ksize": 17,
+    "res_use_grad": True,
+    "scale": "clip",
+    "suppress": "time",
+    "suppress_slots": 5,
+    "suppress_weight": 0.5,
+}
+"""Options that came later, none at its default."""
+
 
 def test_defaults_are_those_of_the_method() -> None:
     config = SieveConfig()
@@ -50,12 +65,12 @@ def test_defaults_are_those_of_the_method() -> None:
             {"policy": "sampling", "k_keep": 300},
             "k_keep (300) must be a multiple of 256, the patches of a slot, for policy sampling",
         ),
-        ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search, difference"),
+        ({"signals": "pixels"}, "signals ('pixels') must be one of auto, bitstream, search, difference, bits"),
         (
             {"mv_compensate": "mode"},
             "mv_compensate ('mode') must be one of none, mean, median, similarity, rigid, affine",
         ),
-        ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean"),
+        ({"fuse": "min"}, "fuse ('min') must be one of weighted, max, sum, geomean, product"),
         ({"center_prior": -0.1}, "center_prior (-0.1) must be in 0..7"),
         ({"center_sigma": float("nan")}, "center_sigma (nan) must be a number >= 0"),
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
@@ -63,6 +78,15 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
         ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty"),
         ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
+        ({"mv_inconsistency": "median"}, "mv_inconsistency ('median') must be one of none, mean, variance"),
+        ({"mv_incon_ksize": 1}, "mv_incon_ksize (1) must be in 3..17"),
+        ({"mv_incon_ksize": 18}, "mv_incon_ksize (18) must be in 3..17"),
+        ({"mv_incon_ksize": 8}, "mv_incon_ksize (8) must be odd: the side of a square about a cell"),
+        ({"res_use_grad": 1}, "res_use_grad (1) must be true or false"),
+        ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
+        ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
+        ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
+        ({"suppress_weight": 1.01}, "suppress_weight (1.01) must be in 0..1"),
         ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
@@ -92,15 +116,16 @@ def test_values_at_the_edge_are_accepted(options: dict[str, object]) -> None:
 def test_options_go_through_json_and_back() -> None:
     config = SieveConfig(k_keep=100, signals="search", anchors=2, w_mv=0.5)
     assert SieveConfig(**json.loads(json.dumps(config.to_dict()))) == config
-    other = SieveConfig(num_frames=8, spread="jitter", spread_seed=3, target_frames=64, k_keep=256)
+    other = SieveConfig(num_frames=8, k_keep=256, **ADDED)
     assert SieveConfig(**json.loads(json.dumps(other.to_dict()))) == other
     assert list(other.to_dict()) == [field.name for field in dataclasses.fields(SieveConfig)]
 
 
 def test_an_option_that_older_caches_do_not_know_is_said_only_where_it_is_not_at_its_default() -> None:
-    known = {field.name for field in dataclasses.fields(SieveConfig)} - {"spread", "spread_seed", "target_frames"}
+    known = {field.name for field in dataclasses.fields(SieveConfig)} - set(ADDED)
     assert set(SieveConfig(k_keep=7).to_dict()) == known
     assert set(SieveConfig(spread="middle").to_dict()) == known | {"spread"}
+    assert set(SieveConfig(scale="none").to_dict()) == known | {"scale"}
 
 
 def test_a_configuration_does_not_change() -> None:
@@ -112,7 +137,9 @@ def test_presets_are_options_by_one_name() -> None:
     assert SieveConfig.preset("onevision") == SieveConfig()
     assert SieveConfig.preset("surprise", k_keep=8) == SieveConfig(w_mv=1, w_res=3, k_keep=8)
     assert SieveConfig.preset("surprise", w_res=2).w_res == 2
-    with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise"):
+    contrast = SieveConfig.preset("contrast")
+    assert (contrast.fuse, contrast.measure.radius, contrast.center_prior) == ("product", 4, 0)
+    with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise, contrast"):
         SieveConfig.preset("best")
 
 

@@ -170,7 +170,7 @@ def test_failed_clips_are_tried_again_only_when_asked(videos: Path, make_video: 
         (["--k-keep", "0"], r"codecsieve: k_keep \(0\) must be > 0\n"),
         (
             ["--signals", "psychic"],
-            r"codecsieve: signals \('psychic'\) must be one of auto, bitstream, search, difference\n",
+            r"codecsieve: signals \('psychic'\) must be one of auto, bitstream, search, difference, bits\n",
         ),
         (["--k-keep", "many"], "Invalid value for '--k-keep'"),
         (["--colour", "red"], "No such option"),

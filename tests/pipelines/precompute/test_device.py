@@ -164,6 +164,13 @@ def test_gpus_by_number(one_gpu: None) -> None:
         choose_device("cuda:3")
 
 
+def test_percentiles_of_a_clip_are_the_processors() -> None:
+    clip = dataclasses.replace(SMALL, scale="clip", signals="search")
+    assert Device().resolve(clip) == ("search", None)
+    with pytest.raises(ConfigError, match=r"^scale \('clip'\) is the processor's; use device cpu$"):
+        Device((NEW,)).resolve(clip)
+
+
 @pytest.mark.parametrize(
     ("chosen", "asked", "resolved"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from codecsieve.codec.clip import read_clip
+from codecsieve.codec.memory import clip_bytes, signal_bytes
+from codecsieve.codec.packets import open_source
 from codecsieve.errors import VideoError
+from codecsieve.kernels.dispatch import score_patches
 from codecsieve.kernels.geometry import geometry
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import clip as clip_road
@@ -287,3 +291,51 @@ def test_random_patches_are_the_clips_own_and_the_same_every_time(tmp_path: Path
     assert first.tolist() == again.tolist() == sorted(set(first.tolist()))
     assert first.tolist() != other.tolist()
     assert len(first) == 40
+
+
+def test_scores_of_a_clip_are_those_of_its_arrays_whatever_is_measured(clip_path: Path) -> None:
+    """Also where slots share pictures, which are held once and count as often as they are shown."""
+    signals = read_clip(clip_path, 48)
+    assert len(np.unique(signals.frame_ids)) < 48
+    for scale in ("slot", "clip", "none"):
+        config = SieveConfig.preset(
+            "contrast", num_frames=48, input_size=112, k_keep=64, scale=scale, res_use_grad=True
+        )
+        options = {name: getattr(config, name) for name in ("mv_inconsistency", "mv_incon_ksize", "fuse", "scale")}
+        scores = score_patches(
+            signals.motion, signals.residual, signals.keyframe, 112, center_prior=0, res_use_grad=True, **options
+        )
+        clip = sieve_clip(clip_path, config)
+        np.testing.assert_array_equal(clip.slot_scores, scores)
+        assert clip.slot_scores.any()
+
+
+@pytest.fixture(scope="module")
+def lively_path(tmp_path_factory: pytest.TempPathFactory, make_video) -> Path:
+    """Different everywhere and at all times."""
+    return make_video(tmp_path_factory.mktemp("lively") / "clip.mp4", frames=24, size=(160, 120), moving="noise")
+
+
+def test_the_percentiles_of_a_clip_are_not_those_of_its_slots(lively_path: Path) -> None:
+    by_slot, by_clip = (sieve_clip(lively_path, dataclasses.replace(SMALL, scale=scale)) for scale in ("slot", "clip"))
+    assert (by_slot.slot_scores != by_clip.slot_scores).any()
+
+
+def test_what_is_held_for_a_clips_percentiles_counts_as_memory(clip_path: Path) -> None:
+    with open_source(str(clip_path)) as source:
+        facts = source.facts
+    room = clip_bytes(facts.codec, facts.pixel_format, facts.width, facts.height, facts.references)
+    room += signal_bytes(facts.width, facts.height, SMALL.num_frames)
+    config = dataclasses.replace(SMALL, scale="clip")
+    sieve_clip(clip_path, config, max_memory=room)
+    with pytest.raises(VideoError, match=r"may take .* of memory, over the .* that --max-memory allows"):
+        sieve_clip(clip_path, config, max_memory=room - 1)
+    sieve_clip(clip_path, SMALL, max_memory=room - 1)
+
+
+@pytest.mark.parametrize("suppress", ["time", "cell"])
+def test_what_is_suppressed_changes_what_is_kept_and_no_score(lively_path: Path, suppress: str) -> None:
+    plain, spread = (sieve_clip(lively_path, dataclasses.replace(SMALL, suppress=way)) for way in ("none", suppress))
+    np.testing.assert_array_equal(plain.slot_scores, spread.slot_scores)
+    assert (plain.indices != spread.indices).any()
+    np.testing.assert_array_equal(spread.scores, spread.slot_scores.ravel()[spread.indices])
