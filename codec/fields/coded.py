@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ FRAME, TOP, BOTTOM = -1, 0, 1
 """What a `Prediction` is of: all rows of the picture, or those of one field."""
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """How a picture, or a field of it, is predicted: arguments of `kernels.reference.compensate`."""
 
     rows: int
@@ -31,8 +30,7 @@ class Prediction:
     """None where both lists count alike everywhere."""
 
 
-@dataclass(frozen=True)
-class CodedBlocks:
+class CodedBlocks(NamedTuple):
     """What the encoder spent on a picture's luma, beside prediction; of units of 4x4 samples."""
 
     coefficients: np.ndarray
@@ -41,8 +39,7 @@ class CodedBlocks:
     """int8 [Hu, Wu]: QP of luma."""
 
 
-@dataclass(frozen=True)
-class CodedPicture:
+class CodedPicture(NamedTuple):
     """A picture that has just been decoded. Its arrays are good until the decoder is sent its next packet."""
 
     predictions: tuple[Prediction, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +23,7 @@ class Reference(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True)
-class Entries:
+class Entries(NamedTuple):
     """What `kernels.reference.compensate` takes of entries."""
 
     pictures: tuple[int, ...]
@@ -38,24 +37,38 @@ class EntryTable:
     """Gives each reference its entry, in the order in which they first come."""
 
     def __init__(self) -> None:
-        self.references: list[Reference] = []
         self._numbers: dict[Reference, int] = {}
+
+    @property
+    def references(self) -> list[Reference]:
+        """By entry."""
+        return list(self._numbers)
 
     def number(self, reference: Reference) -> int:
         """Its entry. Raises FieldsError where there are more than any stream has."""
-        if reference not in self._numbers:
-            if len(self.references) == MOST_ENTRIES:
-                raise FieldsError(f"no picture has more than {MOST_ENTRIES} references")
-            self._numbers[reference] = len(self.references)
-            self.references.append(reference)
-        return self._numbers[reference]
+        number = self._numbers.setdefault(reference, len(self._numbers))
+        if number >= MOST_ENTRIES:
+            raise FieldsError(f"no picture has more than {MOST_ENTRIES} references")
+        return number
 
     def entries(self, denominator: int) -> Entries:
         """All of them, with explicit weights of so many bits (H.264 8.4.2.3, H.265 8.5.3.3.4.3)."""
-        pictures = tuple(dict.fromkeys(reference.picture for reference in self.references))
-        plane_of = np.array([pictures.index(reference.picture) for reference in self.references], np.int32)
-        single = np.array([(reference.weight, reference.offset) for reference in self.references], np.int32)
-        if (single == (1 << denominator, 0)).all():
-            return Entries(pictures, plane_of, None)
-        pairs = np.stack(np.meshgrid(single[:, 0], single[:, 0], indexing="ij"), axis=-1).astype(np.int32)
-        return Entries(pictures, plane_of, Weights(denominator, single, pairs))
+        planes: dict[int, int] = {}
+        plane_of = tuple(planes.setdefault(reference.picture, len(planes)) for reference in self._numbers)
+        weights = tuple((reference.weight, reference.offset) for reference in self._numbers)
+        return Entries(tuple(planes), _as_array(plane_of), _explicit_weights(denominator, weights))
+
+
+@lru_cache(maxsize=256)
+def _as_array(numbers: tuple[int, ...]) -> np.ndarray:
+    return np.array(numbers, np.int32)
+
+
+@lru_cache(maxsize=256)
+def _explicit_weights(denominator: int, weights: tuple[tuple[int, int], ...]) -> Weights | None:
+    """Weights by the weight and the offset of each entry; None where these change nothing."""
+    single = np.array(weights, np.int32)
+    if (single == (1 << denominator, 0)).all():
+        return None
+    pairs = np.stack(np.meshgrid(single[:, 0], single[:, 0], indexing="ij"), axis=-1).astype(np.int32)
+    return Weights(denominator, single, pairs)

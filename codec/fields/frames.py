@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from codecsieve.codec.fields.coded import FRAME
-from codecsieve.codec.fields.memory import FieldsError, Memory
+from codecsieve.codec.fields.memory import FieldsError, Memory, Record
 from codecsieve.codec.fields.table import Frame
 
 
-@dataclass(frozen=True)
-class DecodedFrame:
+class DecodedFrame(NamedTuple):
     """What counts of an AVFrame."""
 
     address: int
@@ -43,15 +41,38 @@ class DecodedFrame:
         return memory.view(self.address + rows * self.stride, (self.height // 2, 2 * self.stride // size), dtype)
 
 
-def read_frame(memory: Memory, at: Frame, address: int) -> DecodedFrame:
-    """The AVFrame at an address. Raises FieldsError where it can be none."""
-    raw = memory.read(address, at.crop + 32)
-    (data,) = struct.unpack_from("<Q", raw, at.data)
-    (stride,) = struct.unpack_from("<i", raw, at.linesize)
-    (width,) = struct.unpack_from("<i", raw, at.width)
-    (height,) = struct.unpack_from("<i", raw, at.height)
-    (pts,) = struct.unpack_from("<q", raw, at.pts)
-    top, bottom, left, right = struct.unpack_from("<4Q", raw, at.crop)
-    if not (data and 0 < width < 1 << 16 and 0 < height < 1 << 16 and top + bottom < height and left + right < width):
-        raise FieldsError(f"no picture of {width}x{height} can lie at {data:#x}")
-    return DecodedFrame(data, stride, width, height, pts, (top, bottom, left, right))
+class Frames:
+    """Reads AVFrames."""
+
+    def __init__(self, memory: Memory, at: Frame) -> None:
+        self._memory = memory
+        self._record = Record(
+            {
+                "data": (at.data, "Q"),
+                "stride": (at.linesize, "i"),
+                "width": (at.width, "i"),
+                "height": (at.height, "i"),
+                "pts": (at.pts, "q"),
+                "top": (at.crop, "Q"),
+                "bottom": (at.crop + 8, "Q"),
+                "left": (at.crop + 16, "Q"),
+                "right": (at.crop + 24, "Q"),
+            }
+        )
+
+    def read(self, address: int) -> DecodedFrame:
+        """The AVFrame at an address. Raises FieldsError where it can be none."""
+        if not address:
+            raise FieldsError("a picture is not there")
+        own = self._record.read(self._memory, address)
+        data, width, height = own.data, own.width, own.height
+        crop = own.top, own.bottom, own.left, own.right
+        if not (
+            data
+            and 0 < width < 1 << 16
+            and 0 < height < 1 << 16
+            and own.top + own.bottom < height
+            and own.left + own.right < width
+        ):
+            raise FieldsError(f"no picture of {width}x{height} can lie at {data:#x}")
+        return DecodedFrame(data, own.stride, width, height, own.pts, crop)

@@ -6,21 +6,20 @@ anything is read through it; what a damaged stream left out counts as not predic
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from codecsieve.codec.fields.coded import BOTTOM, FRAME, TOP, CodedBlocks, CodedPicture, Prediction
-from codecsieve.codec.fields.entries import Entries, EntryTable, Reference
+from codecsieve.codec.fields.entries import EntryTable, Reference
 from codecsieve.codec.fields.h264_lists import LIST_ENTRIES, SliceLists, read_lists
-from codecsieve.codec.fields.h264_state import FRAME_STRUCTURE, Decoded, current_index, open_picture
-from codecsieve.codec.fields.memory import FieldsError, Memory
-from codecsieve.codec.fields.table import Table
+from codecsieve.codec.fields.h264_state import FRAME_STRUCTURE, Decoded, Decoder
+from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.kernels.reference.compensate import Weights
 from codecsieve.kernels.reference.predict import SIX_TAP
 from codecsieve.kernels.reference.units import INTERLACED, H264Motion
 
-__all__ = ["current_index", "read_blocks", "read_picture"]
+__all__ = ["Decoder", "read_blocks", "read_picture"]
 
 IMPLICIT = 2
 """weighted_bipred_idc: weights follow from distances in time."""
@@ -30,8 +29,13 @@ TRANSFORM_8X8 = 1 << 24
 COUNTS = 48
 """4x4 blocks of a macroblock, of luma and chroma, of which the decoder counts the coefficients."""
 
+NO_ENTRY = 255
+"""-1 as a byte."""
+ROWS_OF = {1: TOP, 2: BOTTOM, FRAME_STRUCTURE: FRAME}
+"""By the structure of a picture or field."""
 
-def read_picture(memory: Memory, table: Table, context: int, index: int) -> CodedPicture | None:
+
+def read_picture(decoder: Decoder, index: int) -> CodedPicture | None:
     """The picture of a packet that was sent with `index` for its timestamp; None where it is not predicted.
 
     A field without inter slices has no Prediction, where the other one has one. Fields that come in packets of their
@@ -39,7 +43,7 @@ def read_picture(memory: Memory, table: Table, context: int, index: int) -> Code
 
     Raises FieldsError where the fields do not hold together, or the decoder holds another picture.
     """
-    decoded = open_picture(memory, table, context, index)
+    decoded = decoder.open(index)
     parts = [FRAME] if decoded.structure_is_frame else [TOP, BOTTOM]
     if decoded.mixed:
         parts = [FRAME, TOP, BOTTOM]
@@ -58,10 +62,10 @@ def read_picture(memory: Memory, table: Table, context: int, index: int) -> Code
     )
 
 
-def read_blocks(memory: Memory, table: Table, context: int, index: int) -> CodedBlocks:
+def read_blocks(decoder: Decoder, index: int) -> CodedBlocks:
     """What was coded of that picture. Where macroblocks are of fields, rows of units have the more of both fields'."""
-    decoded, at = open_picture(memory, table, context, index), table.h264
-    counts = decoded.by_macroblock(memory.pointer(context + at.coefficients), np.uint8, (COUNTS,))[:, :-1, :16]
+    decoded = decoder.open(index)
+    counts = decoded.by_macroblock(decoded.state.coefficients, np.uint8, (COUNTS,))[:, :-1, :16]
     high, wide = counts.shape[:2]
     quarters = counts.reshape(high, wide, 2, 2, 2, 2)  # of a macroblock, by row and column of quarters and in them
     # Of an 8x8 block at least one of its four has the count of all.
@@ -70,7 +74,7 @@ def read_blocks(memory: Memory, table: Table, context: int, index: int) -> Coded
     transformed = (types & TRANSFORM_8X8 > 0)[..., None, None, None, None]
     quarters = np.where(transformed, (whole + 3) // 4, quarters)
     own = quarters.reshape(high, wide, 4, 4).swapaxes(1, 2).reshape(4 * high, 4 * wide)
-    found = decoded.by_macroblock(int(decoded.pictures["quantiser"][decoded.number]), np.int8)[:, :-1]
+    found = decoded.by_macroblock(decoded.own.quantiser, np.int8)[:, :-1]
     quantiser = found.repeat(4, axis=0).repeat(4, axis=1)
     if not decoded.structure_is_frame or decoded.mixed:
         of_field = (types & INTERLACED > 0).repeat(4, axis=0).repeat(4, axis=1)
@@ -96,20 +100,27 @@ def _read_prediction(decoded: Decoded, rows: int, lists: SliceLists) -> Predicti
         and not ((types[max(rows, 0) :: 1 if rows == FRAME else 2, :-1] & INTERLACED > 0) == (rows != FRAME)).any()
     ):
         return None
-    entries = _weigh(decoded, rows, table, entry_of, lists)
-    frames = {picture: decoded.picture_frame(picture // 4) for picture in entries.pictures}
-    if any((frame.width, frame.height) != decoded.size for frame in frames.values()):
-        raise FieldsError("a picture refers to one of another size")
+    entries = table.entries(lists.denominator)
+    weights = entries.weights
+    if lists.weights is None and decoded.weighted_bipred == IMPLICIT:
+        weights = _weigh(decoded, rows, table.references, entry_of)
     kind = np.uint8 if decoded.bit_depth == 8 else np.uint16
-    fields = {1: TOP, 2: BOTTOM, FRAME_STRUCTURE: FRAME}
     return Prediction(
         rows=rows,
         picture=decoded.frame.luma(decoded.memory, kind, rows),
-        references=tuple(frame.luma(decoded.memory, kind, fields[key % 4]) for key, frame in frames.items()),
+        references=tuple(_reference_luma(decoded, picture, kind) for picture in entries.pictures),
         plane_of=entries.plane_of,
         motion=H264Motion(decoded.motion(), decoded.references(), types, decoded.slices(rows), entry_of, rows),
-        weights=entries.weights,
+        weights=weights,
     )
+
+
+def _reference_luma(decoded: Decoded, picture: int, kind: type[np.generic]) -> np.ndarray:
+    number, structure = divmod(picture, 4)
+    frame = decoded.decoder.frames.read(decoded.picture(number).frame)
+    if frame.width != decoded.frame.width or frame.height != decoded.frame.height:
+        raise FieldsError("a picture refers to one of another size")
+    return frame.luma(decoded.memory, kind, ROWS_OF[structure])
 
 
 def _make_entries(decoded: Decoded, rows: int, lists: SliceLists) -> tuple[EntryTable, np.ndarray]:
@@ -119,53 +130,56 @@ def _make_entries(decoded: Decoded, rows: int, lists: SliceLists) -> tuple[Entry
     other parity (H.264 8.4.2.1).
     """
     table = EntryTable()
-    entry_of = np.full((max(lists.by_slice, default=0) + 1, 2, LIST_ENTRIES), -1, np.int8)
+    slices = max(lists.by_slice, default=0) + 1
+    entry_of = bytearray([NO_ENTRY]) * (2 * slices * LIST_ENTRIES)
     fields = 2 if decoded.mixed and rows != FRAME else 1
     for number, both in lists.by_slice.items():
         weights = lists.weights if number in lists.weighted else None
         for which, pictures in enumerate(both):
+            at = (2 * number + which) * LIST_ENTRIES
             for index, picture in enumerate(pictures):
                 if picture < 0:
                     continue
-                weight, offset = weights[index, which] if weights is not None else (1 << lists.denominator, 0)
+                weight, offset = weights[index, which].tolist() if weights is not None else (1 << lists.denominator, 0)
                 for other in range(fields):
                     own = picture if fields == 1 else picture - FRAME_STRUCTURE + 1 + (rows ^ other)
-                    reference = Reference(own, int(weight), int(offset) << (decoded.bit_depth - 8))
-                    entry_of[number, which, fields * index + other] = table.number(reference)
-    return table, entry_of
+                    reference = Reference(own, weight, offset << (decoded.bit_depth - 8))
+                    entry_of[at + fields * index + other] = table.number(reference)
+    return table, np.frombuffer(entry_of, np.int8).reshape(slices, 2, LIST_ENTRIES)
 
 
-def _weigh(decoded: Decoded, rows: int, table: EntryTable, entry_of: np.ndarray, lists: SliceLists) -> Entries:
-    """The entries with their weights: explicit ones, else those that follow from distances."""
-    entries = table.entries(lists.denominator)
-    if lists.weights is not None or decoded.weighted_bipred != IMPLICIT:
-        return entries
-    second = _implicit_weights(decoded, rows, [reference.picture for reference in table.references])
-    used = [set(entry_of[:, which].ravel().tolist()) - {-1} for which in range(2)]
-    if all(second[one][other] == 32 for one in used[0] for other in used[1]):
-        return entries
-    single = np.array([(1 << IMPLICIT_DENOMINATOR, 0)] * len(second), np.int32)
-    weights = np.array(second, np.int32)
-    return replace(entries, weights=Weights(IMPLICIT_DENOMINATOR, single, np.stack((64 - weights, weights), axis=-1)))
-
-
-def _implicit_weights(decoded: Decoded, rows: int, pictures: list[int]) -> list[list[int]]:
-    """Weight of list 1 in 64ths by picture of list 0, picture of list 1."""
+def _weigh(decoded: Decoded, rows: int, references: list[Reference], entry_of: np.ndarray) -> Weights | None:
+    """Weights of entries that follow from distances; None where all that are used count alike."""
     now = decoded.order(4 * decoded.number + (FRAME_STRUCTURE if rows == FRAME else 1 + rows))
-    orders = [decoded.order(picture) for picture in pictures]
-    long_term = [decoded.is_long(picture) for picture in pictures]
-    return [
+    distances = tuple(
+        None if decoded.is_long(reference.picture) else decoded.order(reference.picture) - now
+        for reference in references
+    )
+    first, second = (frozenset(entry_of[:, which].tobytes()) - {NO_ENTRY} for which in range(2))
+    return _implicit_weights(distances, first, second)
+
+
+@lru_cache(maxsize=256)
+def _implicit_weights(distances: tuple[int | None, ...], one: frozenset[int], two: frozenset[int]) -> Weights | None:
+    """Weights by the distance of each entry from the picture in its order, None of a long-term reference; `one`, `two`:
+    the entries that list 0 and list 1 use.
+    """
+    second = np.array(
         [
-            32 if far or farther else _implicit_weight(now, first, second)
-            for second, farther in zip(orders, long_term, strict=True)
-        ]
-        for first, far in zip(orders, long_term, strict=True)
-    ]
+            [32 if first is None or other is None else _implicit_weight(first, other) for other in distances]
+            for first in distances
+        ],
+        np.int32,
+    )
+    if (second[np.ix_(sorted(one), sorted(two))] == 32).all():
+        return None
+    single = np.array([(1 << IMPLICIT_DENOMINATOR, 0)] * len(distances), np.int32)
+    return Weights(IMPLICIT_DENOMINATOR, single, np.stack((64 - second, second), axis=-1))
 
 
-def _implicit_weight(now: int, first: int, second: int) -> int:
-    """Weight of list 1 by picture order counts (H.264 8.4.2.3.1, 8.4.1.2.3)."""
-    passed, whole = (max(-128, min(127, later - first)) for later in (now, second))
+def _implicit_weight(first: int, second: int) -> int:
+    """Weight of list 1 in 64ths by distances from the picture (H.264 8.4.2.3.1, 8.4.1.2.3)."""
+    passed, whole = (max(-128, min(127, distance)) for distance in (-first, second - first))
     if whole == 0:
         return 32
     scale = (16384 + abs(whole) // 2) // abs(whole) * (1 if whole > 0 else -1)

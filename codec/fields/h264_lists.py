@@ -8,11 +8,11 @@ which. Of a field that was decoded before the other one, it keeps the frame_num 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from codecsieve.codec.fields.h264_state import FRAME_STRUCTURE, Decoded, picture_number, short_references
+from codecsieve.codec.fields.h264_state import FRAME_STRUCTURE, Decoded
 from codecsieve.codec.fields.memory import FieldsError
 
 LIST_ENTRIES = 32
@@ -30,8 +30,7 @@ Lists = tuple[list[int], list[int]]
 """By list and index `4 * number + structure`, see `h264_state.Decoded`; -1: not known."""
 
 
-@dataclass(frozen=True)
-class SliceLists:
+class SliceLists(NamedTuple):
     """Lists of the slices of a frame or a field."""
 
     by_slice: dict[int, Lists]
@@ -92,19 +91,21 @@ def _check_counts(decoded: Decoded, *counts: int) -> None:
 
 def _read_last_lists(decoded: Decoded) -> Lists:
     """Lists of the slice that was decoded last; empty ones where it is intra."""
-    memory, at, start = decoded.memory, decoded.table.h264, decoded.slice_context
-    first, second, lists = (int(number) for number in memory.integers(start + at.slice_list_counts, 3))
-    counts = (first if lists > 0 else 0, second if lists > 1 else 0)
+    decoder, at = decoded.decoder, decoded.decoder.at
+    first = at.slice_lists - at.slice_list_counts
+    raw = decoded.memory.read(
+        decoded.state.slice_context + at.slice_list_counts, first + 2 * LISTED * at.list_entry_size
+    )
+    said = decoder.list_counts.take(raw)
+    counts = (said.first if said.lists > 0 else 0, said.second if said.lists > 1 else 0)
     _check_counts(decoded, *counts)
-    raw = memory.read(start + at.slice_lists, 2 * LISTED * at.list_entry_size)
 
-    def read(which: int, index: int) -> int:
-        begin = (which * LISTED + index) * at.list_entry_size
-        (structure,) = struct.unpack_from("<i", raw, begin + at.list_entry_structure)
-        (address,) = struct.unpack_from("<Q", raw, begin + at.list_entry_picture)
-        return _written(decoded, picture_number(at, decoded.context, address), structure & 3)
+    def read(which: int) -> list[int]:
+        begin = first + which * LISTED * at.list_entry_size
+        entries = [decoder.entry.take(raw, begin + index * at.list_entry_size) for index in range(counts[which])]
+        return [_written(decoded, decoder.number(entry.picture), entry.structure & 3) for entry in entries]
 
-    return [read(0, index) for index in range(counts[0])], [read(1, index) for index in range(counts[1])]
+    return read(0), read(1)
 
 
 def _name_pictures(decoded: Decoded, kept: np.ndarray, lists: Lists) -> dict[int, int]:
@@ -117,7 +118,7 @@ def _name_pictures(decoded: Decoded, kept: np.ndarray, lists: Lists) -> dict[int
         for code, picture in zip(kept[which], lists[which], strict=False)
         if picture >= 0
     }
-    order = short_references(decoded)
+    order = decoded.short_references()
     if decoded.structure_is_frame and order[:1] == [decoded.number]:
         order = order[1:]  # it became one only when it was decoded
     agree = all(order[number] == picture for number, picture in known.items() if number < len(order))
@@ -126,7 +127,7 @@ def _name_pictures(decoded: Decoded, kept: np.ndarray, lists: Lists) -> dict[int
 
 def _read_kept(decoded: Decoded) -> np.ndarray:
     """int32 [32, 2, 16] by slice, list and index: 4 times a number of a picture, and its structure."""
-    start = decoded.context + decoded.table.h264.slice_references
+    start = decoded.decoder.context + decoded.decoder.at.slice_references
     raw = decoded.memory.integers(start, KEPT_SLICES * 2 * KEPT_ROW)
     kept = raw.reshape(KEPT_SLICES, 2, KEPT_ROW)[:, :, 2 : 2 + KEPT_ENTRIES]
     return np.where(kept >> 2 == NO_PICTURE, 4 * NO_PICTURE, kept)
@@ -143,33 +144,35 @@ def _translate(decoded: Decoded, kept: np.ndarray, pictures: dict[int, int]) -> 
 
 def _read_earlier_lists(decoded: Decoded, field: int) -> Lists:
     """Lists of the last inter slice of a field (0 of a frame), where others follow, by frame_num of what they name."""
-    counts = [int(count) for count in decoded.pictures["list_counts"][decoded.number, field]]
+    at = decoded.decoder.at
+    begin = decoded.number * at.picture_size
+    counts = struct.unpack_from("<2i", decoded.raw, begin + at.picture_list_counts + 8 * field)
     _check_counts(decoded, *counts)
-    there = decoded.pictures["sizes"][:, 0] > 0
-    kept = there & (decoded.pictures["reference"] & 3 > 0)
+    there = [n for n in range(at.dpb_pictures) if decoded.picture(n).mb_width > 0]
+    kept = [n for n in there if decoded.picture(n).reference & 3]
 
     def find(code: int) -> int:
         # What is no reference may have the same frame_num as one; what was one when this was decoded may be none now.
-        for among in (np.flatnonzero(kept), np.flatnonzero(there)):
-            found = [int(number) for number in among if decoded.pictures["frame_num"][number] == code >> 2]
+        for among in (kept, there):
+            found = [number for number in among if decoded.picture(number).frame_num == code >> 2]
             if len(found) == 1:
                 return _written(decoded, found[0], code & 3)
         return -1
 
     def read(which: int) -> list[int]:
-        codes = decoded.pictures["lists"][decoded.number, field, which, : counts[which]]
-        return [find(int(code)) for code in codes]
+        start = begin + at.picture_lists + 4 * LIST_ENTRIES * (2 * field + which)
+        return [find(code) for code in struct.unpack_from(f"<{counts[which]}i", decoded.raw, start)]
 
     return read(0), read(1)
 
 
 def _read_weights(decoded: Decoded) -> tuple[np.ndarray | None, int]:
     """Explicit weights of the last slice, and how many bits they have."""
-    memory, at = decoded.memory, decoded.table.h264
-    if int(memory.integers(decoded.slice_context + at.slice_use_weight, 1)[0]) != EXPLICIT:
+    if decoded.slice.use_weight != EXPLICIT:
         return None, 0
-    denominator = int(memory.integers(decoded.slice_context + at.slice_weight_denominator, 1)[0])
-    weights = memory.integers(decoded.slice_context + at.slice_weights, LISTED * 2 * 2).reshape(LISTED, 2, 2)
+    denominator = decoded.slice.denominator
+    start = decoded.state.slice_context + decoded.decoder.at.slice_weights
+    weights = decoded.memory.integers(start, LISTED * 2 * 2).reshape(LISTED, 2, 2)
     if not 0 <= denominator <= 7:
         raise FieldsError(f"no weight has {denominator} bits")
     return weights, denominator

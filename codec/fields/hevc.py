@@ -13,7 +13,7 @@ import numpy as np
 
 from codecsieve.codec.fields.coded import FRAME, CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.entries import EntryTable, Reference
-from codecsieve.codec.fields.frames import DecodedFrame, read_frame
+from codecsieve.codec.fields.frames import DecodedFrame, Frames
 from codecsieve.codec.fields.memory import FieldsError, Memory
 from codecsieve.codec.fields.table import Hevc, Table
 from codecsieve.kernels.reference.compensate import EIGHT_TAP, UNIT
@@ -48,24 +48,37 @@ class _Sizes:
         return -(-self.height >> log2_side), -(-self.width >> log2_side)
 
 
-def read_picture(memory: Memory, table: Table, context: int, index: int) -> CodedPicture | None:
+class Decoder:
+    """FFmpeg's decoder of HEVC."""
+
+    def __init__(self, memory: Memory, table: Table, context: int) -> None:
+        """context: address of the decoder's own context."""
+        self.memory, self.at, self.context = memory, table.hevc, context
+        self.layer = context + table.hevc.layers
+        self.frames = Frames(memory, table.frame)
+
+    def current_index(self) -> int:
+        """The timestamp of the packet of the decoder's current picture."""
+        return self.frames.read(self.memory.pointer(self.memory.pointer(self.layer + self.at.current))).pts
+
+
+def read_picture(decoder: Decoder, index: int) -> CodedPicture | None:
     """The picture of a packet that was sent with `index` for its timestamp; None where it is not predicted.
 
     Raises FieldsError where the fields do not hold together, or the decoder holds another picture.
     """
-    at = table.hevc
-    layer = context + at.layers
+    memory, at, layer = decoder.memory, decoder.at, decoder.layer
     current = memory.pointer(layer + at.current)
     number = _frame_number(at, layer, current)
     frames = memory.read(layer + at.dpb, at.dpb_frames * at.frame_size)
-    mine = _frame(memory, table, frames, number)
+    mine = _frame(decoder, frames, number)
     if mine.pts != index:
         raise FieldsError("the decoder's current picture is another one")
     sizes = _read_sizes(memory, at, layer)
     if (sizes.height, sizes.width) != (mine.height, mine.width):
         raise FieldsError("the picture is not of its sequence's size")
     lists = _read_lists(memory, at, layer, frames, number)
-    weights = _read_weights(memory, at, context, frames, number)
+    weights = _read_weights(memory, at, decoder.context, frames, number)
     table_of_entries, entry_of = _make_entries(lists, weights, sizes.bit_depth)
     if not table_of_entries.references:
         return None
@@ -82,7 +95,7 @@ def read_picture(memory: Memory, table: Table, context: int, index: int) -> Code
         rows=-(-sizes.height // UNIT),
         columns=-(-sizes.width // UNIT),
     )
-    luma = [_frame(memory, table, frames, picture) for picture in entries.pictures]
+    luma = [_frame(decoder, frames, picture) for picture in entries.pictures]
     kind = np.uint8 if sizes.bit_depth == 8 else np.uint16
     return CodedPicture(
         predictions=(
@@ -103,13 +116,6 @@ def read_picture(memory: Memory, table: Table, context: int, index: int) -> Code
     )
 
 
-def current_index(memory: Memory, table: Table, context: int) -> int:
-    """The timestamp of the packet of the decoder's current picture."""
-    return read_frame(
-        memory, table.frame, memory.pointer(memory.pointer(context + table.hevc.layers + table.hevc.current))
-    ).pts
-
-
 def _frame_number(at: Hevc, layer: int, address: int) -> int:
     number, rest = divmod(address - layer - at.dpb, at.frame_size)
     if rest or not 0 <= number < at.dpb_frames:
@@ -122,11 +128,8 @@ def _word(frames: bytes, number: int, size: int, offset: int, kind: str = "<Q") 
     return value
 
 
-def _frame(memory: Memory, table: Table, frames: bytes, number: int) -> DecodedFrame:
-    address = _word(frames, number, table.hevc.frame_size, 0)
-    if not address:
-        raise FieldsError("a picture is not there")
-    return read_frame(memory, table.frame, address)
+def _frame(decoder: Decoder, frames: bytes, number: int) -> DecodedFrame:
+    return decoder.frames.read(_word(frames, number, decoder.at.frame_size, 0))
 
 
 def _read_sizes(memory: Memory, at: Hevc, layer: int) -> _Sizes:
@@ -237,10 +240,9 @@ def _make_entries(
     return table, entry_of
 
 
-def read_blocks(memory: Memory, table: Table, context: int, index: int) -> CodedBlocks:  # as H.264's
+def read_blocks(decoder: Decoder, index: int) -> CodedBlocks:  # as H.264's
     """What was coded of the picture that `read_picture` reads."""
-    at = table.hevc
-    layer = context + at.layers
+    memory, at, layer = decoder.memory, decoder.at, decoder.layer
     sizes = _read_sizes(memory, at, layer)
     coded = memory.view(memory.pointer(layer + at.cbf_luma), sizes.grid(sizes.log2_transform), np.uint8)
     quantiser = memory.view(memory.pointer(layer + at.qp_y), sizes.grid(sizes.log2_coding), np.int8)

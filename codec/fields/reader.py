@@ -12,7 +12,7 @@ from codecsieve.codec.fields.memory import FieldsError, Memory
 from codecsieve.codec.fields.table import PYAV_CONTEXT, Table
 
 READERS: dict[str, ModuleType] = {"h264": h264, "hevc": hevc}
-"""By FFmpeg's name of a codec: modules with `read_picture` and `read_blocks`."""
+"""By FFmpeg's name of a codec: modules with a `Decoder`, `read_picture` and `read_blocks` of it."""
 _CLASS = b"AVCodecContext\0"
 
 
@@ -22,10 +22,9 @@ class FieldReader:
     def __init__(self, decoder: av.VideoCodecContext, table: Table) -> None:
         """Raises FieldsError where the decoder is none that the table knows."""
         self._codec = READERS[decoder.codec.canonical_name]
-        self._table = table
         self._memory = Memory()
         try:
-            self._context = _decoder_context(self._memory, table, decoder)
+            self._decoder = self._codec.Decoder(self._memory, table, _decoder_context(self._memory, table, decoder))
         except FieldsError:
             self._memory.close()
             raise
@@ -47,19 +46,19 @@ class FieldReader:
 
         Raises FieldsError where the fields do not hold together, or the decoder holds another picture.
         """
-        picture: CodedPicture | None = self._codec.read_picture(self._memory, self._table, self._context, index)
+        picture: CodedPicture | None = self._codec.read_picture(self._decoder, index)
         return picture
 
     def holds(self, index: int) -> bool:
         """Whether the decoder's current picture is, or is still, the one of the packet sent with `index`."""
         try:
-            return self._codec.current_index(self._memory, self._table, self._context) == index
+            return bool(self._decoder.current_index() == index)
         except FieldsError:
             return False
 
     def blocks(self, index: int) -> CodedBlocks:
         """What was coded of that picture, once it was read. Raises FieldsError as `read` does."""
-        blocks: CodedBlocks = self._codec.read_blocks(self._memory, self._table, self._context, index)
+        blocks: CodedBlocks = self._codec.read_blocks(self._decoder, index)
         return blocks
 
 
