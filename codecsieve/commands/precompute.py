@@ -38,7 +38,8 @@ Example:
     metavar="|".join(PRESETS),
     default="onevision",
     show_default=True,
-    help="Options by one name: the published ones, or w_res 3; others given here go before it.",
+    help="Options by one name: the published ones; w_res 3; what moves unlike its surroundings and was not predicted. "
+    "Others given here go before it.",
 )
 @options_of(SieveConfig)
 @options_of(RunOptions, device="auto|cpu|cuda|cuda:N")

@@ -111,8 +111,14 @@ FOREIGN: Mapping[str, Foreign] = {
     "tubelet_size": Foreign(int, (1,), "patches are of one frame"),
     "probe_size": Foreign(int, (1,), "the probe is one layer of attention"),
     "num_spatial_crops": Foreign(int, (1,), "tokens are those of the centre; see --num-temporal-crops"),
-    "mv_use_inconsistency": Foreign(bool, (False,), "motion is scored by its length"),
-    "res_use_grad": Foreign(bool, (False,), "a residual is scored by its size"),
+    "mv_use_inconsistency": Foreign(
+        bool,
+        (False,),
+        "motion is scored by its length here; make the cache with precompute --mv-inconsistency variance",
+    ),
+    "res_use_grad": Foreign(
+        bool, (False,), "a residual is scored by its size here; make the cache with precompute --res-use-grad"
+    ),
     "mean": Foreign((float,) * 3, ((0.48145466, 0.4578275, 0.40821073),), _CLIP),
     "std": Foreign((float,) * 3, ((0.26862954, 0.26130258, 0.27577711),), _CLIP),
 }

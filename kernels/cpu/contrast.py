@@ -29,10 +29,10 @@ def motion_lengths(
     """
     rows_begin, rows_end, begin, end = shown or (0, motion.shape[0], 0, motion.shape[1])
     if measure.mv_inconsistency == "mean":
-        if mode in ("similarity", "affine"):
-            vectors, unit = subtract_camera(motion, estimate_camera(motion, mode)), 1
-        else:  # a camera that moves all cells alike makes no difference
+        if mode in ("none", "mean", "median"):  # a camera that moves all cells alike makes no difference
             vectors, unit = np.ascontiguousarray(motion), VECTOR_UNITS
+        else:
+            vectors, unit = subtract_camera(motion, estimate_camera(motion, mode)), 1
         rows = vectors.reshape(len(vectors), -1)
         # Of vectors as they are in the file the sums fit 32 bits; those up to a column do so but for whole 2^32.
         sums = np.zeros(rows.shape[1], np.int32 if unit > 1 else np.int64)
