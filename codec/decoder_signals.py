@@ -27,6 +27,7 @@ from codecsieve.kernels.cpu.compensate import compensated_residual
 from codecsieve.kernels.cpu.steps import coded_steps
 from codecsieve.kernels.cpu.units import h264_units, hevc_units, list_motion
 from codecsieve.kernels.geometry import CELL
+from codecsieve.kernels.reference.compensate import UNIT
 from codecsieve.kernels.reference.units import H264Motion
 
 Window = tuple[int, int, int, int]
@@ -123,6 +124,8 @@ def shown_part(coded: CodedPicture, decoder: av.VideoCodecContext, index: int, l
 def make_signals(coded: CodedPicture, window: Window) -> Made:
     """Motion and residual of the shown part of a coded picture."""
     top, left, height, width = window
+    if len(coded.predictions) == 1 and coded.predictions[0].rows == FRAME:
+        return _frame_signals(coded, coded.predictions[0], window)
     motion = np.zeros((-(-height // CELL), -(-width // CELL), 2), np.int16)
     residual: np.ndarray | None = None
     for part in reversed(coded.predictions):  # where there are fields, the top one's motion is the one to see
@@ -140,6 +143,16 @@ def make_signals(coded: CodedPicture, window: Window) -> Made:
             residual[2 * first + part.rows - top :: 2] = own
     assert residual is not None
     return Made(motion, residual)
+
+
+def _frame_signals(coded: CodedPicture, part: Prediction, window: Window) -> Made:
+    """The same where there are no fields: a frame's units are the cells, and have vectors of 0 where there is none."""
+    top, left, height, width = window
+    vectors, entries = units_of(part)
+    rows = slice(top // UNIT, top // UNIT - (-height // CELL))
+    columns = slice(left // UNIT, left // UNIT - (-width // CELL))
+    motion = np.ascontiguousarray(vectors.view(np.int32)[rows, columns, 0]).view(np.int16)  # a vector as one number
+    return Made(motion, _residual(coded, part, vectors, entries, window))
 
 
 def units_of(part: Prediction) -> tuple[np.ndarray, np.ndarray]:
