@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -25,6 +26,21 @@ HARMLESS = {
     ("hevc", "dpb_frames"), ("h264", "dpb_pictures"), ("h264", "most_short_references"), ("h264", "picture_frame"),
 }  # fmt: skip
 """Numbers that are no offsets; and behind a picture's pointer to its frame there is another one to the same."""
+
+
+TRIES = """
+import json, sys
+said = json.load(sys.stdin)
+sys.path[:] = said["path"]
+from codecsieve.codec.fields.proof import prove
+from codecsieve.codec.fields.table import table_from_json
+for table in said["tables"]:
+    try:
+        refused = prove(table_from_json(table)) is not None
+    except Exception:
+        refused = True
+    print(refused, flush=True)
+"""
 
 
 def moved(right: Table, by: int) -> Iterator[tuple[str, Table]]:
@@ -63,7 +79,15 @@ def test_an_offset_that_is_off_is_refused_and_the_program_lives() -> None:
     assert right is not None
     wrong = list(moved(right, 8))
     assert len(wrong) >= 40
-    assert [name for name, other in wrong if prove_in_child(other) is None] == []
+    refused: list[bool] = []
+    while len(refused) < len(wrong):  # one child tries them in turn; where it ends, the next goes on behind
+        tables = [dataclasses.asdict(other) for _, other in wrong[len(refused) :]]
+        said = json.dumps({"path": sys.path, "tables": tables})
+        child = subprocess.run([sys.executable, "-c", TRIES], input=said, capture_output=True, text=True, timeout=120)
+        answers = [line == "True" for line in child.stdout.split()]
+        refused += answers if len(answers) == len(tables) else [*answers, True]
+    assert [name for (name, _), no in zip(wrong, refused, strict=True) if not no] == []
+    assert prove_in_child(wrong[0][1]) is not None
 
 
 @needs_table
