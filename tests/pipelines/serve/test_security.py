@@ -770,7 +770,7 @@ def test_more_than_the_queue_holds_is_told_to_come_again_and_who_goes_is_not_wai
     make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "videos").mkdir()
-    make_video(tmp_path / "videos" / "a.mp4", frames=100, size=(160, 96))
+    make_video(tmp_path / "videos" / "a.mp4", frames=100, size=(640, 384))
     (tmp_path / "data").mkdir()
     before = JobStore(tmp_path / "data" / "jobs.sqlite")
     gone = before.add("local", "old:one", {"inputs": [], "options": {}, "preset": "onevision", "run": {}})
