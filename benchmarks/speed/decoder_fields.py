@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import click
 import numpy as np
 
 from benchmarks.common import loop_video, save, show
+from benchmarks.speed.throughput import ratio
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.pipelines.config import SieveConfig
@@ -99,17 +100,12 @@ def measure(video: Path, rounds: int, cv_reader: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = {"video": video.name, "pictures": decode_only(video, motion=False)}
     row |= {f"{name} ms": 1e3 * statistics.median(turn[name] for turn in turns) for name in ways}
     for name in ("exported", "sieve", "without fields"):
-        row[f"{name} / floor"] = median_ratio([turn[name] for turn in turns], floor)
+        row[f"{name} / floor"] = ratio([turn[name] for turn in turns], floor)
     if cv_reader and video.name.startswith("hevc"):
         theirs = [read_by_peer(video, cv_reader) for _ in range(rounds)]
         row["cv_reader ms"] = 1e3 * statistics.median(theirs)
-        row["cv_reader / sieve"] = median_ratio(theirs, [turn["sieve"] for turn in turns])
+        row["cv_reader / sieve"] = ratio(theirs, [turn["sieve"] for turn in turns])
     return row
-
-
-def median_ratio(ones: Sequence[float], others: Sequence[float]) -> float:
-    """Median of the ratios within each round."""
-    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
 
 
 def clock(work: Callable[[], object]) -> float:

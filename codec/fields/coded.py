@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from codecsieve.kernels.reference.compensate import Weights
-from codecsieve.kernels.reference.units import H264Motion, HevcMotion
+from codecsieve.kernels.reference.units import BOTTOM, FRAME, TOP, H264Motion, HevcMotion
 
-FRAME, TOP, BOTTOM = -1, 0, 1
-"""What a `Prediction` is of: all rows of the picture, or those of one field."""
+__all__ = ["BOTTOM", "FRAME", "TOP", "CodedBlocks", "CodedPicture", "Prediction"]
 
 
 class Prediction(NamedTuple):

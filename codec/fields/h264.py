@@ -15,7 +15,7 @@ from codecsieve.codec.fields.entries import EntryTable, Reference
 from codecsieve.codec.fields.h264_lists import LIST_ENTRIES, SliceLists, read_lists
 from codecsieve.codec.fields.h264_state import FRAME_STRUCTURE, Decoded, Decoder
 from codecsieve.codec.fields.memory import FieldsError
-from codecsieve.kernels.reference.compensate import Weights
+from codecsieve.kernels.reference.compensate import NO_ENTRY, Weights
 from codecsieve.kernels.reference.predict import SIX_TAP
 from codecsieve.kernels.reference.units import INTERLACED, H264Motion
 
@@ -28,9 +28,8 @@ TRANSFORM_8X8 = 1 << 24
 """Bit of a macroblock's type, as FFmpeg has it."""
 COUNTS = 48
 """4x4 blocks of a macroblock, of luma and chroma, of which the decoder counts the coefficients."""
-
-NO_ENTRY = 255
-"""-1 as a byte."""
+NO_BYTE = NO_ENTRY & 255
+"""NO_ENTRY as a byte."""
 ROWS_OF = {1: TOP, 2: BOTTOM, FRAME_STRUCTURE: FRAME}
 """By the structure of a picture or field."""
 
@@ -131,7 +130,7 @@ def _make_entries(decoded: Decoded, rows: int, lists: SliceLists) -> tuple[Entry
     """
     table = EntryTable()
     slices = max(lists.by_slice, default=0) + 1
-    entry_of = bytearray([NO_ENTRY]) * (2 * slices * LIST_ENTRIES)
+    entry_of = bytearray([NO_BYTE]) * (2 * slices * LIST_ENTRIES)
     fields = 2 if decoded.mixed and rows != FRAME else 1
     for number, both in lists.by_slice.items():
         weights = lists.weights if number in lists.weighted else None
@@ -155,7 +154,7 @@ def _weigh(decoded: Decoded, rows: int, references: list[Reference], entry_of: n
         None if decoded.is_long(reference.picture) else decoded.order(reference.picture) - now
         for reference in references
     )
-    first, second = (frozenset(entry_of[:, which].tobytes()) - {NO_ENTRY} for which in range(2))
+    first, second = (frozenset(entry_of[:, which].tobytes()) - {NO_BYTE} for which in range(2))
     return _implicit_weights(distances, first, second)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import int16, int32, njit, uintp
 
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY, UNIT
-from codecsieve.kernels.reference.units import INTERLACED, USES_LIST, WHOLE
+from codecsieve.kernels.reference.units import FRAME, INTERLACED, USES_LIST
 
 USES_0, USES_1 = USES_LIST
 ONE, TWO, FOUR = uintp(1), uintp(2), uintp(4)
@@ -80,7 +80,7 @@ def h264_units(
     rows: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `reference.units.h264_units`."""
-    first, step = (0, 1) if rows == WHOLE else (rows, 2)
+    first, step = (0, 1) if rows == FRAME else (rows, 2)
     high, wide = (types.shape[0] - first + step - 1) // step, types.shape[1] - 1
     vectors = np.empty((4 * high, 4 * wide, 2, 2), np.int16)
     entries = np.empty((4 * high, 4 * wide, 2), np.int8)

@@ -12,8 +12,8 @@ import numpy as np
 
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY, UNIT
 
-WHOLE = -1
-"""All rows of a frame, beside those of a field: 0 of the top one, 1 of the bottom one."""
+FRAME, TOP, BOTTOM = -1, 0, 1
+"""Which rows are meant: all of a frame, or those of one field."""
 INTERLACED = 1 << 7
 """Bit of the type of a macroblock of a field."""
 USES_LIST = (3 << 12, 3 << 14)
@@ -88,7 +88,7 @@ class H264Motion(NamedTuple):
     entry_of: np.ndarray
     """int8 [slices, 2, 32]: entry of a reference index of a list; -1: none."""
     rows: int
-    """WHOLE, 0 or 1."""
+    """FRAME, TOP or BOTTOM."""
 
     def units(self) -> tuple[np.ndarray, np.ndarray]:
         """Vectors and entries of units, see `h264_units`."""
@@ -116,7 +116,7 @@ def h264_units(
             what there is not; LEFT_OUT in list 0 where a macroblock is of a field, but a frame's are asked for, or the
             other way round.
     """
-    first, step = (0, 1) if rows == WHOLE else (rows, 2)
+    first, step = (0, 1) if rows == FRAME else (rows, 2)
     high, wide = types[first::step].shape[0], types.shape[1] - 1
     y, x = np.arange(4 * high), np.arange(4 * wide)
     block, column = (first + step * (y // 4))[:, None], x // 4
@@ -133,7 +133,7 @@ def h264_units(
         entries[..., which] = np.where(used, found, NO_ENTRY)
         vectors[..., which, :] = np.where(used[..., None], moved, 0)
         unknown |= used & (found < 0)
-    other = (kind & INTERLACED > 0) == (rows == WHOLE)
+    other = (kind & INTERLACED > 0) == (rows == FRAME)
     entries[unknown], vectors[unknown] = NO_ENTRY, 0
     entries[other], vectors[other] = (LEFT_OUT, NO_ENTRY), 0
     return vectors, entries

@@ -7,9 +7,10 @@ import os
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder, in_true_order
+from codecsieve.codec.clip import in_true_order
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.look.pictures import DrawnClip
+from codecsieve.pipelines.sieve.clip import open_clip
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import select_from
 from codecsieve.pipelines.sieve.scores import ClipScores
@@ -37,17 +38,7 @@ def _draw(
     end: float | None,
     believe: bool,
 ) -> DrawnClip:
-    decoder = ClipDecoder(
-        path,
-        config.num_frames,
-        config.signals,
-        start,
-        end,
-        believe,
-        spread=config.spreading,
-        decoder_fields=config.decoder_fields,
-    )
-    with decoder as clip:
+    with open_clip(path, config, start, end, believe) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = ClipScores(clip, config), {}
         for slot in clip.slots(config.input_size):

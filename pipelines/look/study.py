@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codecsieve.codec.clip import ClipDecoder, in_true_order
+from codecsieve.codec.clip import in_true_order
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import PRESETS, SieveConfig
 from codecsieve.pipelines.look.draw import whole_frame
+from codecsieve.pipelines.sieve.clip import open_clip
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
 from codecsieve.pipelines.sieve.kept import select_from
 from codecsieve.pipelines.sieve.scores import ClipScores
@@ -81,7 +82,7 @@ def _study(
         for camera in CAMERAS
     }
     corners, frames = slot_corners(config.grid, config.patch_size), {}
-    with _decoder(path, config, config.signals, start, end, believe, max_memory) as clip:
+    with open_clip(path, config, start, end, believe, max_memory) as clip:
         scores = {way: ClipScores(clip, used) for way, used in ways.items()}
         for slot in clip.slots(config.input_size):
             index = slot.picture.display_index
@@ -96,7 +97,8 @@ def _study(
             "signals": clip.signals,
             "frame_ids": ids.tolist(),
         }
-    with _decoder(path, config, DIFFERENCE, start, end, believe, max_memory) as clip:
+    compared = dataclasses.replace(config, signals=DIFFERENCE)
+    with open_clip(path, compared, start, end, believe, max_memory) as clip:
         plain = ClipScores(clip, config)
         for slot in clip.slots(config.input_size):
             plain.add(slot)
@@ -107,20 +109,6 @@ def _study(
         scores={way: scored.of(ids) for way, scored in scores.items()},
         difference=difference,
         facts=facts,
-    )
-
-
-def _decoder(
-    path: str | os.PathLike[str],
-    config: SieveConfig,
-    signals: str,
-    start: float | None,
-    end: float | None,
-    believe: bool,
-    max_memory: int,
-) -> ClipDecoder:
-    return ClipDecoder(
-        path, config.num_frames, signals, start, end, believe, max_memory, config.spreading, config.decoder_fields
     )
 
 

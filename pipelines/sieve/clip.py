@@ -48,16 +48,16 @@ def sieve_clip(
     return in_true_order(lambda believe: _sieve(path, used, start, end, pixels, believe, max_memory))
 
 
-def _sieve(
+def open_clip(
     path: str | os.PathLike[str],
     config: SieveConfig,
     start: float | None,
     end: float | None,
-    pixels: bool,
-    believe: bool,
-    max_memory: int,
-) -> SievedClip:
-    decoder = ClipDecoder(
+    believe: bool = True,
+    max_memory: int = MAX_MEMORY,
+) -> ClipDecoder:
+    """A clip's decoder as a configuration has it; arguments and errors are those of `ClipDecoder`."""
+    return ClipDecoder(
         path,
         config.num_frames,
         config.signals,
@@ -68,7 +68,18 @@ def _sieve(
         config.spreading,
         config.decoder_fields,
     )
-    with decoder as clip:
+
+
+def _sieve(
+    path: str | os.PathLike[str],
+    config: SieveConfig,
+    start: float | None,
+    end: float | None,
+    pixels: bool,
+    believe: bool,
+    max_memory: int,
+) -> SievedClip:
+    with open_clip(path, config, start, end, believe, max_memory) as clip:
         scores = ClipScores(clip, config)
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}

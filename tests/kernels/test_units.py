@@ -8,7 +8,7 @@ import pytest
 from codecsieve.kernels.cpu.units import h264_units as fast
 from codecsieve.kernels.cpu.units import hevc_units, list_motion
 from codecsieve.kernels.reference.compensate import LEFT_OUT, NO_ENTRY
-from codecsieve.kernels.reference.units import INTERLACED, USES_LIST, WHOLE, HevcMotion, h264_units
+from codecsieve.kernels.reference.units import FRAME, INTERLACED, USES_LIST, HevcMotion, h264_units
 from codecsieve.kernels.reference.units import list_motion as reference_list_motion
 
 HIGH, WIDE = 4, 3
@@ -23,7 +23,7 @@ def random_tables(seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nd
     return (motion[0], motion[1]), (references[0], references[1]), types
 
 
-@pytest.mark.parametrize("rows", [WHOLE, 0, 1])
+@pytest.mark.parametrize("rows", [FRAME, 0, 1])
 @pytest.mark.parametrize("seed", range(4))
 def test_fast_form_has_the_same_bits(rows: int, seed: int) -> None:
     """Of tables as a damaged stream may leave them: no index and no slice reads what there is not."""
@@ -48,7 +48,7 @@ def test_units_are_what_the_tables_say() -> None:
     slices[0, 0] = 2
     entry_of = np.stack([np.full((2, 32), -1, np.int8), np.arange(64, dtype=np.int8).reshape(2, 32)])
 
-    vectors, entries = h264_units(motion, references, types, slices, entry_of, WHOLE)
+    vectors, entries = h264_units(motion, references, types, slices, entry_of, FRAME)
     assert (entries[:4, :4] == NO_ENTRY).all()
     assert (vectors[:4, :4] == 0).all()
     assert (entries[4:8, :, 1] == NO_ENTRY).all()

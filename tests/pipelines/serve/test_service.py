@@ -220,6 +220,13 @@ def test_a_job_that_cannot_be_is_refused_before_it_is_queued(client: httpx.Clien
     answer = client.post("/v1/jobs", json=body)
     assert answer.status_code == 409
     assert "cache 'caches:mine' was made with k_keep=6, you asked 5; give" in answer.json()["error"]
+    cs.precompute(site / "videos" / "a.mp4", site / "caches" / "off", workers=0, decoder_fields="off", **SMALL)  # type: ignore[arg-type]
+    body = {"cache": "caches:off", "inputs": ["videos"], "options": {**SMALL, "decoder_fields": "on"}}
+    answer = client.post("/v1/jobs", json=body)
+    assert answer.status_code == 409
+    assert "was made with bitstream_reader=ffmpeg, you asked decoder" in answer.json()["error"]
+    answer = client.post("/v1/jobs", json=body | {"options": {**SMALL, "decoder_fields": "off"}})
+    assert answer.status_code == 202, answer.text
 
 
 def test_its_state_is_told(client: httpx.Client) -> None:
