@@ -64,6 +64,11 @@ the codec could not predict three times as much as motion: better on MPEG-4 stre
 and however little that is in its frame."""
 
 
+def decoder_fields_of(reader: str | None) -> str:
+    """What `decoder_fields` is of a cache, by its `bitstream_reader`: `auto` where nobody read a bitstream."""
+    return "auto" if reader is None else "on" if reader == "decoder" else "off"
+
+
 class SieveKeywords(TypedDict, total=False):
     """The fields of `SieveConfig` as functions take them, so that type checkers and editors know each by name.
 

@@ -24,7 +24,7 @@ from codecsieve.cache import CacheWriter, Layout, Location, Part, ShardWork, Sto
 from codecsieve.cache.layout import GROUP
 from codecsieve.cache.metadata import read_group
 from codecsieve.errors import CacheError, ManifestError
-from codecsieve.pipelines.config import RunOptions, SieveConfig
+from codecsieve.pipelines.config import RunOptions, SieveConfig, decoder_fields_of
 from codecsieve.pipelines.inputs.clips import RequestRanges, distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.precompute.engine import Engine, LocalEngine
@@ -108,7 +108,7 @@ def precompute(
     location, inputs, done = Location.of(out), Inputs(), list[RunSummary]()
     report = Report(requests.rows, progress or (lambda _: None))
     with ExitStack() as held:
-        config = _as_the_cache_reads(location, config)
+        config = as_the_cache_reads(location, config)
         engine = held.enter_context(_engine_for(options, ray, location, layout, config))
         signals, reader = engine.resolve(config)
         used = dataclasses.replace(config, signals=signals, decoder_fields="on" if reader == "decoder" else "off")
@@ -194,17 +194,15 @@ def _engine_for(
 # --- before and after
 
 
-def _as_the_cache_reads(location: Location, config: SieveConfig) -> SieveConfig:
-    """With `auto` for the decoder's fields, they are read or not as in the cache that is gone on with."""
+def as_the_cache_reads(location: Location, config: SieveConfig) -> SieveConfig:
+    """With `auto` for the decoder's fields, they are read or not as in a cache, if there is one."""
     if config.decoder_fields != "auto" or not location.exists(GROUP):
         return config
     try:
-        reader = read_group(location).config.get("bitstream_reader")
+        made = read_group(location).config
     except CacheError:
         return config  # it cannot be gone on with, which opening it says
-    return (
-        config if reader is None else dataclasses.replace(config, decoder_fields="on" if reader == "decoder" else "off")
-    )
+    return dataclasses.replace(config, decoder_fields=decoder_fields_of(made.get("bitstream_reader")))
 
 
 def _versions() -> dict[str, str]:

@@ -22,11 +22,12 @@ import platformdirs
 
 from codecsieve.cache import SparseCache, open_cache
 from codecsieve.cache.layout import GROUP, config_difference, config_hash
+from codecsieve.cache.location import Location
 from codecsieve.errors import ConfigError
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import requests_of
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.run import precompute
+from codecsieve.pipelines.precompute.run import as_the_cache_reads, precompute
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.pipelines.probe.datasets import SPLITS, LabelledSet
 from codecsieve.pipelines.probe.splits import Split, check_splits, find_clips, in_all, split_off_validation
@@ -161,13 +162,16 @@ def complete_caches(plan: Plan, labelled: LabelledSet, selection: dict[str, Any]
         else:
             missing = _of_rows(requests(), here)
         if missing:
+            config = as_the_cache_reads(Location(plan.base), config)  # one probe, one way of reading
             precompute(missing, folder, config, device=device, progress=lambda at: report(at.done, at.total))
 
 
 def _as_it_is(cache: SparseCache, asked: SieveConfig) -> SieveConfig:
-    """A cache's options, which must be those asked, but for what `signals` came to where it was made."""
+    """A cache's options, which must be those asked, but for what `signals` and `decoder_fields` came to where it was
+    made.
+    """
     made = SieveConfig(**selection_of(cache))
-    if dataclasses.replace(made, signals=asked.signals) != asked:
+    if dataclasses.replace(made, signals=asked.signals, decoder_fields=asked.decoder_fields) != asked:
         difference = config_difference(made.to_dict(), asked.to_dict())
         raise ConfigError(f"cache {cache.location} {difference}, as of the cache beside it; delete it")
     return made

@@ -19,7 +19,7 @@ from codecsieve.cache.layout import GROUP, config_difference
 from codecsieve.cache.location import Location
 from codecsieve.cache.metadata import read_group
 from codecsieve.errors import CacheError
-from codecsieve.pipelines.config import RunOptions, SieveConfig
+from codecsieve.pipelines.config import RunOptions, SieveConfig, decoder_fields_of
 from codecsieve.text import quoted
 
 from .access import Caller
@@ -153,7 +153,10 @@ def _check_cache(folder: Path, body: JobBody, config: SieveConfig) -> None:
         return
     there, said = {**made.config, "store": made.layout.store}, config.to_dict()
     own = {name: value for name, value in dataclasses.asdict(config).items() if name in there or name in said}
+    fields, reader = own.pop("decoder_fields", "auto"), there.get("bitstream_reader")
     asked = {**there, **own, "store": body.store}
+    if fields != "auto" and reader is not None and fields != decoder_fields_of(reader):
+        asked["bitstream_reader"] = "decoder" if fields == "on" else "ffmpeg"
     if asked["signals"] == "auto":
         asked["signals"] = there.get("signals")
     if asked != there:
