@@ -26,7 +26,7 @@ PUBLISHED: dict[str, Options] = {
     "median, prior 0.3": {},
     "surprise": {"w_res": 3.0},
 }
-"""What OneVision-Encoder does in its evaluations; what was the default here; and the preset that counts residual more."""
+"""What OneVision-Encoder does in its evaluations; what was the default here; the preset that counts residual more."""
 
 CONTENDERS: dict[str, Options] = {
     "product": PRODUCT,
@@ -47,9 +47,9 @@ CONTENDERS: dict[str, Options] = {
 """The family of which `contrast` is one; simpler ones first.
 
 The rule: on the odd groups, trained and tested within these alone, the mean accuracy over 98 and 196 tokens, both
-readouts, the clips and their twin with a moving camera, and `search` and `bitstream` on each. The highest mean wins; but
-of all that are within half a point of it the first named here, for being simpler. The even groups then say whether it
-holds, and by how much.
+readouts, the clips and their twin with a moving camera, and `search` and `bitstream` on each. The highest mean wins;
+but of all that are within half a point of it the first named here, for being simpler. The even groups then say whether
+it holds, and by how much.
 """
 
 ABLATIONS: dict[str, Options] = {
