@@ -18,7 +18,7 @@ from codecsieve.commands.published import (
     take_foreign,
 )
 from codecsieve.errors import ConfigError, EncoderError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.text import quoted, shortened
 
@@ -110,7 +110,12 @@ _SELECTION = (
     help="Of the cache: what is kept, the patches that the codec tells of, or whole frames (8, one a segment), for a "
     "baseline by its name.  [default: as it is; new: codec]",
 )
-@options_of(SieveConfig, _SELECTION, said="Of the cache: {lower}  [default: as it is; new: {default}]")
+@options_of(
+    SieveConfig,
+    _SELECTION,
+    said="Of the cache: {lower}  [default: as it is; new: {default}]",
+    defaults=PRESETS[DEFAULT_PRESET],
+)
 @click.option(
     "--static-fallback",
     type=click.Choice(["0", "1"]),

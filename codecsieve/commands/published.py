@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.learn.families import BASELINES
 from codecsieve.text import quoted
 
@@ -37,10 +37,10 @@ class Family:
     baseline: str | None = None
 
 
-_CODEC = Family("saliency", {"mv_compensate": "similarity", "static_fallback": True})
+_CODEC = Family("saliency", PRESETS["onevision"])
 
 FAMILIES: Mapping[str, Family] = {
-    "codec": Family("saliency"),
+    "codec": Family("saliency", PRESETS[DEFAULT_PRESET]),
     "sampling": Family("sampling"),
     "ov_encoder_codec": _CODEC,
     "llava_vit_codec": _CODEC,
@@ -70,7 +70,7 @@ def selection_of_family(
     than `num_frames`, they are some of these, uniformly spaced.
     """
     if family is None:
-        return dict(given), {}
+        return dict(given), dict(PRESETS[DEFAULT_PRESET])
     asked = {**given, "policy": family.policy}
     if family.policy != "sampling":
         return asked, dict(family.fresh)
