@@ -48,21 +48,14 @@ STORES = ("patches", "indices")
 PRUNES = ("missing", "failed")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "contrast": {
-        "mv_inconsistency": "mean",
-        "mv_incon_ksize": 9,
-        "fuse": "product",
-        "scale": "none",
-        "center_prior": 0.0,
-    },
+    "contrast": {"mv_inconsistency": "mean", "mv_incon_ksize": 9, "center_prior": 0.0},
     "onevision": {"mv_compensate": "similarity", "static_fallback": True},
     "onevision-lmm": {"mv_compensate": "median", "center_prior": 0.0},
     "surprise": {"w_mv": 1.0, "w_res": 3.0},
 }
 """Options by one name; all others are at their defaults, which are the published ones, one by one.
 
-`contrast` keeps what moves unlike its surroundings and was not predicted, wherever in the picture and however little
-that is in its frame. `onevision` is what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it
+`contrast` keeps what moves unlike its surroundings, and what was not predicted, wherever in the picture. `onevision` is what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it
 prepares for language models. `surprise` counts what the codec could not predict three times as much as motion. What
 each is worth: docs/evidence.md.
 """

@@ -119,7 +119,7 @@ def _features(tokens: list[np.ndarray], own: list[np.ndarray], choice: list[np.n
 @click.option("--videos", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--twin", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--encoder", type=click.Path(exists=True, path_type=Path), required=True, help="Exported by a training.")
-@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("product", "clip"))
+@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("slot", "product"))
 def main(videos: Path, twin: Path, encoder: Path, names: tuple[str, ...]) -> None:
     """Measure; print the tables; write the JSON."""
     models = encoders(encoder)

@@ -150,6 +150,7 @@ def rows(judged: dict[Key, Judged]) -> list[dict[str, Any]]:
     made = []
     for key, own in judged.items():
         row = {**key._asdict(), "accuracy": float(own.groups.mean()), "se": paired(own.groups)[1]}
+        row["groups"] = own.groups.round(4).tolist()
         row |= {"odd_alone": own.odd, "even_alone": own.even} if own.odd is not None else {}
         for base in BASES:
             signals = "difference" if base == "frame difference" else key.signals

@@ -57,7 +57,7 @@ def judged_encoding(clips: Clips, encoding: Encoding, work: Path, names: tuple[s
 @click.option("--videos", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True)
 @click.option("--slots", default=64, show_default=True, help="Frames sampled a clip.")
-@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("product", "clip"))
+@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("slot", "product"))
 def main(videos: Path, work: Path, slots: int, names: tuple[str, ...]) -> None:
     """Measure; print the tables; write the JSON."""
     clips = Clips.read(videos, work / "clips", slots)

@@ -45,7 +45,8 @@ FRAMES = 60
 OPEN_GOP = "keyint=12:min-keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"
 HEVC_GOP = {"preset": "veryfast", "x265-params": f"{OPEN_GOP}:log-level=error"}
 MEASURES: dict[str, tuple[str, Measure]] = {
-    "contrast": ("product", Measure("mean", 9, scale="none")),
+    "contrast": ("weighted", Measure("mean", 9)),
+    "unlike, by product": ("product", Measure("mean", 9, scale="none")),
     "unlike 17x17": ("weighted", Measure("mean", 17)),
     "variance 3x3": ("weighted", Measure("variance", 3)),
     "gradient of the residual": ("weighted", Measure(res_use_grad=True)),

@@ -12,6 +12,7 @@ import pytest
 from cache_cases import fill, names
 
 import codecsieve as cs
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -76,7 +77,7 @@ def test_the_steps_one_by_one_are_the_sieve(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=20, moving="square")
     whole = cs.sieve(path, num_frames=8, k_keep=50, input_size=112)
     clip = cs.read_clip(path, num_frames=8, size=112)
-    scores = cs.score_patches(clip.motion, clip.residual, clip.keyframe, size=112)
+    scores = cs.score_patches(clip.motion, clip.residual, clip.keyframe, size=112, **PRESETS[DEFAULT_PRESET])
     indices = cs.select_patches(scores, k_keep=50)
     assert scores.dtype == np.int64
     assert scores.shape == (8, 8, 8)

@@ -140,7 +140,7 @@ def test_presets_are_options_by_one_name() -> None:
     assert SieveConfig.preset("surprise", k_keep=8) == SieveConfig(w_mv=1, w_res=3, k_keep=8)
     assert SieveConfig.preset("surprise", w_res=2).w_res == 2
     contrast = SieveConfig.preset("contrast")
-    assert (contrast.fuse, contrast.measure.radius, contrast.center_prior) == ("product", 4, 0)
+    assert (contrast.mv_inconsistency, contrast.measure.radius, contrast.center_prior) == ("mean", 4, 0)
     with pytest.raises(
         ConfigError, match=r"preset \('best'\) must be one of contrast, onevision, onevision-lmm, surprise"
     ):

@@ -32,11 +32,11 @@ def test_a_cache_that_is_there_is_gone_on_with(tmp_path: Path, video: Path) -> N
     precompute(read_inputs([str(video)]), cache, made, workers=0)
     assert options_of_run(cache) == made
     assert options_of_run(cache, k_keep=9).k_keep == 9
-    assert options_of_run(cache, DEFAULT_PRESET).fuse == SieveConfig.preset(DEFAULT_PRESET).fuse
+    assert options_of_run(cache, DEFAULT_PRESET) == SieveConfig.preset(DEFAULT_PRESET)
     assert cs.precompute(video, cache, workers=0).skipped == 1
     with pytest.raises(CacheError, match=r"was made with .*k_keep=10, you asked 9"):
         cs.precompute(video, cache, workers=0, k_keep=9)
-    with pytest.raises(CacheError, match=r"was made with .*fuse=weighted, you asked product"):
+    with pytest.raises(CacheError, match=r"was made with center_prior=0.3, you asked 0.0"):
         cs.precompute(video, cache, workers=0, preset="contrast")
 
 
