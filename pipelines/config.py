@@ -18,6 +18,7 @@ from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import (
     CAMERA_MODES,
+    FITS,
     FUSE_MODES,
     INCONSISTENCY_MODES,
     LEAST_KSIZE,
@@ -118,6 +119,7 @@ class SieveKeywords(TypedDict, total=False):
     suppress: Literal["none", "time", "cell"]
     suppress_slots: int
     suppress_weight: float
+    fit: Literal["crop", "letterbox"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class SieveConfig:
     static_abs_thresh: float = option(Selection.static_abs_thresh, "Energy (0..255) of such clips.", at_least=0)
     static_rel_thresh: float = option(Selection.static_rel_thresh, "Contrast of such clips.", at_least=0)
     static_uniform_frames: int = option(Selection.static_uniform_frames, "Slots kept whole of them.", at_least=0)
-    anchors: int = option(Selection.anchors, "Slots kept whole of every clip.", at_least=0)
+    anchors: int = option(Selection.anchors, "Slots kept whole of every clip; one is the first.", at_least=0)
     policy: str = option(
         "saliency",
         "What is kept: the highest scores; whole slots, uniformly spaced; any.",
@@ -216,6 +218,13 @@ class SieveConfig:
     )
     suppress_weight: float = option(
         Selection.suppress_weight, "What a score counts there of itself.", at_least=0, at_most=1, added=True
+    )
+    fit: str = option(
+        "crop",
+        "How a picture is brought into the square: its short side fills it, and the long one is cropped; its long side "
+        "fills it, centred on black, whose patches are kept last.",
+        choices=FITS,
+        added=True,
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class SievedClip(Pictured):
     """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending; with `target_frames`, in place of the
     slot, where in the clip its frame is."""
     scores: np.ndarray
-    """int32 [K]: energy (0..255) summed over the patch's pixels."""
+    """int32 [K]: energy (0..255) summed over the patch's pixels; -1 where it shows nothing of the picture."""
     frame_ids: np.ndarray
     """int32 [T]: display index in the file of the frame in each slot."""
     indices: np.ndarray
@@ -110,8 +110,9 @@ def assemble_clip(
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     """The patches that a configuration keeps of a clip: int32 [K], ascending indices.
 
-    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike:
-    a clip's scores are the seed, so that each clip has patches of its own, the same ones every time.
+    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
+    but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
+    ones every time.
     """
     if config.policy == "sampling":
         patches, count = config.grid**2, config.k_keep // config.grid**2
@@ -119,5 +120,7 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
         return (np.array(slots)[:, None] * patches + np.arange(patches)).ravel().astype(np.int32)
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
-        return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
+        drawn = random.permutation(scores.size)
+        last = scores.ravel()[drawn] < 0
+        return np.sort(np.concatenate([drawn[~last], drawn[last]])[: config.k_keep]).astype(np.int32)
     return select_patches(scores, config.selection)

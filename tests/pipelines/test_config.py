@@ -28,6 +28,7 @@ ADDED: dict[str, Any] = {
     "suppress": "time",
     "suppress_slots": 5,
     "suppress_weight": 0.5,
+    "fit": "letterbox",
 }
 """Options that came later, none at its default."""
 
