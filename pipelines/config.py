@@ -120,6 +120,7 @@ class SieveKeywords(TypedDict, total=False):
     suppress_slots: int
     suppress_weight: float
     fit: Literal["crop", "letterbox"]
+    merge: int
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,13 @@ class SieveConfig:
         choices=FITS,
         added=True,
     )
+    merge: int = option(
+        1,
+        "Side of the blocks of patches of which all are kept or none, side by side: 2 for language models that merge "
+        "2x2 patches to one token.",
+        at_least=1,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -236,6 +244,13 @@ class SieveConfig:
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be <= {self.patches_per_clip}, the patches of "
                 f"{self.num_frames} slots of {self.grid}x{self.grid}"
+            )
+        if self.grid % self.merge:
+            raise ConfigError(f"merge ({self.merge}) must divide {self.grid}, the patches on each side of the square")
+        if self.k_keep % self.merge**2:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be a multiple of {self.merge**2}, the patches of a block, "
+                f"for merge {self.merge}"
             )
         if self.anchors > self.num_frames:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
@@ -297,15 +312,15 @@ class SieveConfig:
 
     @property
     def selection(self) -> Selection:
-        """Those of the options that choose among scores."""
+        """Those of the options that choose among scores: of patches, or, where these are merged, of their blocks."""
         return Selection(
-            self.k_keep,
+            self.k_keep // self.merge**2,
             self.static_fallback,
             self.static_abs_thresh,
             self.static_rel_thresh,
             self.static_uniform_frames,
             self.anchors,
-            self.patch_size,
+            self.patch_size * self.merge,
             self.suppress,
             self.suppress_slots,
             self.suppress_weight,

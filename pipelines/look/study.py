@@ -72,7 +72,7 @@ def presets_for(config: SieveConfig) -> dict[str, SieveConfig]:
 
 
 def select_kept(study: Study, preset: str, config: SieveConfig) -> np.ndarray:
-    """What a selection keeps of a studied clip: int32 [K], ascending, `t*gh*gw + h*gw + w`.
+    """What a selection keeps of a studied clip: int32 [K], see `select_from`, `t*gh*gw + h*gw + w`.
 
     preset: of the study's; config: the study's with another k_keep, anchors, camera mode or policy; its signals
     `difference` stand for a plain frame difference. Raises ConfigError where k_keep is more than there is.

@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {
     "suppress_slots": 5,
     "suppress_weight": 0.5,
     "fit": "letterbox",
+    "merge": 2,
 }
 """Options that came later, none at its default."""
 
@@ -88,6 +89,10 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
         ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
         ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
+        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox"),
+        ({"merge": 0}, "merge (0) must be >= 1"),
+        ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
+        ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
         ({"suppress_weight": 1.01}, "suppress_weight (1.01) must be in 0..1"),
         ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
