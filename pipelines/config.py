@@ -108,7 +108,7 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter", "thrifty"]
+    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe"]
     spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
@@ -159,8 +159,8 @@ class SieveConfig:
     )
     spread: str = option(
         "ends",
-        "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, or the one "
-        "for which the fewest pictures are decoded.",
+        "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, the one "
+        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing.",
         choices=SPREADS,
         added=True,
     )
