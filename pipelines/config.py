@@ -121,6 +121,7 @@ class SieveKeywords(TypedDict, total=False):
     suppress_weight: float
     fit: Literal["crop", "letterbox"]
     merge: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,12 @@ class SieveConfig:
         at_least=1,
         added=True,
     )
+    groups: int = option(
+        1,
+        "Equal groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
+        at_least=1,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -252,12 +259,20 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.merge**2}, the patches of a block, "
                 f"for merge {self.merge}"
             )
-        if self.anchors > self.num_frames:
-            raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
-        if self.policy == "sampling" and self.k_keep % self.grid**2:
+        if self.num_frames % self.groups:
+            raise ConfigError(f"groups ({self.groups}) must divide {self.num_frames}, the number of slots")
+        if self.k_keep % (self.groups * self.merge**2):
             raise ConfigError(
-                f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, "
-                "for policy sampling"
+                f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.merge**2}, for groups {self.groups}"
+                + (f" of blocks of {self.merge**2}" if self.merge > 1 else "")
+            )
+        slots, of = self.num_frames // self.groups, " of a group" if self.groups > 1 else ""
+        if self.anchors > slots:
+            raise ConfigError(f"anchors ({self.anchors}) must be in 0..{slots}, the number of slots{of}")
+        if self.policy == "sampling" and self.k_keep % (self.groups * self.grid**2):
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.grid**2}, the patches of a slot"
+                f"{' of every group' if of else ''}, for policy sampling"
             )
         if self.mv_incon_ksize % 2 == 0:
             raise ConfigError(f"mv_incon_ksize ({self.mv_incon_ksize}) must be odd: the side of a square about a cell")
@@ -312,9 +327,9 @@ class SieveConfig:
 
     @property
     def selection(self) -> Selection:
-        """Those of the options that choose among scores: of patches, or, where these are merged, of their blocks."""
+        """Those of the options that choose among scores: of a group's patches, or of the blocks that these make."""
         return Selection(
-            self.k_keep // self.merge**2,
+            self.k_keep // (self.groups * self.merge**2),
             self.static_fallback,
             self.static_abs_thresh,
             self.static_rel_thresh,

@@ -67,7 +67,7 @@ def score_clip(
     check_signals(motion, residual, keyframe, geometry)
     check_measure(measure)
     predicted = np.flatnonzero(~keyframe)
-    scores = np.stack([geometry.unscored] * len(keyframe))
+    scores = np.repeat(geometry.unscored[None], len(keyframe), axis=0)
     if measure.scale != "clip":
         for t in predicted:
             scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights, measure)

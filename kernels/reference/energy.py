@@ -126,7 +126,7 @@ def score_clip(
     check_signals(motion, residual, keyframe, geometry)
     check_measure(measure)
     predicted = np.flatnonzero(~keyframe)
-    scores = np.stack([geometry.unscored] * len(keyframe))
+    scores = np.repeat(geometry.unscored[None], len(keyframe), axis=0)
     signals = [measured(motion[t], residual[t], mode, measure) for t in predicted]
     limits = clip_limits(signals) if measure.scale == "clip" and signals else None
     for t, (lengths, levels) in zip(predicted, signals, strict=True):

@@ -65,7 +65,7 @@ def _sampled(slot_scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     budget = config.k_keep - config.k_keep % config.grid**2
     if not budget:
         return np.zeros(0, np.int32)
-    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget))
+    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget, groups=1))
 
 
 def _title(path: str, start: float | None, end: float | None) -> str:

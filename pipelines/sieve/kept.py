@@ -113,16 +113,19 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
 
     By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
     but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
-    ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order.
+    ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
+    `groups`, each stands for the clip.
     """
-    blocks = _kept_of(block_scores(scores, config.merge), config)
-    return patches_of_blocks(blocks, scores.shape[1:], config.merge)
+    blocks = block_scores(scores, config.merge)
+    groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
+    kept = [number * groups[0].size + _kept_of(group, config) for number, group in enumerate(groups)]
+    return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
 
 
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """The blocks that are kept, by their scores [T, bh, bw]: integers, ascending."""
+    """The blocks that are kept of a group, by their scores [T, bh, bw]: integers, ascending."""
     if config.policy == "sampling":
-        blocks, count = scores[0].size, config.k_keep // config.grid**2
+        blocks, count = scores[0].size, config.selection.k_keep // scores[0].size
         slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
         return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()
     if config.policy == "random":

@@ -364,3 +364,11 @@ def test_weights_count_by_their_ratio() -> None:
 def test_weights_that_mean_nothing_are_refused(pair: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match=r"w_mv|w_res"):
         fuse_weights(*pair)
+
+
+@forms
+def test_no_slots_have_no_scores(form: ModuleType) -> None:
+    grids = geometry(20, 30, 28, 14, "letterbox")
+    signals = np.zeros((0, 5, 8, 2), np.int16), np.zeros((0, 20, 30), np.uint8), np.zeros(0, bool)
+    scores = form.score_clip(*signals, grids, center_table(grids, 0.3, 0.35), "median", "max", EQUAL)
+    assert (scores.dtype, scores.shape) == (np.int64, (0, 2, 2))

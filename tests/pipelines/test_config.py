@@ -30,6 +30,7 @@ ADDED: dict[str, Any] = {
     "suppress_weight": 0.5,
     "fit": "letterbox",
     "merge": 2,
+    "groups": 4,
 }
 """Options that came later, none at its default."""
 
@@ -93,6 +94,18 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"merge": 0}, "merge (0) must be >= 1"),
         ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
         ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
+        ({"groups": 0}, "groups (0) must be >= 1"),
+        ({"groups": 7}, "groups (7) must divide 64, the number of slots"),
+        ({"groups": 4, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, for groups 4"),
+        (
+            {"groups": 4, "merge": 2, "k_keep": 2044},
+            "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
+        ),
+        ({"groups": 4, "anchors": 17}, "anchors (17) must be in 0..16, the number of slots of a group"),
+        (
+            {"groups": 4, "k_keep": 512, "policy": "sampling"},
+            "k_keep (512) must be a multiple of 1024, the patches of a slot of every group, for policy sampling",
+        ),
         ({"suppress_weight": 1.01}, "suppress_weight (1.01) must be in 0..1"),
         ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
