@@ -108,8 +108,11 @@ class ClipDecoder:
     def __exit__(self, *_: object) -> None:
         self.source.close()
 
-    def slots(self, size: int) -> Iterator[SlotSignals]:
-        """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order."""
+    def slots(self, size: int, fit: str = "crop") -> Iterator[SlotSignals]:
+        """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order.
+
+        size, fit: of the model's square, see `Geometry`, for signals that are made of what it shows.
+        """
         wanted = np.unique(self.sample.frame_ids)
         chosen = set(wanted.tolist())
         facts = self.source.facts
@@ -124,7 +127,7 @@ class ClipDecoder:
         else:
             pictures = self._count(decode_pictures(self.source, with_previous(wanted), motion=False))
             compare = search_pictures if self.signals == "search" else subtract_pictures
-            yield from compare(pictures, chosen, size)
+            yield from compare(pictures, chosen, size, fit)
 
     def _count(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         for picture in pictures:

@@ -41,10 +41,10 @@ def _draw(
     with open_clip(path, config, start, end, believe) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = ClipScores(clip, config), {}
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             index = slot.picture.display_index
             scores.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(scores.pictures)
         slot_scores = scores.of(ids)
@@ -65,7 +65,7 @@ def _sampled(slot_scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     budget = config.k_keep - config.k_keep % config.grid**2
     if not budget:
         return np.zeros(0, np.int32)
-    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget))
+    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget, groups=1))
 
 
 def _title(path: str, start: float | None, end: float | None) -> str:

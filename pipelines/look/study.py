@@ -72,7 +72,7 @@ def presets_for(config: SieveConfig) -> dict[str, SieveConfig]:
 
 
 def select_kept(study: Study, preset: str, config: SieveConfig) -> np.ndarray:
-    """What a selection keeps of a studied clip: int32 [K], ascending, `t*gh*gw + h*gw + w`.
+    """What a selection keeps of a studied clip: int32 [K], see `select_from`, `t*gh*gw + h*gw + w`.
 
     preset: of the study's; config: the study's with another k_keep, anchors, camera mode or policy; its signals
     `difference` stand for a plain frame difference. Raises ConfigError where k_keep is more than there is.
@@ -99,11 +99,11 @@ def _study(
     corners, frames = slot_corners(config.grid, config.patch_size), {}
     with open_clip(path, config, start, end, believe, max_memory) as clip:
         scores = {way: ClipScores(clip, used) for way, used in ways.items()}
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             index = slot.picture.display_index
             for scored in scores.values():
                 scored.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(list(frames))
         facts = {
@@ -115,7 +115,7 @@ def _study(
     compared = dataclasses.replace(config, signals=DIFFERENCE)
     with open_clip(path, compared, start, end, believe, max_memory) as clip:
         plain = ClipScores(clip, compared)
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             plain.add(slot)
         difference = plain.of(clip.nearest_decoded(plain.pictures))
     return Study(

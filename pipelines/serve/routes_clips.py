@@ -147,7 +147,7 @@ def _by_sampling(made: Study, preset: str, config: SieveConfig) -> np.ndarray:
     budget = config.k_keep - config.k_keep % config.grid**2
     if not budget:
         return np.zeros(0, np.int32)
-    return select_kept(made, preset, dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0))
+    return select_kept(made, preset, dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1))
 
 
 def _bits(indices: np.ndarray, count: int) -> str:

@@ -65,6 +65,7 @@ def test_signatures_have_the_defaults_of_the_method() -> None:
         "size": 224, "patch": 14, "mv_compensate": "median", "center_prior": 0.3, "center_sigma": 0.35,
         "fuse": "weighted", "w_mv": 1, "w_res": 1,
         "mv_inconsistency": "none", "mv_incon_ksize": 3, "res_use_grad": False, "scale": "slot",
+        "fit": "crop",
     }  # fmt: skip
     assert defaults(cs.select_patches) == {
         "static_fallback": False, "static_abs_thresh": 126, "static_rel_thresh": 0.38,

@@ -28,6 +28,9 @@ ADDED: dict[str, Any] = {
     "suppress": "time",
     "suppress_slots": 5,
     "suppress_weight": 0.5,
+    "fit": "letterbox",
+    "merge": 2,
+    "groups": 4,
 }
 """Options that came later, none at its default."""
 
@@ -77,7 +80,7 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
         ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
-        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty"),
+        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe"),
         ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
         ({"mv_inconsistency": "median"}, "mv_inconsistency ('median') must be one of none, mean, variance"),
         ({"mv_incon_ksize": 1}, "mv_incon_ksize (1) must be in 3..17"),
@@ -87,6 +90,22 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
         ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
         ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
+        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox"),
+        ({"merge": 0}, "merge (0) must be >= 1"),
+        ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
+        ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
+        ({"groups": 0}, "groups (0) must be >= 1"),
+        ({"groups": 7}, "groups (7) must divide 64, the number of slots"),
+        ({"groups": 4, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, for groups 4"),
+        (
+            {"groups": 4, "merge": 2, "k_keep": 2044},
+            "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
+        ),
+        ({"groups": 4, "anchors": 17}, "anchors (17) must be in 0..16, the number of slots of a group"),
+        (
+            {"groups": 4, "k_keep": 512, "policy": "sampling"},
+            "k_keep (512) must be a multiple of 1024, the patches of a slot of every group, for policy sampling",
+        ),
         ({"suppress_weight": 1.01}, "suppress_weight (1.01) must be in 0..1"),
         ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
