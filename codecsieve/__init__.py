@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords
     from codecsieve.pipelines.exchange.export import Exported, export_cache
+    from codecsieve.pipelines.importing.run import Imported, import_cache
     from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
     from codecsieve.pipelines.loading.loader import make_loader
     from codecsieve.pipelines.precompute.ray_options import RayOptions
@@ -46,6 +47,7 @@ _HOME = {
     "CodecsieveError": "codecsieve.errors",
     "ConfigError": "codecsieve.errors",
     "Exported": "codecsieve.pipelines.exchange.export",
+    "Imported": "codecsieve.pipelines.importing.run",
     "Progress": "codecsieve.pipelines.precompute.summary",
     "RayOptions": "codecsieve.pipelines.precompute.ray_options",
     "RunSummary": "codecsieve.pipelines.precompute.summary",
@@ -59,6 +61,7 @@ _HOME = {
     "VideoError": "codecsieve.errors",
     "collate": "codecsieve.pipelines.loading.dataset",
     "export_cache": "codecsieve.pipelines.exchange.export",
+    "import_cache": "codecsieve.pipelines.importing.run",
     "load_encoder": "codecsieve.encoder",
     "make_loader": "codecsieve.pipelines.loading.loader",
     "open_cache": "codecsieve.cache",
@@ -75,6 +78,7 @@ __all__ = [
     "CodecsieveError",
     "ConfigError",
     "Exported",
+    "Imported",
     "Progress",
     "RayOptions",
     "RunSummary",
@@ -89,6 +93,7 @@ __all__ = [
     "collate",
     "encoder",
     "export_cache",
+    "import_cache",
     "load_encoder",
     "make_loader",
     "open_cache",

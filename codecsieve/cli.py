@@ -14,6 +14,7 @@ from codecsieve.commands.concepts import concepts
 from codecsieve.commands.demo import demo
 from codecsieve.commands.export import export
 from codecsieve.commands.group import Commands
+from codecsieve.commands.import_ import import_
 from codecsieve.commands.listing import label, list_
 from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(precompute, info, list_, label, verify, merge, compact, drop, export),
+    *(precompute, info, list_, label, verify, merge, compact, drop, export, import_),
     *(inspect, describe, transcode, probe, concepts, train, serve, demo),
 )
 for command in COMMANDS:

@@ -68,6 +68,19 @@ DEFAULT_PRESET = "contrast"
 """Of all who name none, see `precompute.chosen` for caches that are gone on with."""
 
 
+GIVEN = "given"
+"""What stands for the policy, and a clip's signals, where somebody else chose the patches (`importing`)."""
+
+
+def check_sieved(config: Mapping[str, Any], cache: object) -> None:
+    """Raise ConfigError where a cache, by its config, was imported: by which options it was sieved nobody knows."""
+    if config.get("policy") == GIVEN:
+        raise ConfigError(
+            f"the patches of cache {cache} were chosen elsewhere and imported; no options of the sieve make them, so "
+            "use another cache"
+        )
+
+
 def options_in(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of what a cache says of itself, the sieve's options; those that it does not know are at their defaults."""
     return {own.name: config.get(own.name, own.default) for own in declared(SieveConfig)}

@@ -139,7 +139,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
 
     from codecsieve.cache import open_cache
     from codecsieve.commands.console import say
-    from codecsieve.pipelines.config import SieveConfig, options_in
+    from codecsieve.pipelines.config import SieveConfig, check_sieved, options_in
     from codecsieve.pipelines.look.draw import draw_clip
     from codecsieve.pipelines.look.pictures import SUFFIXES, save_picture
 
@@ -148,6 +148,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     opened = open_cache(cache)
     record = find_record(opened, clip_id)
     path = _find_video(record, video)
+    check_sieved(opened.config, opened.location)
     try:
         config = SieveConfig(**options_in(opened.config))
     except ConfigError as error:

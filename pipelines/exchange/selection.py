@@ -61,6 +61,11 @@ class Selection:
         """The rows of a shard."""
         return self.table.slice(shard * self.shard_clips, self.shard_clips)
 
+    def known(self) -> Iterator[dict[str, Any]]:
+        """What is known of each clip, in order."""
+        for start in range(0, len(self), _HASHED):
+            yield from self.table.slice(start, _HASHED).to_pylist()
+
     def batches(self, shard: int) -> Iterator[tuple[pa.Table, dict[str, np.ndarray]]]:
         """A shard's clips, a few at a time: their rows, and their arrays by name, with a first axis of as many.
 

@@ -13,7 +13,14 @@ from codecsieve.cache.layout import GROUP
 from codecsieve.cache.metadata import read_group
 from codecsieve.errors import CacheError
 from codecsieve.options import check_names
-from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig, SieveKeywords, decoder_fields_of, options_in
+from codecsieve.pipelines.config import (
+    DEFAULT_PRESET,
+    SieveConfig,
+    SieveKeywords,
+    check_sieved,
+    decoder_fields_of,
+    options_in,
+)
 
 
 def options_of_run(
@@ -24,12 +31,13 @@ def options_of_run(
     out: the cache's folder, or its URL; preset: options by one name; None: those of the cache, where one is there, else
     those of `DEFAULT_PRESET`: a cache goes on as it was made, whatever the defaults have become since.
 
-    Raises ConfigError where there is no such preset, or an option cannot work; OptionError for one there is not;
-    CacheError where `out` cannot be looked at.
+    Raises ConfigError where there is no such preset, an option cannot work, or the cache was imported; OptionError for
+    one there is not; CacheError where `out` cannot be looked at.
     """
     made = None if preset is not None else _made_with(Location.of(out))
     if made is None:
         return SieveConfig.preset(preset or DEFAULT_PRESET, **given)
+    check_sieved(made, Location.of(out))
     check_names("precompute()", given, SieveConfig)
     return SieveConfig(**{**options_in(made), **given})
 

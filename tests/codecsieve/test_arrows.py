@@ -54,6 +54,10 @@ KNOWS: dict[str, set[str]] = {
         "codec.fields",
     },
     "pipelines.exchange": {"cache"},
+    "pipelines.importing": {
+        "pipelines.config", "pipelines.engines", "pipelines.exchange", "pipelines.inputs", "pipelines.precompute",
+        "pipelines.sieve", "cache",
+    },
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
     "pipelines.concepts": {"pipelines.learn", "cache"},
@@ -70,6 +74,7 @@ KNOWS: dict[str, set[str]] = {
     "commands": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
         "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "pipelines.serve",
+        "pipelines.importing",
         "pipelines.train", "pipelines.concepts",
         "cache",
     },
@@ -77,7 +82,7 @@ KNOWS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {
         "pipelines.config", "pipelines.inputs", "pipelines.sieve", "pipelines.precompute", "pipelines.loading",
-        "pipelines.exchange", "cache", "client", "codec", "encoder", "kernels.dispatch",
+        "pipelines.exchange", "pipelines.importing", "cache", "client", "codec", "encoder", "kernels.dispatch",
     },
 }  # fmt: skip
 """The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""
