@@ -7,7 +7,7 @@ before it, whatever the codec did: by block matching, or pixel by pixel. The ari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -41,12 +41,12 @@ def with_previous(wanted: np.ndarray) -> np.ndarray:
     return np.union1d(wanted, np.maximum(wanted - 1, 0))
 
 
-def search_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+def search_pictures(pictures: Iterator[Picture], wanted: Container[int], size: int) -> Iterator[SlotSignals]:
     """`search` signals of the wanted pictures, see `_compare`."""
     return _compare(pictures, wanted, size, lambda picture: pyramid(model_luma(picture, size)), search_signals)
 
 
-def subtract_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+def subtract_pictures(pictures: Iterator[Picture], wanted: Container[int], size: int) -> Iterator[SlotSignals]:
     """`difference` signals of the wanted pictures, see `_compare`."""
     return _compare(pictures, wanted, size, lambda picture: model_luma(picture, size), difference_signals)
 
@@ -56,7 +56,7 @@ Look = TypeVar("Look")
 
 def _compare(
     pictures: Iterator[Picture],
-    wanted: set[int],
+    wanted: Container[int],
     size: int,
     look: Callable[[Picture], Look],
     compare: Callable[[Look, Look], tuple[np.ndarray, np.ndarray]],
