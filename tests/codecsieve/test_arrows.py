@@ -49,6 +49,7 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.transcode": {"codec"},
     "pipelines.sieve": {"pipelines.config", "codec", "codec.fields", *ON_CPU, *ON_GPU},
     "pipelines.look": {"pipelines.config", "pipelines.sieve", "codec", "codec.fields"},
+    "pipelines.stream": {"pipelines.config", "pipelines.sieve", "codec", "codec.fields"},
     "pipelines.precompute": {
         "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.sieve", "cache", "codec",
         "codec.fields",
@@ -70,14 +71,14 @@ KNOWS: dict[str, set[str]] = {
     "commands": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
         "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "pipelines.serve",
-        "pipelines.train", "pipelines.concepts",
+        "pipelines.train", "pipelines.concepts", "pipelines.stream",
         "cache",
     },
     "cli": {"__init__", "commands"},
     "__main__": {"cli"},
     "__init__": {
         "pipelines.config", "pipelines.inputs", "pipelines.sieve", "pipelines.precompute", "pipelines.loading",
-        "pipelines.exchange", "cache", "client", "codec", "encoder", "kernels.dispatch",
+        "pipelines.exchange", "pipelines.stream", "cache", "client", "codec", "encoder", "kernels.dispatch",
     },
 }  # fmt: skip
 """The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""
