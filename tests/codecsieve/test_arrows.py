@@ -65,7 +65,7 @@ KNOWS: dict[str, set[str]] = {
     },
     "pipelines.serve": {
         "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.precompute", "pipelines.look",
-        "pipelines.sieve", "cache", "codec", "encoder",
+        "pipelines.sieve", "pipelines.stream", "cache", "codec", "encoder",
     },
     "pipelines.demo": {"pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "cache"},
     "commands": {
