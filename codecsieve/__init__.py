@@ -154,7 +154,7 @@ def stream(
     patience: float = 10.0,
     pixels: bool = True,
     max_memory: int | str = "4 GB",
-    preset: str = "onevision",
+    preset: str | None = None,
     **options: Unpack[SieveKeywords],
 ) -> Stream:
     """Sieve a source that need have no end, window by window, each as soon as its last frame has come.
@@ -172,7 +172,7 @@ def stream(
         patience: seconds that nothing may come before the source is given up.
         pixels: also cut out the patches; without, `patches` is empty.
         max_memory: bytes that the stream may take, such as "500 MB"; one that may take more is refused.
-        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
+        preset: options by one name, as of `sieve`.
         options: fields of `SieveConfig`, but `num_frames`, `spread` and `spread_seed`.
 
     Returns:

@@ -10,7 +10,7 @@ import click
 
 from codecsieve.commands.options import options_of, take
 from codecsieve.options import declared
-from codecsieve.pipelines.config import PRESETS, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.stream.config import REFUSED, StreamOptions
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ Example:
 @click.command(epilog=_NOTES)
 @click.argument("source")
 @click.option("--out", metavar="FOLDER", help="Where each window's patches are kept, as 00000000.npz and so on.")
-@click.option("--preset", metavar="|".join(PRESETS), default="onevision", show_default=True, help="As of precompute.")
+@click.option("--preset", metavar="|".join(PRESETS), default=DEFAULT_PRESET, show_default=True,
+              help="Options by one name; others given here go before it.")  # fmt: skip
 @options_of(StreamOptions)
-@options_of(SieveConfig, [field.name for field in declared(SieveConfig) if field.name not in REFUSED])
+@options_of(SieveConfig, [field.name for field in declared(SieveConfig) if field.name not in REFUSED],
+            defaults=PRESETS[DEFAULT_PRESET])  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Do not tell, at the end, how much there was.")
 def stream(source: str, out: str | None, preset: str, quiet: bool, **options: Any) -> None:
     """Sieve a source for as long as it comes, window by window.

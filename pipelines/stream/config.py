@@ -12,7 +12,7 @@ from typing import Any
 from codecsieve.errors import ConfigError
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import check_options, option
-from codecsieve.pipelines.config import LEAST_MEMORY, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, LEAST_MEMORY, SieveConfig
 from codecsieve.text import quoted
 
 MOST_WINDOW = 1024
@@ -53,8 +53,8 @@ REFUSED = ("num_frames", "spread", "spread_seed")
 """Options of the sieve that say which frames of a clip its slots show: here they are consecutive."""
 
 
-def window_config(options: StreamOptions, preset: str, given: Mapping[str, Any]) -> SieveConfig:
-    """What is scored and kept of a window, of the options of the sieve that were given.
+def window_config(options: StreamOptions, preset: str | None, given: Mapping[str, Any]) -> SieveConfig:
+    """What is scored and kept of a window: of options of the sieve, and the preset's, `DEFAULT_PRESET`'s where None.
 
     Raises ConfigError for one of `REFUSED`, and for options that cannot work.
     """
@@ -62,4 +62,4 @@ def window_config(options: StreamOptions, preset: str, given: Mapping[str, Any])
         if name in given:
             raise ConfigError(f"{name} ({quoted(str(given[name]))}) is not for streams: a window's frames follow each "
                               "other, as window and every say")  # fmt: skip
-    return SieveConfig.preset(preset, **{**given, "num_frames": options.window})
+    return SieveConfig.preset(preset or DEFAULT_PRESET, **{**given, "num_frames": options.window})

@@ -89,7 +89,9 @@ def test_the_python_of_the_streams_runs(
     names: dict[str, Any] = {}
     exec(compile(alone, "docs/streaming.md, the first snippet", "exec"), names)
     assert names["stream"].windows == 5
-    exec(compile(here(served, service).replace("ws://http://", "ws://"), "docs/streaming.md, the second", "exec"), names)
+    exec(
+        compile(here(served, service).replace("ws://http://", "ws://"), "docs/streaming.md, the second", "exec"), names
+    )
     assert names["told"] == {"end": True, "frames": 48, "windows": 5}
     last = list(cs.stream("clip.ts", window=16, stride=8, k_keep=1024))[-1]
     assert (names["arrays"]["patches"] == last.selection.patches).all()

@@ -1,4 +1,4 @@
-"""`/v1/stream`: windows over a WebSocket as `cs.stream` gives them, its access rules, and that nothing is left behind."""
+"""`/v1/stream`: windows over a WebSocket as `cs.stream` gives them, its access rules, and that nothing stays behind."""
 
 from __future__ import annotations
 
