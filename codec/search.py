@@ -7,7 +7,7 @@ before it, whatever the codec did: by block matching, or pixel by pixel. The ari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -50,7 +50,7 @@ def with_previous(wanted: np.ndarray) -> np.ndarray:
 
 
 def search_pictures(
-    pictures: Iterator[Picture], wanted: set[int], size: int, fit: str = "crop"
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
 ) -> Iterator[SlotSignals]:
     """`search` signals of the wanted pictures, see `_compare`."""
     return _compare(
@@ -59,7 +59,7 @@ def search_pictures(
 
 
 def subtract_pictures(
-    pictures: Iterator[Picture], wanted: set[int], size: int, fit: str = "crop"
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
 ) -> Iterator[SlotSignals]:
     """`difference` signals of the wanted pictures, see `_compare`."""
     return _compare(pictures, wanted, size, fit, lambda picture: model_luma(picture, size, fit), difference_signals)
@@ -70,7 +70,7 @@ Look = TypeVar("Look")
 
 def _compare(
     pictures: Iterator[Picture],
-    wanted: set[int],
+    wanted: Container[int],
     size: int,
     fit: str,
     look: Callable[[Picture], Look],

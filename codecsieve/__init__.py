@@ -3,6 +3,7 @@
     import codecsieve as cs
 
     clip = cs.sieve("video.mp4", k_keep=1024)          # one clip's patches, positions, scores
+    for window in cs.stream("rtsp://camera/1"): ...    # the same of 64 frames at a time, for as long as they come
     cs.precompute("videos/", "cache", k_keep=1024)     # many clips into a cache, as `codecsieve precompute` does
     cache = cs.open_cache("cache")
     loader = cs.make_loader(cache, batch_size=16)      # batches for a model, such as cs.load_encoder(FOLDER_OR_HUB_ID)
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from codecsieve import encoder
     from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
     from codecsieve.client import Client
+    from codecsieve.codec.arriving import Bytes
     from codecsieve.codec.clip import ClipSignals, read_clip
     from codecsieve.encoder import load_encoder
     from codecsieve.errors import CacheError, CodecsieveError, ConfigError, ServiceError, VideoError
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from codecsieve.pipelines.precompute.ray_options import RayOptions
     from codecsieve.pipelines.precompute.summary import Progress, RunSummary
     from codecsieve.pipelines.sieve.kept import SievedClip
+    from codecsieve.pipelines.stream.stream import Stream
+    from codecsieve.pipelines.stream.windows import StreamWindow
 
 __version__ = "0.1.0"
 
@@ -58,6 +62,8 @@ _HOME = {
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
     "SparseDataset": "codecsieve.pipelines.loading.dataset",
+    "Stream": "codecsieve.pipelines.stream.stream",
+    "StreamWindow": "codecsieve.pipelines.stream.windows",
     "VideoError": "codecsieve.errors",
     "collate": "codecsieve.pipelines.loading.dataset",
     "export_cache": "codecsieve.pipelines.exchange.export",
@@ -89,6 +95,8 @@ __all__ = [
     "SparseCache",
     "SparseClip",
     "SparseDataset",
+    "Stream",
+    "StreamWindow",
     "VideoError",
     "collate",
     "encoder",
@@ -102,6 +110,7 @@ __all__ = [
     "score_patches",
     "select_patches",
     "sieve",
+    "stream",
 ]
 
 
@@ -138,6 +147,56 @@ def sieve(
 
     check_names("sieve()", options, SieveConfig)
     return sieve_clip(path, SieveConfig.preset(preset or DEFAULT_PRESET, **options), start, end)
+
+
+def stream(
+    source: str | os.PathLike[str] | Bytes,
+    *,
+    window: int = 64,
+    stride: int | None = None,
+    every: int = 1,
+    follow: bool = False,
+    patience: float = 10.0,
+    pixels: bool = True,
+    max_memory: int | str = "4 GB",
+    preset: str | None = None,
+    **options: Unpack[SieveKeywords],
+) -> Stream:
+    """Sieve a source that need have no end, window by window, each as soon as its last frame has come.
+
+    A window's selection is what `sieve` gives of its frames, with `start` and `end` about them; each picture is decoded
+    and scored once, and each patch cut out once, however many windows it is in.
+
+    Args:
+        source: a path, of a FIFO too; "-" for standard input; an address: rtsp, http(s), tcp, udp; or what has
+            `read(size)`, which waits for some bytes, b"" being the end.
+        window: frames of a selection.
+        stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it, 16 of 64.
+        every: of the frames shown one in so many is taken.
+        follow: the file is still written to: wait at its end for more.
+        patience: seconds that nothing may come before the source is given up.
+        pixels: also cut out the patches; without, `patches` is empty.
+        max_memory: bytes that the stream may take, such as "500 MB"; one that may take more is refused.
+        preset: options by one name, as of `sieve`.
+        options: fields of `SieveConfig`, but `num_frames`, `spread` and `spread_seed`.
+
+    Returns:
+        Stream: an iterator of `StreamWindow`, with `close()`; also for a `with` block. It raises VideoError where the
+        source falls silent or breaks off, once all windows before that were given.
+
+    Raises:
+        VideoError: the source cannot be used: one line that says what to do.
+        ValueError: an option is out of range.
+        TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
+    """
+    from codecsieve.options import check_names
+    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.stream.config import StreamOptions, window_config
+    from codecsieve.pipelines.stream.stream import Stream
+
+    check_names("stream()", options, SieveConfig)
+    sliding = StreamOptions(window, stride, every, follow, patience, max_memory)  # type: ignore[arg-type]
+    return Stream(source, window_config(sliding, preset, options), sliding, pixels)
 
 
 def precompute(

@@ -20,6 +20,7 @@ from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
 from codecsieve.commands.probe import probe
 from codecsieve.commands.serve import serve
+from codecsieve.commands.stream import stream
 from codecsieve.commands.train import train
 from codecsieve.commands.transcode import transcode
 from codecsieve.commands.verify import verify
@@ -36,7 +37,7 @@ def main() -> None:
 
 COMMANDS = (
     *(precompute, info, list_, label, verify, merge, compact, drop, export, import_),
-    *(inspect, describe, transcode, probe, concepts, train, serve, demo),
+    *(inspect, describe, stream, transcode, probe, concepts, train, serve, demo),
 )
 for command in COMMANDS:
     main.add_command(command)

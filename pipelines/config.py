@@ -51,18 +51,29 @@ PRUNES = ("missing", "failed")
 PRESETS: dict[str, dict[str, Any]] = {
     "contrast": {"mv_inconsistency": "mean", "mv_incon_ksize": 9, "center_prior": 0.0},
     "onevision": {"mv_compensate": "similarity", "static_fallback": True},
-    "onevision-lmm": {"mv_compensate": "median", "center_prior": 0.0},
+    "onevision-lmm": {
+        "fit": "letterbox",
+        "input_size": 504,
+        "k_keep": 8 * 36 * 36,
+        "anchors": 1,
+        "mv_compensate": "median",
+        "center_prior": 0.0,
+    },
     "surprise": {"w_mv": 1.0, "w_res": 3.0},
 }
 """Options by one name; all others are at their defaults, which are the published ones, one by one.
 
-`contrast` keeps what moves unlike its surroundings, and what was not predicted, wherever in the picture. `onevision` is what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it
-prepares for language models. `surprise` counts what the codec could not predict three times as much as motion. What
+`contrast` keeps what moves unlike its surroundings, and what was not predicted, wherever in the picture. `onevision` is
+what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it prepares for language models: whole
+pictures, the first slot whole. `surprise` counts what the codec could not predict three times as much as motion. What
 each is worth: docs/evidence.md.
 """
 
-PRESET_OPTIONS = sorted({option for preset in PRESETS.values() for option in preset})
-"""Those that presets differ in."""
+SHAPES = ("fit", "input_size", "k_keep", "anchors")
+"""Options of presets that say what is seen and how much is kept of it, not how it is chosen."""
+
+PRESET_OPTIONS = sorted({option for preset in PRESETS.values() for option in preset} - {*SHAPES})
+"""Options that presets choose by."""
 
 DEFAULT_PRESET = "contrast"
 """Of all who name none, see `precompute.chosen` for caches that are gone on with."""
@@ -297,9 +308,12 @@ class SieveConfig:
         return cls(**{**PRESETS[name], **options})
 
     def by_preset(self, name: str) -> SieveConfig:
-        """The same with another preset's options: those that only other presets have are at their defaults again."""
-        plain = {option: getattr(type(self), option) for option in PRESET_OPTIONS}
-        return dataclasses.replace(self, **{**plain, **PRESETS[name]})
+        """The same chosen by another preset: what only other presets choose by is at its default again, and `SHAPES`
+        stay as they are.
+        """
+        own = PRESETS[name]
+        chosen = {option: own.get(option, getattr(type(self), option)) for option in PRESET_OPTIONS}
+        return dataclasses.replace(self, **chosen)
 
     @property
     def fused(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from codecsieve.options import declared, kind_of
 from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
+from codecsieve.pipelines.stream.config import StreamOptions
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -62,6 +63,19 @@ class EmbedQuery(SieveFields):
 
     format: str | None = Field(None, description="arrow, npz, safetensors; json where neither it nor Accept says.")
     tokens: bool = Field(False, description="Whether token states are sent, too.")
+
+
+class StreamQuery(Options):
+    """Of `/v1/stream`."""
+
+    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
+    path: str | None = Field(None, description="ROOT/sub/clip.ts; without one the video comes as messages.")
+    window: int = Field(StreamOptions.window, description="Frames of a selection.")
+    stride: int | None = Field(None, description="Frames from one window's first to the next one's.")
+    every: int = Field(StreamOptions.every, description="Of the frames shown one in so many is taken.")
+    follow: bool = Field(False, description="The file is still written to.")
+    format: str = Field("npz", description="arrow, npz or safetensors.")
+    pixels: bool = Field(True, description="Whether patches are sent.")
 
 
 class InspectQuery(SieveFields):

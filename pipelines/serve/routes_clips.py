@@ -16,7 +16,7 @@ from codecsieve.pipelines.look.study import COLUMNS, DIFFERENCE, Study, select_k
 from codecsieve.pipelines.look.tiles import heat_of
 from codecsieve.pipelines.sieve.kept import SievedClip
 
-from .encodings import choose, encode
+from .encodings import choose, encode, facts_of
 from .fields import Describing, Embedding, Inspecting, Selecting, Sieving, Studying
 from .receive import JSON, media_type, read_json
 from .refusal import RefusedError
@@ -134,12 +134,6 @@ async def study_selection(study_id: str, query: Selecting, service: Serving, cal
         "difference": _bits(plain, scores.size),
         "heat": base64.b64encode(_heat(scores).tobytes()).decode(),
     }
-
-
-def facts_of(sieved: SievedClip) -> dict[str, Any]:
-    """What is known of a clip besides its arrays."""
-    names = ("codec", "width", "height", "fps", "frames", "distinct_frames", "filled", "order", "signals", "decoder")
-    return {name: getattr(sieved, name) for name in names}
 
 
 def _by_sampling(made: Study, preset: str, config: SieveConfig) -> np.ndarray:

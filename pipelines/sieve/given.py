@@ -54,7 +54,7 @@ def take_given(
     Args:
         path: a video file.
         indices: int64 [K], slot * grid^2 + row * grid + column, in 0..T * grid^2 - 1.
-        config: says num_frames, input_size, patch_size and how slots are spread.
+        config: says num_frames, input_size, patch_size, fit and how slots are spread.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         pixels: without, nothing is decoded.
@@ -101,7 +101,7 @@ def _cut(clip: ClipDecoder, positions: np.ndarray, config: SieveConfig) -> tuple
         if picture.display_index not in missing:
             continue
         here = shown == picture.display_index
-        patches[here] = cut_patches(view_crop(picture, config.input_size, side), positions[here, 1:] * side)
+        patches[here] = cut_patches(view_crop(picture, config.input_size, side, config.fit), positions[here, 1:] * side)
         missing.discard(picture.display_index)
         size = upright_size(picture)
     if missing:

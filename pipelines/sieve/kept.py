@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
+from codecsieve.codec.plan import FrameSample
+from codecsieve.codec.source import PacketSource
 from codecsieve.kernels.blocks import block_scores, patches_of_blocks
 from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.mosaic import Pictured, draw_kept
@@ -72,8 +73,21 @@ class SievedClip(Pictured):
         return draw_kept(patches, self.positions, self.slot_scores.shape[-1], slots)
 
 
+class Decoded(Protocol):
+    """What is asked of whatever was decoded: a `codec.clip.ClipDecoder`, or a window of a stream."""
+
+    @property
+    def source(self) -> PacketSource: ...
+    @property
+    def sample(self) -> FrameSample: ...
+    @property
+    def signals(self) -> str: ...
+    @property
+    def pictures_decoded(self) -> int: ...
+
+
 def assemble_clip(
-    clip: ClipDecoder,
+    clip: Decoded,
     config: SieveConfig,
     ids: np.ndarray,
     slot_scores: np.ndarray,

@@ -9,7 +9,6 @@ from collections import Counter
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.facts import check_memory
 from codecsieve.codec.memory import further_bytes, signal_bytes
 from codecsieve.codec.slots import SlotSignals
@@ -18,12 +17,13 @@ from codecsieve.kernels.cpu.held import HeldSlot, clip_limits, hold_slot
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve.kept import Decoded
 
 
 class ClipScores:
     """Scores of the pictures that a clip's slots show. Each is added once, in any order."""
 
-    def __init__(self, clip: ClipDecoder, config: SieveConfig) -> None:
+    def __init__(self, clip: Decoded, config: SieveConfig) -> None:
         """Score a clip by a configuration.
 
         Raises VideoError where it takes more memory than it may, for what is held until its end.
@@ -46,6 +46,11 @@ class ClipScores:
             self._held[index] = hold_slot(slot.motion, slot.residual, grids, config.mv_compensate, config.measure)
         else:
             self._scores[index] = score_slot(slot, config)
+
+    def forget(self, index: int) -> None:
+        """Let go of a picture, which no slot shows any more."""
+        self._scores.pop(index, None)
+        self._held.pop(index, None)
 
     @property
     def pictures(self) -> list[int]:

@@ -168,8 +168,9 @@ def test_presets_are_options_by_one_name() -> None:
 
 def test_another_preset_leaves_nothing_of_the_one_before() -> None:
     for first, second in product(PRESETS, repeat=2):
-        config = SieveConfig.preset(first, k_keep=7, suppress="time").by_preset(second)
-        assert config == SieveConfig.preset(second, k_keep=7, suppress="time")
+        shape = {"k_keep": 7, "input_size": 56, "anchors": 2, "fit": "crop"}
+        config = SieveConfig.preset(first, **shape, suppress="time").by_preset(second)
+        assert config == SieveConfig.preset(second, **shape, suppress="time")
 
 
 @pytest.mark.parametrize("signals", ["difference", "bits"])
