@@ -83,7 +83,6 @@ class IndexedVideos:
             input_size=options.input_size,
             patch_size=options.patch_size,
             k_keep=self.shape.k_keep,
-            fit=options.fit,
             signals="search",
             decoder_fields="off",
         )
