@@ -44,7 +44,7 @@ def stream(source: str, out: str | None, preset: str, quiet: bool, **options: An
     https://, tcp:// or udp://. Each window's selection is printed as soon as its last frame has come; windows overlap,
     and what they share is computed once.
     """
-    from codecsieve.commands.console import tell
+    from codecsieve.commands.console import say, tell
     from codecsieve.files import make_folder
     from codecsieve.pipelines.stream.config import window_config
     from codecsieve.pipelines.stream.stream import Stream
@@ -60,7 +60,7 @@ def stream(source: str, out: str | None, preset: str, quiet: bool, **options: An
                 told = facts_of(window)
                 if folder is not None:
                     told["file"] = save(window, folder).name
-                click.echo(json.dumps(told))
+                say(json.dumps(told))
         finally:
             if not quiet:
                 beyond = windows.frames - windows.covered
