@@ -14,6 +14,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from codecsieve.codec.decoder import MOST_HELD_BACK
 from codecsieve.codec.fields.coded import FRAME, CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
@@ -31,8 +32,6 @@ from codecsieve.kernels.geometry import CELL
 from codecsieve.kernels.reference.compensate import UNIT
 from codecsieve.kernels.reference.units import H264Motion
 
-MOST_HELD_BACK = 64
-"""Pictures that are decoded before another which is shown first: more than any decoder holds back."""
 Window = tuple[int, int, int, int]
 """Top, left, height and width of the shown picture in the coded one, luma samples."""
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import av
 
+from codecsieve.codec.decoder import MOST_HELD_BACK
 from codecsieve.codec.facts import check_memory
 from codecsieve.codec.nal import (
     SequenceParameters,
@@ -23,8 +24,6 @@ from codecsieve.codec.picture import PictureFormat, read_format, shown_window
 from codecsieve.codec.source import PacketSource
 
 MACROBLOCK = 16
-_KEPT = 64
-"""Changes that are remembered: more than there can be among pictures that a decoder holds back."""
 
 
 class _Shown(NamedTuple):
@@ -59,7 +58,7 @@ class Layouts:
         if sequence is not None and sequence != latest.sequence:
             stated = latest.stated if latest.stated and crops_closer(latest.stated, sequence) else None
             self._shown.append(_Shown(int(packet.pts or 0), sequence, stated))
-            del self._shown[:-_KEPT]
+            del self._shown[:-MOST_HELD_BACK]  # those before are of pictures that were shown
 
     def of(self, frame: av.VideoFrame, index: int) -> PictureFormat:
         """The layout of a frame by its decode index: the very object of the frame before where nothing changed.

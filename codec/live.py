@@ -18,8 +18,7 @@ import av
 from codecsieve.codec.arriving import Bytes, Opened, open_arriving, silent
 from codecsieve.codec.clip import slot_signals
 from codecsieve.codec.decode import LATE_MOTION, Watch, empty_decoder, numbered, open_decoder
-from codecsieve.codec.decoder import decode_packet
-from codecsieve.codec.decoder_signals import MOST_HELD_BACK
+from codecsieve.codec.decoder import MOST_HELD_BACK, decode_packet
 from codecsieve.codec.facts import read_facts, video_stream
 from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import usable_table

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.common import save
-from benchmarks.evidence.candidates import CONTENDERS, ONEVISION, SPREAD_DIFFERENCE, Options
+from benchmarks.evidence.candidates import CONTENDERS, SPREAD_DIFFERENCE, Options, compared
 from benchmarks.evidence.choices import Sampling, Stream, choose_all
 from benchmarks.evidence.clips import Clips
 from benchmarks.evidence.contest import BUDGETS, Judged, Key, judge_all, rows, show_rows
@@ -36,7 +36,7 @@ def candidates(kind: str, names: tuple[str, ...]) -> dict[str, Options]:
         return {"frame difference": SPREAD_DIFFERENCE["frame difference"]}
     if kind == "bits":
         return RESIDUAL
-    return {"onevision": ONEVISION, "median, prior 0.3": {}, **{name: CONTENDERS[name] for name in names}}
+    return compared(names)
 
 
 def judged_encoding(clips: Clips, encoding: Encoding, work: Path, names: tuple[str, ...]) -> dict[Key, Judged]:

@@ -61,13 +61,6 @@ def encode(canvas: np.ndarray, form: str) -> bytes:
     return data.getvalue()
 
 
-def npy(values: np.ndarray) -> bytes:
-    """An array as the bytes of a `.npy` file."""
-    data = io.BytesIO()
-    np.lib.format.write_array(data, np.ascontiguousarray(values), allow_pickle=False)
-    return data.getvalue()
-
-
 def check_canvases(selection: Selection, to: str, form: str) -> None:
     """Raise ConfigError where a cache's patches cannot be put on canvases of this form."""
     cache = selection.cache

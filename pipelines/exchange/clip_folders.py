@@ -22,14 +22,6 @@ def write_clip_folders(selection: Selection, folder: Path, names: Sequence[str],
     Raises CacheError where a clip is damaged or the disk fails.
     """
     make_folder(folder)
-    for shard in range(selection.shards):
-        first = shard * selection.shard_clips
-        paths = [folder / name for name in names[first : first + selection.shard_clips]]
-        if all(path.is_dir() for path in paths):
-            count(len(paths), there=True)
-            continue
-        for number, (path, (row, arrays)) in enumerate(zip(paths, selection.clips(shard), strict=True), first):
-            there = path.is_dir()
-            if not there:
-                publish_folder(path, files(number, row, arrays))
-            count(1, there)
+    paths = [folder / name for name in names]
+    for number, path, row, arrays in selection.missing(paths, Path.is_dir, count):
+        publish_folder(path, files(number, row, arrays))

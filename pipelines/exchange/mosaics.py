@@ -21,8 +21,8 @@ import numpy as np
 
 from codecsieve.errors import ConfigError
 
-from .canvases import SUFFIXES, Sheet, check_canvases, encode, npy, pack
-from .selection import Selection
+from .canvases import SUFFIXES, Sheet, check_canvases, encode, pack
+from .selection import Selection, npy
 
 IMAGES, SIDE = 8, 36
 ROWS = IMAGES * SIDE * SIDE

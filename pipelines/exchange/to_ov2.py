@@ -31,12 +31,12 @@ from codecsieve.files import publish
 from codecsieve.text import shortened
 
 from .blocks import in_blocks, raster_order
-from .canvases import SUFFIXES, Sheet, check_canvases, encode, npy, pack
+from .canvases import SUFFIXES, Sheet, check_canvases, encode, pack
 from .clip_folders import write_clip_folders
 from .config import ExportOptions
 from .conversations import check_conversations, conversation
 from .names import keys_of
-from .selection import Count, Selection
+from .selection import Count, Selection, npy
 
 CLIPS, LINES = "clips", "clips.jsonl"
 POSITIONS = "src_patch_position.npy"

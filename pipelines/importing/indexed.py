@@ -91,18 +91,10 @@ class IndexedVideos:
     def job(self, clip_id: str) -> Job:
         """See `Source`."""
         request = self.requests[clip_id]
-        known = {
-            "id": request.id,
-            "uri": request.path,
-            "fingerprint": request.fingerprint,
-            "label": request.label,
-            "start": request.start,
-            "end": request.end,
-        }
         try:
-            return Job(known, self._indices(request, self.shape.k_keep))
+            return Job(request.known, self._indices(request, self.shape.k_keep))
         except CacheError as error:
-            return Job(known, error=str(error))
+            return Job(request.known, error=str(error))
 
     def _first_shape(self) -> Shape:
         """What the first clip has whose indices can be read; ConfigError where there is none."""

@@ -34,10 +34,11 @@ def options_of_run(
     Raises ConfigError where there is no such preset, an option cannot work, or the cache was imported; OptionError for
     one there is not; CacheError where `out` cannot be looked at.
     """
-    made = None if preset is not None else _made_with(Location.of(out))
+    location = Location.of(out)
+    made = None if preset is not None else _made_with(location)
     if made is None:
         return SieveConfig.preset(preset or DEFAULT_PRESET, **given)
-    check_sieved(made, Location.of(out))
+    check_sieved(made, location)
     check_names("precompute()", given, SieveConfig)
     return SieveConfig(**{**options_in(made), **given})
 

@@ -24,6 +24,15 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class Given(Fields):
+    """Fields among which are the sieve's options, None where they are not given."""
+
+    def given(self) -> dict[str, Any]:
+        """The options of the sieve that are given."""
+        values = {option.name: getattr(self, option.name) for option in declared(SieveConfig)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 def _options() -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for option in declared(SieveConfig):
@@ -35,7 +44,7 @@ def _options() -> dict[str, Any]:
     return fields
 
 
-Options: Any = create_model("Options", __base__=Fields, **_options())
+Options: Any = create_model("Options", __base__=Given, **_options())
 
 
 class SieveFields(Options):
@@ -47,8 +56,7 @@ class SieveFields(Options):
 
     def config(self) -> SieveConfig:
         """The configuration. Raises ConfigError."""
-        given = {option.name: getattr(self, option.name) for option in declared(SieveConfig)}
-        return SieveConfig.preset(self.preset, **{name: value for name, value in given.items() if value is not None})
+        return SieveConfig.preset(self.preset, **self.given())
 
 
 class SieveQuery(SieveFields):

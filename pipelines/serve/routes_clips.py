@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from codecsieve.pipelines.config import PRESET_OPTIONS, SieveConfig
 from codecsieve.pipelines.look.study import COLUMNS, DIFFERENCE, Study, select_kept
 from codecsieve.pipelines.look.tiles import heat_of
-from codecsieve.pipelines.sieve.kept import SievedClip
+from codecsieve.pipelines.sieve.kept import SievedClip, select_by_sampling
 
 from .encodings import choose, encode, facts_of
 from .fields import Describing, Embedding, Inspecting, Selecting, Sieving, Studying
@@ -130,18 +130,10 @@ async def study_selection(study_id: str, query: Selecting, service: Serving, cal
     plain = select_kept(made, preset, dataclasses.replace(config, signals=DIFFERENCE))
     return {
         "kept": _bits(select_kept(made, preset, config), scores.size),
-        "sampling": _bits(_by_sampling(made, preset, config), scores.size),
+        "sampling": _bits(select_by_sampling(scores, config), scores.size),
         "difference": _bits(plain, scores.size),
         "heat": base64.b64encode(_heat(scores).tobytes()).decode(),
     }
-
-
-def _by_sampling(made: Study, preset: str, config: SieveConfig) -> np.ndarray:
-    """What uniform sampling keeps for the same budget, as far as that pays for whole slots."""
-    budget = config.k_keep - config.k_keep % config.grid**2
-    if not budget:
-        return np.zeros(0, np.int32)
-    return select_kept(made, preset, dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1))
 
 
 def _bits(indices: np.ndarray, count: int) -> str:

@@ -22,8 +22,6 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from codecsieve.errors import CodecsieveError, ConfigError
-from codecsieve.options import declared
-from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.stream.config import StreamOptions, window_config
 from codecsieve.text import one_line, quoted
 
@@ -70,11 +68,10 @@ def _wanted(websocket: WebSocket, service: Service) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         raise RefusedError(422, one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
-    given = {one.name: getattr(query, one.name) for one in declared(SieveConfig)}
     try:
         options = StreamOptions(query.window, query.stride, query.every, query.follow, limits.patience,
                                 limits.max_memory)  # fmt: skip
-        config = window_config(options, query.preset, {name: one for name, one in given.items() if one is not None})
+        config = window_config(options, query.preset, query.given())
         if query.follow and query.path is None:
             raise ConfigError("follow is for a path: what is sent ends with an empty message")
     except CodecsieveError as error:

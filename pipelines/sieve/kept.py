@@ -5,6 +5,7 @@ The same for a clip that was sieved on a processor (`clip`) and on a GPU (`gpu_c
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -134,6 +135,15 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
     kept = [number * groups[0].size + _kept_of(group, config) for number, group in enumerate(groups)]
     return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
+
+
+def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
+    budget = config.k_keep - config.k_keep % config.grid**2
+    if not budget:
+        return np.zeros(0, np.int32)
+    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1)
+    return select_from(scores, whole)
 
 
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
