@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "3.12"  # of both base images
 EXTRAS = {"cpu": ("transcode", "service"), "cuda": ("gpu", "transcode", "service", "encoder")}
 HEAD = (
-    "# Every package of the image VARIANT={} ({}), with the hashes of its files: `make lock` writes it of constraints.txt."
-    "\n"
+    "# Every package of the image VARIANT={} ({}), with the hashes of its files: "
+    "`make lock` writes it of constraints.txt.\n"
 )
 
 

@@ -5,7 +5,8 @@
 
     columns-19    format 1, the index without `decoder`, `filled` and `order`; options without `method` and `policy`
     columns-20    the index has `decoder`
-    columns-22    and `filled` and `order`: version 0.1.0's form, but for those two
+    release-0.1.0 options name a policy
+    columns-22    the index has `filled` and `order`
     table         a manifest's further column, and a label that was changed, in `table.parquet`
     packed        the same compacted: format 2
     fields        options say `bitstream_reader: decoder`, which read true references
@@ -26,9 +27,9 @@ from codecsieve.cache import CacheError, compact_cache, verify_cache
 
 FOLDER = Path(__file__).parent / "earlier"
 ROOT = Path(__file__).resolve().parents[2]
-FORMS = ("columns-19", "columns-20", "columns-22", "table", "packed", "fields")
+FORMS = ("columns-19", "columns-20", "release-0.1.0", "columns-22", "table", "packed", "fields")
 LABELLED = ("table", "packed")
-GONE_ON_WITH = ("columns-22", "table", "packed", "fields")
+GONE_ON_WITH = ("release-0.1.0", "columns-22", "table", "packed", "fields")
 SQUARE, PAN = "20ecf09a3e54eb2e", "675a59a4c9b47e37"
 
 
@@ -74,7 +75,9 @@ def test_it_is_read_and_whole(cache: Path) -> None:
 @every_form
 def test_what_its_index_did_not_have_is_null(cache: Path) -> None:
     index = cs.open_cache(cache).index
-    known = {"columns-19": (), "columns-20": ("decoder",)}.get(cache.name, ("decoder", "filled", "order"))
+    known = {"columns-19": (), "columns-20": ("decoder",), "release-0.1.0": ("decoder",)}.get(
+        cache.name, ("decoder", "filled", "order")
+    )
     for name in ("decoder", "filled", "order"):
         assert index[name].is_valid().to_pylist()[:2] == [name in known] * 2
 
