@@ -12,6 +12,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 myst_heading_anchors = 4  # as GitHub has them, so that one link is right in both places
+smartquotes = False  # two dashes begin an option
 default_role = "code"  # docstrings name things in single backticks
 
 autodoc_member_order = "bysource"
