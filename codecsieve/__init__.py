@@ -103,6 +103,7 @@ __all__ = [
 def sieve(
     path: str | os.PathLike[str],
     *,
+    preset: str | None = None,
     start: float | None = None,
     end: float | None = None,
     **options: Unpack[SieveKeywords],
@@ -111,6 +112,8 @@ def sieve(
 
     Args:
         path: a video file.
+        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it. None: those of
+            `DEFAULT_PRESET`.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         options: fields of `SieveConfig`, such as `num_frames=64, k_keep=2048, signals="auto"`.
@@ -125,18 +128,18 @@ def sieve(
         TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
     """
     from codecsieve.options import check_names
-    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
     check_names("sieve()", options, SieveConfig)
-    return sieve_clip(path, SieveConfig(**options), start, end)
+    return sieve_clip(path, SieveConfig.preset(preset or DEFAULT_PRESET, **options), start, end)
 
 
 def precompute(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    preset: str = "onevision",
+    preset: str | None = None,
     columns: Mapping[str, str] | None = None,
     labels_from_folders: bool = False,
     ray: RayOptions | None = None,
@@ -150,7 +153,8 @@ def precompute(
     Args:
         inputs: a video, a folder of videos, a manifest, or several of these.
         out: the cache's folder.
-        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
+        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it. None: those of
+            the cache that is gone on with, or, for a new one, of `DEFAULT_PRESET`.
         columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`.
         labels_from_folders: a folder's videos are labelled by the folder that they lie in.
         ray: `RayOptions()` to have a Ray cluster make the clips, with `ray_address`, `ray_actors` and so on.
@@ -170,6 +174,7 @@ def precompute(
     from codecsieve.options import check_names
     from codecsieve.pipelines.config import RunOptions, SieveConfig
     from codecsieve.pipelines.inputs.clips import read_ranges
+    from codecsieve.pipelines.precompute.chosen import options_of_run
     from codecsieve.pipelines.precompute.run import precompute as run
 
     check_names("precompute()", options, SieveConfig, RunOptions)
@@ -177,7 +182,7 @@ def precompute(
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     requests = read_ranges(listed, columns, labels_from_folders)
-    return run(requests, out, SieveConfig.preset(preset, **given), ray=ray, progress=progress, **of_run)
+    return run(requests, out, options_of_run(out, preset, **given), ray=ray, progress=progress, **of_run)
 
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -48,8 +48,6 @@ STORES = ("patches", "indices")
 PRUNES = ("missing", "failed")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "onevision": {},
-    "surprise": {"w_mv": 1.0, "w_res": 3.0},
     "contrast": {
         "mv_inconsistency": "mean",
         "mv_incon_ksize": 9,
@@ -57,11 +55,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scale": "none",
         "center_prior": 0.0,
     },
+    "onevision": {"mv_compensate": "similarity", "static_fallback": True},
+    "onevision-lmm": {"mv_compensate": "median", "center_prior": 0.0},
+    "surprise": {"w_mv": 1.0, "w_res": 3.0},
 }
-"""Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
-the codec could not predict three times as much as motion: better on MPEG-4 streams, much the same on H.264 and `search`
-(docs/evidence.md); `contrast` keeps what moves unlike its surroundings and was not predicted, wherever in the picture
-and however little that is in its frame."""
+"""Options by one name; all others are at their defaults, which are the published ones, one by one.
+
+`contrast` keeps what moves unlike its surroundings and was not predicted, wherever in the picture and however little
+that is in its frame. `onevision` is what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it
+prepares for language models. `surprise` counts what the codec could not predict three times as much as motion. What
+each is worth: docs/evidence.md.
+"""
+
+PRESET_OPTIONS = sorted({option for preset in PRESETS.values() for option in preset})
+"""Those that presets differ in."""
+
+DEFAULT_PRESET = "contrast"
+"""Of all who name none, see `precompute.chosen` for caches that are gone on with."""
+
+
+def options_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a cache says of itself, the sieve's options; those that it does not know are at their defaults."""
+    return {own.name: config.get(own.name, own.default) for own in declared(SieveConfig)}
 
 
 def decoder_fields_of(reader: str | None) -> str:
@@ -235,6 +250,19 @@ class SieveConfig:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
         check_names("preset()", options, cls)
         return cls(**{**PRESETS[name], **options})
+
+    def by_preset(self, name: str) -> SieveConfig:
+        """The same with another preset's options: those that only other presets have are at their defaults again."""
+        plain = {option: getattr(type(self), option) for option in PRESET_OPTIONS}
+        return dataclasses.replace(self, **{**plain, **PRESETS[name]})
+
+    @property
+    def fused(self) -> str:
+        """How motion and residual are fused: as `fuse` says, but the residual alone of signals that have no motion, of
+        which a product is 0 everywhere.
+        """
+        still = self.signals in ("difference", "bits") and self.fuse in ("geomean", "product")
+        return "max" if still else self.fuse
 
     @property
     def grid(self) -> int:

@@ -15,18 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import click
 import numpy as np
 
 from benchmarks.common import save, show
+from benchmarks.evidence.choices import pick, shown_frames
 from benchmarks.evidence.clips import Clips, all_scores
 from benchmarks.evidence.policies import DIFFERENCE, FOUND, ONEVISION, Variant, kept
 from benchmarks.evidence.readout import Splits
 from benchmarks.evidence.scores import Scoring, score_clip
 from benchmarks.evidence.tables import BUDGETS, against, logistic_rows, summary
 from benchmarks.evidence.tokens import PATCH, SIZE
-from codecsieve.codec.clip import ClipSignals, read_clip
+from codecsieve.codec.clip import read_clip
 from codecsieve.machine import available_cores
 
 OPTIONS = {
@@ -63,20 +63,6 @@ def score_transcoded(path: Path, source: Path, slots: int) -> TranscodedScores:
     filling = np.stack([score_clip(difference, scoring, SIZE, PATCH) for scoring in OPTIONS.values()])
     filled = np.where(plain.keyframe[:, None, None], filling, scores)
     return TranscodedScores(scores, filled, plain.keyframe, original.keyframe)
-
-
-def shown_frames(path: Path) -> int:
-    """Frames that a decoder puts out: AVI's empty packets, which show nothing, are not among them."""
-    with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
-
-
-def pick(every: ClipSignals, ids: np.ndarray) -> ClipSignals:
-    """Signals of some frames out of those of all. The sampling of a source with empty packets, which counts them,
-    cannot be had from the transcoded file otherwise.
-    """
-    parts = {name: getattr(every, name)[ids] for name in ("frame_ids", "keyframe", "motion", "residual")}
-    return dataclasses.replace(every, **parts)
 
 
 def score_all(clips: Clips, videos: Path, h264: Path) -> list[TranscodedScores]:

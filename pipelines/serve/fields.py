@@ -12,7 +12,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import PRESETS, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -40,7 +40,7 @@ Options: Any = create_model("Options", __base__=Fields, **_options())
 class SieveFields(Options):
     """What of a clip is sieved, and how."""
 
-    preset: str = Field("onevision", description=f"Options by one name: {', '.join(PRESETS)}.")
+    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
     start: float | None = Field(None, description="Seconds from the first frame.")
     end: float | None = Field(None, description="Seconds, exclusive.")
 
@@ -80,7 +80,7 @@ class DescribeQuery(Fields):
 class SelectionQuery(Fields):
     """Of a study's selection."""
 
-    preset: str = "onevision"
+    preset: str | None = None
     mv_compensate: str = SieveConfig.mv_compensate
     k_keep: int = SieveConfig.k_keep
     anchors: int = SieveConfig.anchors
@@ -126,7 +126,11 @@ class JobBody(BaseModel):
     )
     columns: dict[str, str] = Field(default={}, description='What manifests call our columns: {"label": "action"}.')
     labels_from_folders: bool = False
-    preset: str = "onevision"
+    preset: str | None = Field(
+        None,
+        description="Options by one name. Default: those of the cache that is gone on with; of a new one, "
+        f"{DEFAULT_PRESET}.",
+    )
     options: dict[str, Any] = Field(default={}, description="Options of the sieve, by their names.")
     store: Literal["patches", "indices"] = "patches"
     device: str = "auto"

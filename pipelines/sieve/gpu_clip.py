@@ -150,4 +150,4 @@ def _score(
     table = center_table(grids, config.center_prior, config.center_sigma)
     weights = fuse_weights(config.w_mv, config.w_res)
     mode, measure = config.mv_compensate, config.measure
-    return score_slots(motion, residual, grids, table, mode, config.fuse, weights, histograms, measure)
+    return score_slots(motion, residual, grids, table, mode, config.fused, weights, histograms, measure)

@@ -79,4 +79,4 @@ def _grids(slot: SlotSignals, config: SieveConfig) -> Geometry:
 
 def _fusing(grids: Geometry, config: SieveConfig) -> tuple[np.ndarray, str, tuple[int, int]]:
     table = center_table(grids, config.center_prior, config.center_sigma)
-    return table, config.fuse, fuse_weights(config.w_mv, config.w_res)
+    return table, config.fused, fuse_weights(config.w_mv, config.w_res)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from codecsieve.errors import ConfigError, OptionError
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import RunKeywords, RunOptions, SieveConfig, SieveKeywords
+from codecsieve.pipelines.config import PRESETS, RunKeywords, RunOptions, SieveConfig, SieveKeywords, options_in
 
 ADDED: dict[str, Any] = {
     "spread": "jitter",
@@ -134,13 +135,35 @@ def test_a_configuration_does_not_change() -> None:
 
 
 def test_presets_are_options_by_one_name() -> None:
-    assert SieveConfig.preset("onevision") == SieveConfig()
+    assert SieveConfig.preset("onevision") == SieveConfig(mv_compensate="similarity", static_fallback=True)
+    assert SieveConfig.preset("onevision").center_prior == 0.3
     assert SieveConfig.preset("surprise", k_keep=8) == SieveConfig(w_mv=1, w_res=3, k_keep=8)
     assert SieveConfig.preset("surprise", w_res=2).w_res == 2
     contrast = SieveConfig.preset("contrast")
     assert (contrast.fuse, contrast.measure.radius, contrast.center_prior) == ("product", 4, 0)
-    with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise, contrast"):
+    with pytest.raises(
+        ConfigError, match=r"preset \('best'\) must be one of contrast, onevision, onevision-lmm, surprise"
+    ):
         SieveConfig.preset("best")
+
+
+def test_another_preset_leaves_nothing_of_the_one_before() -> None:
+    for first, second in product(PRESETS, repeat=2):
+        config = SieveConfig.preset(first, k_keep=7, suppress="time").by_preset(second)
+        assert config == SieveConfig.preset(second, k_keep=7, suppress="time")
+
+
+@pytest.mark.parametrize("signals", ["difference", "bits"])
+def test_signals_without_motion_are_not_multiplied_with_it(signals: Any) -> None:
+    assert SieveConfig(signals=signals, fuse="product").fused == "max"
+    assert SieveConfig(signals=signals, fuse="geomean").fused == "max"
+    assert SieveConfig(signals=signals, fuse="sum").fused == "sum"
+    assert SieveConfig(signals="search", fuse="product").fused == "product"
+
+
+def test_what_a_cache_does_not_say_is_at_its_default() -> None:
+    config = SieveConfig(k_keep=9, w_res=2)
+    assert SieveConfig(**options_in({"method": 1, "bitstream_reader": None, **config.to_dict()})) == config
 
 
 @pytest.mark.parametrize(("options", "keywords"), [(SieveConfig, SieveKeywords), (RunOptions, RunKeywords)])

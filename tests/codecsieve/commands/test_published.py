@@ -68,8 +68,6 @@ def test_options_without_a_meaning_are_named_and_those_that_would_have_one_refus
     assert not options
     with pytest.raises(ConfigError, match=r"std \(\(0.5, 0.5, 0.5\)\) must be 0.26862954 0.26130258 0.27577711: col"):
         take_foreign(dict.fromkeys(FOREIGN) | read("--std", "0.5", "0.5", "0.5"))
-    with pytest.raises(ConfigError, match=r"mv_use_inconsistency \(True\) must be False: motion is scored by"):
-        take_foreign(dict.fromkeys(FOREIGN) | read("--mv_use_inconsistency"))
 
 
 SAMPLINGS = [name for name, family in FAMILIES.items() if family.policy == "sampling"]
