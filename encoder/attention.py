@@ -42,8 +42,8 @@ _KERNEL_TYPES = (torch.float16, torch.bfloat16)
 _log = logging.getLogger(__name__)
 
 
-# Told apart by identity, all three: tensors have no equality that is one bool, and torch.compile asks for the hash of what
-# a forward pass calls before it has its fields.
+# Told apart by identity, all three: tensors have no equality that is one bool, and torch.compile asks for the hash of
+# what a forward pass calls before it has its fields.
 @dataclass(frozen=True, eq=False)
 class Pack:
     """Clips that lie end to end: the tokens of each, and where they do so, int32 [clips + 1], as kernels want it."""
