@@ -125,7 +125,7 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe"]
+    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe", "fps"]
     spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
@@ -139,6 +139,7 @@ class SieveKeywords(TypedDict, total=False):
     fit: Literal["crop", "letterbox"]
     merge: int
     groups: int
+    fps: float
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ class SieveConfig:
     spread: str = option(
         "ends",
         "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, the one "
-        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing.",
+        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing; --fps "
+        "frames a second, as far as there are slots.",
         choices=SPREADS,
         added=True,
     )
@@ -258,6 +260,7 @@ class SieveConfig:
         at_least=1,
         added=True,
     )
+    fps: float = option(Spread.fps, "Slots a second of --spread fps.", at_least=0.001, at_most=1000, added=True)
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -343,7 +346,7 @@ class SieveConfig:
     @property
     def spreading(self) -> Spread:
         """Which frames the slots show."""
-        return Spread(self.spread, self.spread_seed)
+        return Spread(self.spread, self.spread_seed, self.fps)
 
     @property
     def selection(self) -> Selection:

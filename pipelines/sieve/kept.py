@@ -123,17 +123,24 @@ def assemble_clip(
     )
 
 
+def without_spare(scores: np.ndarray, sample: FrameSample) -> np.ndarray:
+    """Scores of slots [T, gh, gw], but -1, as of what shows nothing, in the slots that are left over of a sample."""
+    if sample.spare:
+        scores[-sample.spare :] = -1
+    return scores
+
+
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     """The patches that a configuration keeps of a clip: int32 [K], ascending indices, or block by block.
 
     By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
     but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
-    `groups`, each stands for the clip.
+    `groups`, each stands for the clip. Last slots of which nothing is seen count only where the others are too few.
     """
     blocks = block_scores(scores, config.merge)
     groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
-    kept = [number * groups[0].size + _kept_of(group, config) for number, group in enumerate(groups)]
+    kept = [number * groups[0].size + _kept_of(_seen(group, config), config) for number, group in enumerate(groups)]
     return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
 
 
@@ -144,6 +151,13 @@ def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
         return np.zeros(0, np.int32)
     whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1)
     return select_from(scores, whole)
+
+
+def _seen(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """A group's slots up to the last of which anything is seen, or as many as what must be kept of it takes."""
+    seen = np.flatnonzero((scores >= 0).any(axis=(1, 2)))
+    least = max(-(-config.selection.k_keep // scores[0].size), config.anchors)
+    return scores[: max(least, seen[-1] + 1 if len(seen) else 0)]
 
 
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:

@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "fit": "letterbox",
     "merge": 2,
     "groups": 4,
+    "fps": 4.0,
 }
 """Options that came later, none at its default."""
 
@@ -80,7 +81,8 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
         ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
-        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe"),
+        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe, fps"),
+        ({"fps": 0}, "fps (0) must be in 0.001..1000"),
         ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
         ({"mv_inconsistency": "median"}, "mv_inconsistency ('median') must be one of none, mean, variance"),
         ({"mv_incon_ksize": 1}, "mv_incon_ksize (1) must be in 3..17"),
