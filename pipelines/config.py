@@ -20,12 +20,14 @@ from codecsieve.kernels.rules import (
     CAMERA_MODES,
     FITS,
     FUSE_MODES,
+    GROUPINGS,
     INCONSISTENCY_MODES,
     LEAST_KSIZE,
     MAX_CENTER_PRIOR,
     MOST_KSIZE,
     SCALE_MODES,
     SUPPRESS_MODES,
+    Grouping,
     Measure,
     Scoring,
     Selection,
@@ -139,6 +141,9 @@ class SieveKeywords(TypedDict, total=False):
     fit: Literal["crop", "letterbox"]
     merge: int
     groups: int
+    groups_by: Literal["equal", "motion"]
+    min_group_frames: int
+    max_group_frames: int
     fps: float
 
 
@@ -256,9 +261,22 @@ class SieveConfig:
     )
     groups: int = option(
         1,
-        "Equal groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
+        "Groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
         at_least=1,
         added=True,
+    )
+    groups_by: str = option(
+        Grouping.by,
+        "What groups have in common: as many slots; or as much motion and residual, so that they are short where much "
+        "moves.",
+        choices=GROUPINGS,
+        added=True,
+    )
+    min_group_frames: int = option(
+        Grouping.min_frames, "Slots that a group by motion has at least.", at_least=1, added=True
+    )
+    max_group_frames: int = option(
+        Grouping.max_frames, "Slots that a group by motion has at most.", at_least=1, added=True
     )
     fps: float = option(Spread.fps, "Slots a second of --spread fps.", at_least=0.001, at_most=1000, added=True)
 
@@ -279,14 +297,21 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.merge**2}, the patches of a block, "
                 f"for merge {self.merge}"
             )
-        if self.num_frames % self.groups:
-            raise ConfigError(f"groups ({self.groups}) must divide {self.num_frames}, the number of slots")
+        try:
+            self.grouping.check(self.num_frames)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         if self.k_keep % (self.groups * self.merge**2):
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.merge**2}, for groups {self.groups}"
                 + (f" of blocks of {self.merge**2}" if self.merge > 1 else "")
             )
-        slots, of = self.num_frames // self.groups, " of a group" if self.groups > 1 else ""
+        slots, of = self.group_slots, " of a group" if self.groups > 1 else ""
+        if self.k_keep > self.groups * slots * self.grid**2:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be <= {self.groups * slots * self.grid**2}, the patches of {self.groups} "
+                f"groups of {slots} slots, which is min_group_frames"
+            )
         if self.anchors > slots:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{slots}, the number of slots{of}")
         if self.policy == "sampling" and self.k_keep % (self.groups * self.grid**2):
@@ -347,6 +372,18 @@ class SieveConfig:
     def spreading(self) -> Spread:
         """Which frames the slots show."""
         return Spread(self.spread, self.spread_seed, self.fps)
+
+    @property
+    def grouping(self) -> Grouping:
+        """Which slots make a group."""
+        return Grouping(self.groups, self.groups_by, self.min_group_frames, self.max_group_frames)
+
+    @property
+    def group_slots(self) -> int:
+        """Slots that every group has at least."""
+        if self.groups == 1 or self.groups_by == "equal":
+            return self.num_frames // self.groups
+        return self.min_group_frames
 
     @property
     def selection(self) -> Selection:

@@ -14,8 +14,8 @@ import numpy as np
 
 from codecsieve.codec.plan import FrameSample
 from codecsieve.codec.source import PacketSource
-from codecsieve.kernels.blocks import block_scores, patches_of_blocks
 from codecsieve.kernels.cpu.select import select_patches
+from codecsieve.kernels.groups import select_in_groups
 from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
 
@@ -138,10 +138,7 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
     `groups`, each stands for the clip. Last slots of which nothing is seen count only where the others are too few.
     """
-    blocks = block_scores(scores, config.merge)
-    groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
-    kept = [number * groups[0].size + _kept_of(_seen(group, config), config) for number, group in enumerate(groups)]
-    return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
+    return select_in_groups(scores, config.merge, config.grouping, lambda group: _kept_of(_seen(group, config), config))
 
 
 def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
@@ -149,7 +146,7 @@ def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     budget = config.k_keep - config.k_keep % config.grid**2
     if not budget:
         return np.zeros(0, np.int32)
-    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1)
+    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1, groups_by="equal")
     return select_from(scores, whole)
 
 

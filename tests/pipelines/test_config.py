@@ -31,6 +31,9 @@ ADDED: dict[str, Any] = {
     "fit": "letterbox",
     "merge": 2,
     "groups": 4,
+    "groups_by": "motion",
+    "min_group_frames": 2,
+    "max_group_frames": 3,
     "fps": 4.0,
 }
 """Options that came later, none at its default."""
@@ -102,6 +105,24 @@ def test_defaults_are_those_of_the_method() -> None:
         (
             {"groups": 4, "merge": 2, "k_keep": 2044},
             "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
+        ),
+        ({"groups_by": "time"}, "groups_by ('time') must be one of equal, motion"),
+        ({"min_group_frames": 0}, "min_group_frames (0) must be >= 1"),
+        (
+            {"groups": 4, "groups_by": "motion", "num_frames": 30},
+            "groups (4) of min_group_frames (8) to max_group_frames (64) have 32 to 256 slots, not 30",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "min_group_frames": 65},
+            "min_group_frames (65) must be in 1..64, which is max_group_frames",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "min_group_frames": 1},
+            "k_keep (2048) must be <= 1024, the patches of 4 groups of 1 slots, which is min_group_frames",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "anchors": 9},
+            "anchors (9) must be in 0..8, the number of slots of a group",
         ),
         ({"groups": 4, "anchors": 17}, "anchors (17) must be in 0..16, the number of slots of a group"),
         (
