@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codecsieve.kernels.blocks import block_scores, patches_of_blocks
-from codecsieve.kernels.rules import Grouping
+from codecsieve.kernels.rules import Grouping, Selection
 
 Scores = npt.NDArray[np.integer]
 
@@ -40,6 +40,15 @@ def select_in_groups(
     edges = group_edges(blocks, grouping)
     kept = [start * blocks[0].size + keep(blocks[start:stop]) for start, stop in itertools.pairwise(edges)]
     return patches_of_blocks(np.concatenate(kept), (scores.shape[1], scores.shape[2]), merge)
+
+
+def seen_slots(scores: Scores, rule: Selection) -> Scores:
+    """Of a group's scores [t, h, w] those of the slots up to the last of which anything is seen; or of more, where what
+    is kept of it by the rule takes more.
+    """
+    seen = np.flatnonzero((scores >= 0).any(axis=(1, 2)))
+    least = max(-(-rule.k_keep // scores[0].size), rule.anchors)
+    return scores[: max(least, seen[-1] + 1 if len(seen) else 0)]
 
 
 def group_edges(scores: Scores, grouping: Grouping) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from codecsieve.codec.plan import FrameSample
 from codecsieve.codec.source import PacketSource
 from codecsieve.kernels.cpu.select import select_patches
-from codecsieve.kernels.groups import select_in_groups
+from codecsieve.kernels.groups import seen_slots, select_in_groups
 from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
 
@@ -138,7 +138,11 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
     `groups`, each stands for the clip. Last slots of which nothing is seen count only where the others are too few.
     """
-    return select_in_groups(scores, config.merge, config.grouping, lambda group: _kept_of(_seen(group, config), config))
+
+    def keep(group: np.ndarray) -> np.ndarray:
+        return _kept_of(seen_slots(group, config.selection), config)
+
+    return select_in_groups(scores, config.merge, config.grouping, keep)
 
 
 def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
@@ -148,13 +152,6 @@ def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
         return np.zeros(0, np.int32)
     whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1, groups_by="equal")
     return select_from(scores, whole)
-
-
-def _seen(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """A group's slots up to the last of which anything is seen, or as many as what must be kept of it takes."""
-    seen = np.flatnonzero((scores >= 0).any(axis=(1, 2)))
-    least = max(-(-config.selection.k_keep // scores[0].size), config.anchors)
-    return scores[: max(least, seen[-1] + 1 if len(seen) else 0)]
 
 
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import codecsieve as cs
 from codecsieve.kernels.blocks import block_scores
 from codecsieve.kernels.groups import group_edges
 from codecsieve.pipelines.config import SieveConfig
@@ -64,6 +65,44 @@ def test_a_group_by_motion_keeps_the_same_share_of_its_own_slots(seed: int, opti
     for group, (start, stop) in enumerate(itertools.pairwise(edges)):
         alone = dataclasses.replace(ONE, num_frames=stop - start, **options)
         np.testing.assert_array_equal(kept[group], 16 * start + select_from(scores[start:stop], alone))
+
+
+@given(
+    st.integers(0, 2**32),
+    st.fixed_dictionaries(
+        {
+            "anchors": st.integers(0, 2),
+            "static_fallback": st.booleans(),
+            "suppress": st.sampled_from(["none", "time", "cell"]),
+            "merge": st.sampled_from([1, 2]),
+            "groups": st.sampled_from([1, 2, 4]),
+            "groups_by": st.sampled_from(["equal", "motion"]),
+            "min_group_frames": st.integers(2, 4),
+            "max_group_frames": st.integers(16, 20),
+        }
+    ),
+)
+def test_a_caller_s_own_scores_are_selected_from_in_the_same_way(seed: int, options: dict[str, Any]) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.integers(-1, 3000, (16, 4, 4)) * random.integers(0, 2, (16, 1, 1))
+    scores[random.integers(8, 17) :] = -1
+    expected = select_from(scores, SieveConfig(16, 56, k_keep=64, **options))
+    np.testing.assert_array_equal(cs.select_patches(scores, 64, **options), expected)
+
+
+@pytest.mark.parametrize("options", [{"merge": 0}, {"groups": 0}, {"merge": 2, "groups": 3}])
+def test_patches_that_make_no_blocks_of_groups_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^k_keep \(64\) must be a multiple of groups \(\d\) times the square of merge"
+    ):
+        cs.select_patches(np.zeros((12, 4, 4), np.int64), 64, **options)
+
+
+def test_scores_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^scores \(float64\) must be integers$"):
+        cs.select_patches(np.zeros((12, 4, 4)), 64, groups=2)
+    with pytest.raises(ValueError, match=r"^scores \(4, 4\) must be \[T, gh, gw\], none of them 0$"):
+        cs.select_patches(np.zeros((4, 4), np.int64), 16)
 
 
 def test_where_something_moves_groups_by_motion_are_short_and_have_an_anchor_each(tmp_path: Path, make_video) -> None:
