@@ -102,6 +102,7 @@ def select_patches(
     groups_by: str = Grouping.by,
     min_group_frames: int = Grouping.min_frames,
     max_group_frames: int = Grouping.max_frames,
+    token_order: str = "raster",
 ) -> Array:
     """The patches worth keeping: top-K of the whole clip, or of each group of slots, not of each slot.
 
@@ -125,9 +126,10 @@ def select_patches(
         groups_by: equal, as many slots a group; motion, as much energy, see `groups.group_edges`.
         min_group_frames: slots that a group by motion has at least.
         max_group_frames: slots that a group by motion has at most.
+        token_order: raster, patches or blocks row by row; zigzag, every second row of a slot from right to left.
 
     Returns:
-        int32 [K]: slot * gh * gw + row * gw + column, ascending, or with `merge` block by block. Of equal scores the
+        int32 [K]: slot * gh * gw + row * gw + column, ascending but for `merge` and `token_order`. Of equal scores the
         smaller index is kept.
 
     Raises:
@@ -147,7 +149,7 @@ def select_patches(
     def keep(group: np.ndarray) -> np.ndarray:
         return select_on_cpu.select_patches(seen_slots(group, rule), rule)
 
-    kept = select_in_groups(on_host, merge, grouping, keep)
+    kept = select_in_groups(on_host, merge, grouping, keep, token_order)
     if isinstance(scores, np.ndarray):
         return kept
     import torch

@@ -13,14 +13,14 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from codecsieve.kernels.blocks import block_scores, patches_of_blocks
-from codecsieve.kernels.rules import Grouping, Selection
+from codecsieve.kernels.blocks import block_scores, patches_of_blocks, zigzag
+from codecsieve.kernels.rules import TOKEN_ORDERS, Grouping, Selection
 
 Scores = npt.NDArray[np.integer]
 
 
 def select_in_groups(
-    scores: Scores, merge: int, grouping: Grouping, keep: Callable[[Scores], Scores]
+    scores: Scores, merge: int, grouping: Grouping, keep: Callable[[Scores], Scores], token_order: str = "raster"
 ) -> npt.NDArray[np.int32]:
     """The patches that are kept of a clip, group by group, each of as many blocks.
 
@@ -28,18 +28,24 @@ def select_in_groups(
         scores: integers [T, gh, gw], negative where a patch shows nothing of the picture.
         merge: side of the blocks of which all patches are kept or none; 1 for patches.
         grouping: which slots make a group.
-        keep: of the blocks' scores [t, gh / merge, gw / merge] of a group, the indices of those that are kept.
+        keep: of the blocks' scores [t, gh / merge, gw / merge] of a group, indices of those kept, ascending.
+        token_order: in which the blocks of a slot stand, of `TOKEN_ORDERS`.
 
     Returns:
-        int32 [K], `t*gh*gw + h*gw + w`, in the order of groups, and in that of what is kept of each.
+        int32 [K], `t*gh*gw + h*gw + w`, slot by slot, and so group by group.
 
     Raises:
-        ValueError: the grid is not one of whole blocks, or the slots do not make such groups.
+        ValueError: the grid is not one of whole blocks, the slots do not make such groups, there is no such order.
     """
+    if token_order not in TOKEN_ORDERS:
+        raise ValueError(f"token_order ({token_order!r}) must be one of {', '.join(TOKEN_ORDERS)}")
     blocks = block_scores(scores, merge)
     edges = group_edges(blocks, grouping)
     kept = [start * blocks[0].size + keep(blocks[start:stop]) for start, stop in itertools.pairwise(edges)]
-    return patches_of_blocks(np.concatenate(kept), (scores.shape[1], scores.shape[2]), merge)
+    ordered = np.concatenate(kept)
+    if token_order == "zigzag":
+        ordered = zigzag(ordered, *blocks.shape[1:])
+    return patches_of_blocks(ordered, (scores.shape[1], scores.shape[2]), merge)
 
 
 def seen_slots(scores: Scores, rule: Selection) -> Scores:

@@ -35,6 +35,10 @@ SUPPRESS_MODES = ("none", "time", "cell")
 GROUPINGS = ("equal", "motion")
 """What groups of slots have in common: their length, or how much moves in them."""
 
+TOKEN_ORDERS = ("raster", "zigzag")
+"""In which order tokens stand, slot after slot and row after row of blocks: always from left to right, or to and fro,
+so that what follows each other lies close together."""
+
 MAX_CENTER_PRIOR = 7
 """A lifted energy must fit 32 bits."""
 

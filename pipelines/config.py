@@ -27,6 +27,7 @@ from codecsieve.kernels.rules import (
     MOST_KSIZE,
     SCALE_MODES,
     SUPPRESS_MODES,
+    TOKEN_ORDERS,
     Grouping,
     Measure,
     Scoring,
@@ -144,6 +145,7 @@ class SieveKeywords(TypedDict, total=False):
     groups_by: Literal["equal", "motion"]
     min_group_frames: int
     max_group_frames: int
+    token_order: Literal["raster", "zigzag"]
     fps: float
 
 
@@ -277,6 +279,13 @@ class SieveConfig:
     )
     max_group_frames: int = option(
         Grouping.max_frames, "Slots that a group by motion has at most.", at_least=1, added=True
+    )
+    token_order: str = option(
+        "raster",
+        "In which order a slot's patches stand, or its blocks with --merge: row by row from left to right; or every "
+        "second row from right to left, so that neighbours follow each other.",
+        choices=TOKEN_ORDERS,
+        added=True,
     )
     fps: float = option(Spread.fps, "Slots a second of --spread fps.", at_least=0.001, at_most=1000, added=True)
 

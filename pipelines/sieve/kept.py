@@ -30,8 +30,8 @@ class SievedClip(Pictured):
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
     positions: np.ndarray
-    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending, or with `merge` block by block; with
-    `target_frames`, in place of the slot, where in the clip its frame is."""
+    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, slot by slot; with `target_frames`, in place of
+    the slot, where in the clip its frame is."""
     scores: np.ndarray
     """int32 [K]: energy (0..255) summed over the patch's pixels; -1 where it shows nothing of the picture."""
     frame_ids: np.ndarray
@@ -131,18 +131,19 @@ def without_spare(scores: np.ndarray, sample: FrameSample) -> np.ndarray:
 
 
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """The patches that a configuration keeps of a clip: int32 [K], ascending indices, or block by block.
+    """The patches that a configuration keeps of a clip: int32 [K], indices slot by slot, ascending, or block by block.
 
     By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
     but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
-    `groups`, each stands for the clip. Last slots of which nothing is seen count only where the others are too few.
+    `groups`, each stands for the clip. In zigzag the order within slots is another, and nothing else. Last slots of
+    which nothing is seen count only where the others are too few.
     """
 
     def keep(group: np.ndarray) -> np.ndarray:
         return _kept_of(seen_slots(group, config.selection), config)
 
-    return select_in_groups(scores, config.merge, config.grouping, keep)
+    return select_in_groups(scores, config.merge, config.grouping, keep, config.token_order)
 
 
 def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:

@@ -34,6 +34,7 @@ ADDED: dict[str, Any] = {
     "groups_by": "motion",
     "min_group_frames": 2,
     "max_group_frames": 3,
+    "token_order": "zigzag",
     "fps": 4.0,
 }
 """Options that came later, none at its default."""
@@ -107,6 +108,7 @@ def test_defaults_are_those_of_the_method() -> None:
             "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
         ),
         ({"groups_by": "time"}, "groups_by ('time') must be one of equal, motion"),
+        ({"token_order": "hilbert"}, "token_order ('hilbert') must be one of raster, zigzag"),
         ({"min_group_frames": 0}, "min_group_frames (0) must be >= 1"),
         (
             {"groups": 4, "groups_by": "motion", "num_frames": 30},

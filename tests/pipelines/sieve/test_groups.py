@@ -79,6 +79,7 @@ def test_a_group_by_motion_keeps_the_same_share_of_its_own_slots(seed: int, opti
             "groups_by": st.sampled_from(["equal", "motion"]),
             "min_group_frames": st.integers(2, 4),
             "max_group_frames": st.integers(16, 20),
+            "token_order": st.sampled_from(["raster", "zigzag"]),
         }
     ),
 )
