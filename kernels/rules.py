@@ -6,10 +6,25 @@ Nothing is computed here, and nothing heavy imported: the command line reads the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 FITS = ("crop", "letterbox")
 """How a picture is brought into the model's square: its short side fills that, and what is too much of the other is cut
 off on both sides; or its long side does, and beside it the square is black."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """The third: a picture is seen whole, at a size of its own that is whole blocks; see `geometry.native_size`."""
+
+    max_pixels: int
+    """The most that it has, in the model's pixels."""
+    multiple: int
+    """What both of its sides are a multiple of: a patch, or a block of patches."""
+
+
+Fit: TypeAlias = str | Native
+"""One of `FITS`, or a size of its own."""
 
 CAMERA_MODES = ("none", "mean", "median", "similarity", "rigid", "affine")
 """How camera motion is estimated; the last three are fitted, and fall back to the median.

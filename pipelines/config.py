@@ -28,8 +28,10 @@ from codecsieve.kernels.rules import (
     SCALE_MODES,
     SUPPRESS_MODES,
     TOKEN_ORDERS,
+    Fit,
     Grouping,
     Measure,
+    Native,
     Scoring,
     Selection,
 )
@@ -139,13 +141,14 @@ class SieveKeywords(TypedDict, total=False):
     suppress: Literal["none", "time", "cell"]
     suppress_slots: int
     suppress_weight: float
-    fit: Literal["crop", "letterbox"]
+    fit: Literal["crop", "letterbox", "native"]
     merge: int
     groups: int
     groups_by: Literal["equal", "motion"]
     min_group_frames: int
     max_group_frames: int
     token_order: Literal["raster", "zigzag"]
+    max_pixels: int
     fps: float
 
 
@@ -250,8 +253,9 @@ class SieveConfig:
     fit: str = option(
         "crop",
         "How a picture is brought into the square: its short side fills it, and the long one is cropped; its long side "
-        "fills it, centred on black, whose patches are kept last.",
-        choices=FITS,
+        "fills it, centred on black, whose patches are kept last; or it is as large as it is, in whole blocks, up to "
+        "--max-pixels and the square's side.",
+        choices=(*FITS, "native"),
         added=True,
     )
     merge: int = option(
@@ -286,6 +290,9 @@ class SieveConfig:
         "second row from right to left, so that neighbours follow each other.",
         choices=TOKEN_ORDERS,
         added=True,
+    )
+    max_pixels: int = option(
+        392 * 392, "Pixels that a picture of --fit native has at most, once it is resized.", at_least=1, added=True
     )
     fps: float = option(Spread.fps, "Slots a second of --spread fps.", at_least=0.001, at_most=1000, added=True)
 
@@ -328,10 +335,29 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.grid**2}, the patches of a slot"
                 f"{' of every group' if of else ''}, for policy sampling"
             )
+        if self.fit == "native":
+            self._check_native()
         if self.mv_incon_ksize % 2 == 0:
             raise ConfigError(f"mv_incon_ksize ({self.mv_incon_ksize}) must be odd: the side of a square about a cell")
         if self.w_mv + self.w_res == 0:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
+
+    def _check_native(self) -> None:
+        block, square = (self.patch_size * self.merge) ** 2, self.input_size**2
+        if not block <= self.max_pixels <= square:
+            raise ConfigError(
+                f"max_pixels ({self.max_pixels}) must be in {block}..{square}, a block's and those of the square of "
+                f"input_size ({self.input_size}), which is the longest that a side may be"
+            )
+        most = self.num_frames * (self.max_pixels // block) * self.merge**2
+        if self.k_keep > most:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be <= {most}, the patches of {self.num_frames} slots of "
+                f"{self.max_pixels} pixels"
+            )
+        if self.policy == "sampling":
+            raise ConfigError("policy ('sampling') keeps whole slots, of which patches of clips of --fit native have "
+                              "different numbers; use fit crop or letterbox")  # fmt: skip
 
     @classmethod
     def preset(cls, name: str, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
@@ -376,6 +402,11 @@ class SieveConfig:
         one that was made with others can be gone on with. `similarity` is another fit than it was.
         """
         return METHOD + (self.mv_compensate == "similarity")
+
+    @property
+    def fitting(self) -> Fit:
+        """How a picture is brought into the square, with its numbers."""
+        return Native(self.max_pixels, self.patch_size * self.merge) if self.fit == "native" else self.fit
 
     @property
     def spreading(self) -> Spread:

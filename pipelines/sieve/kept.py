@@ -5,7 +5,6 @@ The same for a clip that was sieved on a processor (`clip`) and on a GPU (`gpu_c
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +15,10 @@ from codecsieve.codec.plan import FrameSample
 from codecsieve.codec.source import PacketSource
 from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.kernels.groups import seen_slots, select_in_groups
+from codecsieve.kernels.rules import Selection
 from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve.native import grid_to_keep_of, in_square, seen_grid
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,6 +45,8 @@ class SievedClip(Pictured):
     width: int
     """Of the clip's first picture, upright, in luma samples."""
     height: int
+    grid: tuple[int, int]
+    """Rows and columns of patches that its pictures have: the square's, or at a size of its own those that show it."""
     fps: float
     frames: int
     """Frames in the clip."""
@@ -112,6 +115,7 @@ def assemble_clip(
         codec=facts.codec,
         width=size[1],
         height=size[0],
+        grid=seen_grid(slot_scores) if config.fit == "native" else (config.grid, config.grid),
         fps=facts.fps,
         frames=clip.sample.frames,
         distinct_frames=len(np.unique(ids)),
@@ -137,33 +141,46 @@ def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
     `groups`, each stands for the clip. In zigzag the order within slots is another, and nothing else. Last slots of
-    which nothing is seen count only where the others are too few.
+    which nothing is seen count only where the others are too few. Of clips at a size of their own it is chosen in that.
     """
+    if config.fit == "native":
+        own = grid_to_keep_of(scores, config)
+        return in_square(_select(scores[:, : own[0], : own[1]], config), own, config.grid)
+    return _select(scores, config)
 
+
+def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
+    own = seen_grid(scores) if config.fit == "native" else (config.grid, config.grid)
+    scores = scores[:, : own[0], : own[1]]
+    rule = Selection(config.k_keep - config.k_keep % scores[0].size)
+    if not rule.k_keep:
+        return np.zeros(0, np.int32)
+    kept = _whole_slots(seen_slots(scores, rule), rule.k_keep)
+    return in_square(kept, own, config.grid)
+
+
+def _select(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     def keep(group: np.ndarray) -> np.ndarray:
         return _kept_of(seen_slots(group, config.selection), config)
 
     return select_in_groups(scores, config.merge, config.grouping, keep, config.token_order)
 
 
-def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
-    budget = config.k_keep - config.k_keep % config.grid**2
-    if not budget:
-        return np.zeros(0, np.int32)
-    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1, groups_by="equal")
-    return select_from(scores, whole)
-
-
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     """The blocks that are kept of a group, by their scores [T, bh, bw]: integers, ascending."""
     if config.policy == "sampling":
-        blocks, count = scores[0].size, config.selection.k_keep // scores[0].size
-        slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
-        return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()
+        return _whole_slots(scores, config.selection.k_keep)
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
         drawn = random.permutation(scores.size)
         last = scores.ravel()[drawn] < 0
         return np.sort(np.concatenate([drawn[~last], drawn[last]])[: config.selection.k_keep])
     return select_patches(scores, config.selection)
+
+
+def _whole_slots(scores: np.ndarray, k_keep: int) -> np.ndarray:
+    """All of so many slots, uniformly spaced, as k_keep pays for: int64, ascending."""
+    blocks, count = scores[0].size, min(k_keep // scores[0].size, len(scores))
+    slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
+    return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()

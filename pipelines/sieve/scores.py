@@ -33,8 +33,8 @@ class ClipScores:
         self._held: dict[int, HeldSlot] = {}
         facts, pictures = clip.source.facts, len(np.unique(clip.sample.frame_ids))
         shape = facts.pixel_format, facts.width, facts.height
-        held = further_bytes(*shape, pictures, config.input_size, config.fit)
-        held += signal_bytes(*shape[1:], pictures, config.fit) if config.scale == "clip" else 0
+        held = further_bytes(*shape, pictures, config.input_size, config.fitting)
+        held += signal_bytes(*shape[1:], pictures, config.fitting) if config.scale == "clip" else 0
         if held:
             check_memory(facts, *shape, held=held)
 
@@ -82,7 +82,7 @@ def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
 
 
 def _grids(slot: SlotSignals, config: SieveConfig) -> Geometry:
-    return geometry(*slot.residual.shape, config.input_size, config.patch_size, config.fit)
+    return geometry(*slot.residual.shape, config.input_size, config.patch_size, config.fitting)
 
 
 def _fusing(grids: Geometry, config: SieveConfig) -> tuple[np.ndarray, str, tuple[int, int]]:

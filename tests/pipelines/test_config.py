@@ -35,6 +35,7 @@ ADDED: dict[str, Any] = {
     "min_group_frames": 2,
     "max_group_frames": 3,
     "token_order": "zigzag",
+    "max_pixels": 1000,
     "fps": 4.0,
 }
 """Options that came later, none at its default."""
@@ -96,7 +97,27 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
         ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
         ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
-        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox"),
+        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox, native"),
+        ({"max_pixels": 0}, "max_pixels (0) must be >= 1"),
+        (
+            {"fit": "native"},
+            "max_pixels (153664) must be in 196..50176, a block's and those of the square of input_size (224), which "
+            "is the longest that a side may be",
+        ),
+        (
+            {"fit": "native", "merge": 2, "max_pixels": 783},
+            "max_pixels (783) must be in 784..50176, a block's and those of the square of input_size (224), which is "
+            "the longest that a side may be",
+        ),
+        (
+            {"fit": "native", "max_pixels": 31 * 196 + 195},
+            "k_keep (2048) must be <= 1984, the patches of 64 slots of 6271 pixels",
+        ),
+        (
+            {"fit": "native", "max_pixels": 50176, "policy": "sampling"},
+            "policy ('sampling') keeps whole slots, of which patches of clips of --fit native have different numbers; "
+            "use fit crop or letterbox",
+        ),
         ({"merge": 0}, "merge (0) must be >= 1"),
         ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
         ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
