@@ -155,6 +155,7 @@ def stream(
     window: int = 64,
     stride: int | None = None,
     every: int = 1,
+    fps: float | None = None,
     follow: bool = False,
     patience: float = 10.0,
     pixels: bool = True,
@@ -173,6 +174,7 @@ def stream(
         window: frames of a selection.
         stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it, 16 of 64.
         every: of the frames shown one in so many is taken.
+        fps: or so many a second: the first frame at or after each k/fps seconds from the first frame's time.
         follow: the file is still written to: wait at its end for more.
         patience: seconds that nothing may come before the source is given up.
         pixels: also cut out the patches; without, `patches` is empty.
@@ -195,7 +197,7 @@ def stream(
     from codecsieve.pipelines.stream.stream import Stream
 
     check_names("stream()", options, SieveConfig)
-    sliding = StreamOptions(window, stride, every, follow, patience, max_memory)  # type: ignore[arg-type]
+    sliding = StreamOptions(window, stride, every, fps, follow, patience, max_memory)  # type: ignore[arg-type]
     return Stream(source, window_config(sliding, preset, options), sliding, pixels)
 
 

@@ -188,6 +188,7 @@ class Client:
         window: int = 64,
         stride: int | None = None,
         every: int = 1,
+        fps: float | None = None,
         pixels: bool = True,
         preset: str | None = None,
         **options: Unpack[SieveKeywords],
@@ -205,6 +206,7 @@ class Client:
             window: frames of a selection.
             stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it.
             every: of the frames shown one in so many is taken.
+            fps: or so many a second, see `codecsieve.stream`.
             pixels: whether patches are sent.
             preset: options by one name; None: those that the service has for all.
             options: fields of `SieveConfig`, but `num_frames`, `spread` and `spread_seed`.
@@ -221,7 +223,7 @@ class Client:
             raise ConfigError("a stream must be one of: video (a file here, or what reads), path (of the service)")
         if not self._connection.on_network:
             raise ConfigError("transport must be None for streams: they are WebSockets, which go over the network")
-        query = {"path": path, "follow": follow or None, "window": window, "stride": stride, "every": every,
+        query = {"path": path, "follow": follow or None, "window": window, "stride": stride, "every": every, "fps": fps,
                  "pixels": pixels, "preset": preset, "format": "safetensors", **options}  # fmt: skip
         return RemoteStream(self._connection, query, video)
 

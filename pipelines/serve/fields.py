@@ -81,6 +81,7 @@ class StreamQuery(Options):
     window: int = Field(StreamOptions.window, description="Frames of a selection.")
     stride: int | None = Field(None, description="Frames from one window's first to the next one's.")
     every: int = Field(StreamOptions.every, description="Of the frames shown one in so many is taken.")
+    fps: float | None = Field(None, description="Or so many a second, by their times.")
     follow: bool = Field(False, description="The file is still written to.")
     format: str = Field("npz", description="arrow, npz or safetensors.")
     pixels: bool = Field(True, description="Whether patches are sent.")

@@ -106,6 +106,11 @@ def test_windows_come_while_the_video_is_still_made(client: cs.Client, folder: P
         assert [window.number for window in stream] == [8, 9, 10]
 
 
+def test_so_many_frames_a_second(client: cs.Client, folder: Path) -> None:
+    video = folder / "videos" / "clip.mkv"
+    assert_same(list(client.stream(video, fps=5, **SMALL)), list(cs.stream(video, fps=5, **SMALL)))
+
+
 def test_without_pixels_there_are_positions(client: cs.Client, folder: Path) -> None:
     window = next(client.stream(folder / "videos" / "clip.mkv", pixels=False, **SMALL))
     assert window.selection.patches is None
@@ -120,6 +125,7 @@ def test_what_cannot_be_is_the_services_own_line(
     reader = Keys(folder / "data").add("reads", ["read"])
     for ask, status, line in (
         (lambda: client.stream(video, k_kep=3), 422, "k_kep: Extra inputs"),
+        (lambda: client.stream(video, fps=5, every=2), 422, "both say which frames are taken"),
         (lambda: client.stream(video, window=0), 422, r"window \(0\) must be in"),
         (lambda: client.stream(path="videos/none.mkv"), 404, "nothing there"),
         (lambda: client.stream(path="videos/notes.txt"), 422, "videos/notes.txt: not a readable video"),
