@@ -8,6 +8,7 @@ which are taken to `thinning`; what is made of so many pictures at a time, to wh
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,11 +54,18 @@ class LiveSource(PacketSource):
     def packets(self) -> Iterator[av.Packet]:
         """Every packet that is not empty, until nothing more comes: then `failure` may say why."""
         stream, name = video_stream(self.container), self.facts.path
+        waited, since = 0.0, time.monotonic()
         while True:
             try:
-                for packet in self.container.demux(stream):
-                    if packet.size:
+                for packet in self.container.demux():
+                    waited += time.monotonic() - since  # not what was done with the packet before
+                    if packet.stream_index == stream.index and packet.size:
+                        waited = 0.0
                         yield packet
+                    elif waited > self._opened.patience:  # sound still comes, or whatever else there is
+                        self.failure = silent(name, self._opened.patience)
+                        return
+                    since = time.monotonic()
             except IndexError:  # a stream that begins in mid-file (MPEG-TS), which PyAV does not know
                 continue
             except av.error.ExitError:

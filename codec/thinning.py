@@ -10,6 +10,8 @@ from typing import Protocol
 
 from codecsieve.errors import VideoError
 
+_MOST_UNTIMED = 16
+"""Pictures that may follow each other without a time."""
 _MOST_ROUNDED = Fraction(1, 1000)
 """Seconds by which clocks round times, at most: Matroska's and FLV's. Coarser ones tick with the pictures."""
 
@@ -47,7 +49,8 @@ class PerSecond:
     """The first picture at or after each k / fps seconds from the first picture's time.
 
     A tick of the clock early is in time, since clocks round. A picture that is the first after several marks is taken
-    once; of fewer pictures than fps all are. Where the clock goes back, it is counted from there.
+    once; of fewer pictures than fps all are. Where the clock goes back, it is counted from there. Of pictures without a
+    time (RTSP's first has none) only a source's first is taken; what is counted then begins with the first time.
     """
 
     def __init__(self, fps: float, tick: Fraction, name: str) -> None:
@@ -57,23 +60,33 @@ class PerSecond:
         self._first: Fraction | None = None
         self._last = Fraction(0)
         self._number = -1  # of the last mark k that was passed
+        self._untimed = 0  # pictures since the last that had a time
 
     def takes(self, display: int, seconds: Fraction | None) -> bool:
         """See `Thinning`."""
         if seconds is None:
-            raise VideoError(
-                f"{self._name}: its pictures have no times that fps could go by; say every, one in so many"
-            )
-        if self._first is None or seconds < self._last:
-            self._first, self._number = seconds, -1
-        self._last = seconds
-        passed = self._passed(seconds)
+            self._untimed += 1
+            if self._untimed > _MOST_UNTIMED:
+                name = self._name
+                raise VideoError(f"{name}: its pictures have no times that fps could go by; say every, one in so many")
+            passed = 0
+        else:
+            passed = self._timed(seconds)
         taken, self._number = passed > self._number, max(passed, self._number)
         return taken
 
     def may_take(self, display: int, seconds: Fraction | None) -> bool:
         """See `Thinning`."""
         return seconds is None or seconds < self._last or self._passed(seconds) > self._number
+
+    def _timed(self, seconds: Fraction) -> int:
+        """The last mark that is passed by a picture's time, from which marks are counted where they must be."""
+        if self._first is None:
+            self._first = seconds
+        elif seconds < self._last:
+            self._first, self._number = seconds, -1
+        self._last, self._untimed = seconds, 0
+        return self._passed(seconds)
 
     def _passed(self, seconds: Fraction) -> int:
         since = Fraction(0) if self._first is None else seconds - self._first

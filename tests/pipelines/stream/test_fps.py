@@ -116,7 +116,7 @@ def test_where_the_clock_goes_back_it_is_counted_from_there(make_video: MakeVide
 
 
 def test_without_times_there_is_no_rate(make_video: MakeVideo, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "a.264", frames=8)
+    path = make_video(tmp_path / "a.264", frames=24)
     with pytest.raises(cs.VideoError, match=r"a\.264: its pictures have no times that fps could go by; say every"):
         frames_of(path, fps=5)
 
