@@ -21,7 +21,7 @@ from codecsieve.codec.arriving import Bytes, Opened, open_arriving, silent
 from codecsieve.codec.clip import slot_signals
 from codecsieve.codec.decode import LATE_MOTION, Watch, empty_decoder, numbered, open_decoder
 from codecsieve.codec.decoder import MOST_HELD_BACK, decode_packet
-from codecsieve.codec.facts import read_facts, video_stream
+from codecsieve.codec.facts import read_facts
 from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import usable_table
 from codecsieve.codec.gop import refuse_encrypted, unneeded_pictures
@@ -53,7 +53,7 @@ class LiveSource(PacketSource):
 
     def packets(self) -> Iterator[av.Packet]:
         """Every packet that is not empty, until nothing more comes: then `failure` may say why."""
-        stream, name = video_stream(self.container), self.facts.path
+        stream, name = self.stream, self.facts.path
         waited, since = 0.0, time.monotonic()
         while True:
             try:

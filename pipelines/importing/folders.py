@@ -61,7 +61,6 @@ class TakeFolder:
     def __call__(self, job: Job) -> Outcome:
         """See `Source.take`. Raises CacheError where the folder is not read."""
         name, about = job.given
-        indices, places, frame_ids = read_clip(self.root, name, about, self.shape.k_keep)
         first = self.shape
         if (about.num_frames, about.grid, about.patch) != (first.num_frames, first.grid, first.patch):
             raise CacheError(
@@ -70,6 +69,7 @@ class TakeFolder:
             )
         if about.fit != first.fit:
             raise CacheError(f"{shortened(name)} has pictures with fit {about.fit}, the first with {first.fit}")
+        indices, places, frame_ids = read_clip(self.root, name, about, first.k_keep)
         patches = self._patches(name, about) if self.pixels else None
         if patches is not None and len(patches) <= places.max():
             raise CacheError(f"{shortened(name)} has pictures of {len(patches)} patches, and {len(indices)} positions")

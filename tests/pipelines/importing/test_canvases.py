@@ -35,8 +35,11 @@ def exported(tmp_path: Path, kept: int = 120) -> SparseCache:
 
 
 def assert_same(made: SparseCache, cache: SparseCache, pixels: bool = True) -> None:
-    assert (made.clip_ids, made.labels, made.uris, made.grid) == (cache.clip_ids, cache.labels, cache.uris, cache.grid)
-    for one, other in zip(made, cache, strict=True):
+    """Clip by clip; an import has them in the order of their folders' names."""
+    assert (len(made), made.grid) == (len(cache), cache.grid)
+    for other in cache:
+        one = made[other.clip_id]
+        assert (one.uri, one.label) == (other.uri, other.label)
         np.testing.assert_array_equal(one.positions, other.positions)
         np.testing.assert_array_equal(one.frame_ids, other.frame_ids)
         if pixels:
@@ -52,7 +55,7 @@ def test_an_export_that_is_imported_is_the_cache_that_it_was(tmp_path: Path, kep
     assert_same(back, cache)
     back.verify()
     assert back.config["imported"] == {"source": "folders", "of": cache.config}
-    assert back.table.column("fps").to_pylist() == cache.table.column("fps").to_pylist()
+    assert back.table.column("fps").to_pylist() == cache.table.column("fps").to_pylist() != [None] * 3
     import_cache(tmp_path / "out", tmp_path / "indices", workers=0)
     assert_same(open_cache(tmp_path / "indices"), cache, pixels=False)
 
