@@ -32,9 +32,11 @@ def read_canvases(root: Path, name: str, about: About, frame_ids: np.ndarray) ->
     what = f"{shortened(name)}/{POSITIONS}"
     positions = parse_npy(read_bytes(root, f"{name}/{POSITIONS}"), what)
     rows, columns = about.canvas
-    if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) % (rows * columns):
-        raise CacheError(f"{what} is {list(positions.shape)}, not frame, row and column of {rows}x{columns} a canvas")
-    order = block_order(rows, columns, len(positions) // (rows * columns))
+    canvases = len(about.files)
+    if positions.shape != (canvases * rows * columns, 3):
+        raise CacheError(f"{what} is {list(positions.shape)}, not frame, row and column of each patch on {canvases} "
+                         f"canvases of {rows}x{columns}")  # fmt: skip
+    order = block_order(rows, columns, canvases)
     places = order[positions[order, 0] >= 0]
     kept = positions[places].astype(np.int64)
     frame = np.array(about.frame)

@@ -82,7 +82,9 @@ def _of_canvases(meta: dict[str, Any], name: str) -> About:
     ours = meta.get(OURS)
     num_frames, patch, fps = int(meta["seq_len"]), int(meta["patch"]), float(meta["fps"] or 0)
     rows, columns = map(int, meta["hb_wb"])
-    config = dict(ours["config"]) if ours else dict(meta["config"])
+    config = dict(ours["config"] if ours else meta["config"])
+    for of_one_video in () if ours else ("video", "out_dir"):
+        config.pop(of_one_video, None)
     grid = int(config["input_size"]) // patch if ours else max(rows, columns)
     if not all(0 < number <= _MOST for number in (num_frames, patch, grid, rows, columns)) or rows % 2 or columns % 2:
         raise ValueError(f"{num_frames} slots of {rows}x{columns} patches of {patch} px")

@@ -119,7 +119,7 @@ def write_prepared(folder: Path, rows: int, columns: int, canvases: int, seed: i
     np.save(folder / "src_patch_position.npy", raster.reshape(-1, 3))
     np.save(folder / "frame_ids.npy", frame_ids)
     meta = {
-        "video": f"{folder.name}.mp4", "config": {"group_size": 16, "patch": 14}, "fps": 25.0, "patch": 14,
+        "video": f"{folder.name}.mp4", "config": {"video": folder.name, "group_size": 16}, "fps": 25.0, "patch": 14,
         "block_size": 2, "hb_wb": [rows, columns], "seq_len": len(frame_ids), "total_images": canvases,
         "canvas_files": files,
     }  # fmt: skip
@@ -135,7 +135,7 @@ def test_what_codec_video_prep_made_lies_in_the_middle_of_a_square(tmp_path: Pat
     cache = open_cache(tmp_path / "cache")
     side = max(rows, columns)
     assert (cache.clip_ids, cache.uris, cache.grid) == (["a", "b"], ["a.mp4", "b.mp4"], side)
-    assert (cache.config["fit"], cache.config["imported"]["of"]["group_size"]) == ("letterbox", 16)
+    assert (cache.config["fit"], cache.config["imported"]["of"]) == ("letterbox", {"group_size": 16})
     for clip in cache:
         assert len(clip.positions) == 3 * rows * columns
         for (slot, row, column), patch in zip(clip.positions.tolist(), clip.patches, strict=True):
@@ -174,7 +174,7 @@ def spoil(folder: Path, what: str, outside: Path) -> str:
             says = "has no PNG or JPEG pictures"
         case "fewer canvases":
             del meta["canvas_files"][1:]
-            says = "has pictures of 64 patches, and 120 positions"
+            says = "is [128, 3], not frame, row and column of each patch on 1 canvases of 8x8"
         case "a smaller canvas":
             Image.new("RGB", (14 * GRID, 14)).save(folder / "canvas_000.png")
             says = "not 8x8 patches of 14 px"
