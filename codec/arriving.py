@@ -179,12 +179,15 @@ def _of_address(address: str, patience: float) -> Opened:
     options = {"protocol_whitelist": PROTOCOLS[scheme], "format_whitelist": ",".join(sorted(formats))}
     if scheme.startswith("rtsp"):
         options["rtsp_flags"] = "prefer_tcp"  # of datagrams some are lost
+    began = time.monotonic()
     try:
         container = av.open(address, "r", options=options, metadata_errors="replace", timeout=patience)
-    except av.error.ExitError as error:
-        raise silent(name, patience) from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
+        if (
+            isinstance(error, av.error.ExitError) or time.monotonic() - began >= patience
+        ):  # RTSP has another word for it
+            raise silent(name, patience) from error
+        raise _unreadable(name, error, _OF_ADDRESSES) from error
     return _checked(Opened(container, name, patience))
 
 
@@ -195,10 +198,16 @@ def _checked(opened: Opened) -> Opened:
     return opened
 
 
-def _unreadable(name: str, error: Exception) -> VideoError:
+_OF_PIPES = (
+    "a pipe must carry one that can be read from its beginning on, such as MPEG-TS, Matroska, FLV, fragmented MP4 or "
+    "raw H.264"
+)
+_OF_ADDRESSES = "check the address; playlists are not followed: have ffmpeg follow one, and pipe what it gives"
+
+
+def _unreadable(name: str, error: Exception, hint: str = _OF_PIPES) -> VideoError:
     reason = getattr(error, "strerror", None) or str(error)
-    return VideoError(f"{name}: not a readable video ({reason}); a pipe must carry one that can be read from its "
-                      "beginning on, such as MPEG-TS, Matroska, FLV, fragmented MP4 or raw H.264")  # fmt: skip
+    return VideoError(f"{name}: not a readable video ({reason}); {hint}")
 
 
 def shown_address(address: str) -> str:

@@ -1,16 +1,18 @@
-"""Pictures of a source that has no end yet, decoded once, as they come: every n-th of them with its signals.
+"""Pictures of a source that has no end yet, decoded once, as they come: those that are taken with their signals.
 
 Nothing is known of what is still to come, so every packet is decoded and pictures are numbered as the decoder shows
 them. What signals are made of is left to `bitstream`, `decoder_signals` and `search`; opening a source to `arriving`;
-what is made of so many pictures at a time, to whoever asks.
+which are taken to `thinning`; what is made of so many pictures at a time, to whoever asks.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
@@ -19,7 +21,7 @@ from codecsieve.codec.arriving import Bytes, Opened, open_arriving, silent
 from codecsieve.codec.clip import slot_signals
 from codecsieve.codec.decode import LATE_MOTION, Watch, empty_decoder, numbered, open_decoder
 from codecsieve.codec.decoder import MOST_HELD_BACK, decode_packet
-from codecsieve.codec.facts import read_facts, video_stream
+from codecsieve.codec.facts import read_facts
 from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import usable_table
 from codecsieve.codec.gop import refuse_encrypted, unneeded_pictures
@@ -28,6 +30,7 @@ from codecsieve.codec.picture import Picture, fit_format
 from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource
+from codecsieve.codec.thinning import OneIn, PerSecond, Thinning
 from codecsieve.errors import VideoError
 from codecsieve.kernels.rules import Fit
 from codecsieve.machine import MAX_MEMORY
@@ -51,12 +54,19 @@ class LiveSource(PacketSource):
 
     def packets(self) -> Iterator[av.Packet]:
         """Every packet that is not empty, until nothing more comes: then `failure` may say why."""
-        stream, name = video_stream(self.container), self.facts.path
+        stream, name = self.stream, self.facts.path
+        waited, since = 0.0, time.monotonic()
         while True:
             try:
-                for packet in self.container.demux(stream):
-                    if packet.size:
+                for packet in self.container.demux():
+                    waited += time.monotonic() - since  # not what was done with the packet before
+                    if packet.stream_index == stream.index and packet.size:
+                        waited = 0.0
                         yield packet
+                    elif waited > self._opened.patience:  # sound still comes, or whatever else there is
+                        self.failure = silent(name, self._opened.patience)
+                        return
+                    since = time.monotonic()
             except IndexError:  # a stream that begins in mid-file (MPEG-TS), which PyAV does not know
                 continue
             except av.error.ExitError:
@@ -92,10 +102,11 @@ class LiveDecoder:
         patience: float = 10.0,
         max_memory: int = MAX_MEMORY,
         decoder_fields: str = "auto",
+        fps: float | None = None,
     ) -> None:
         """Open a source; `source`, `follow` and `patience`: see `open_arriving`; the rest as `ClipDecoder`.
 
-        every: pictures shown from one slot to the next.
+        every: pictures shown from one slot to the next; fps: or slots a second, see `PerSecond`.
 
         Raises:
             ConfigError: the decoder's fields must be read, and cannot be.
@@ -111,9 +122,8 @@ class LiveDecoder:
         except BaseException:
             opened.close()
             raise
-        self.every = every
-        self._wanted = range(0, sys.maxsize, every)
-        self._next = 0  # of the slots, the one that is due
+        tick = self.source.stream.time_base or Fraction(1)
+        self._chosen = _Chosen(OneIn(every) if fps is None else PerSecond(fps, tick, facts.path))
         self._arrivals: dict[int, Arrival] = {}
         self.pictures_decoded = self._refused = 0
         self._damaged = False
@@ -125,15 +135,16 @@ class LiveDecoder:
         self.source.close()
 
     def slots(self, size: int, fit: Fit = "crop") -> Iterator[tuple[SlotSignals, Arrival]]:
-        """Signals of pictures 0, every, 2 * every, ... in that order, each as soon as it is there.
+        """Signals of the pictures that are taken, in order of presentation, each as soon as it is there.
 
         Raises VideoError where the source falls silent or breaks off, behind all that came before.
         """
         waiting: dict[int, SlotSignals] = {}
-        for slot in slot_signals(self.source, self.signals, self.table, self._wanted, self._pictures, size, fit):
+        taken = self._chosen.taken
+        for slot in slot_signals(self.source, self.signals, self.table, self._chosen, self._pictures, size, fit):
             waiting[slot.picture.display_index] = slot
-            while self._next in waiting:
-                due, self._next = self._next, self._next + self.every
+            while taken and taken[0] in waiting:
+                due = taken.popleft()
                 yield waiting.pop(due), self._arrivals.pop(due)
         if self.source.failure is not None:
             raise self.source.failure
@@ -142,7 +153,7 @@ class LiveDecoder:
         """Every picture, numbered as it is shown."""
         source, facts = self.source, self.source.facts
         decoder, layouts = open_decoder(source, motion), Layouts(source)
-        base = float(source.stream.time_base or 0)
+        base = source.stream.time_base or Fraction(0)
         sent: dict[int, _Sent] = {}
         last: tuple[int, av.Packet] | None = None
         for index, packet in enumerate(source.packets()):
@@ -157,7 +168,7 @@ class LiveDecoder:
             self._refused += decoded is None
             self._damaged |= decoded is None
             shown = list(numbered(decoded or ()))
-            if watch is not None and self._may_be_wanted(index, shown):
+            if watch is not None and self._may_be_taken(index, shown, sent[index].seconds):
                 watch(decoder, index, -1, layouts)
             yield from (self._picture(*one, layouts, sent) for one in shown)
             if motion and reference and facts.codec in LATE_MOTION:
@@ -165,26 +176,52 @@ class LiveDecoder:
         for index, frame in empty_decoder(decoder, last, sent):
             yield self._picture(index, frame, layouts, sent)
 
-    def _may_be_wanted(self, index: int, shown: list[tuple[int, av.VideoFrame]]) -> bool:
-        """Whether a packet's picture is one of the slots', as far as is known: not yet, where it is held back."""
-        places = [self.pictures_decoded + place for place, (own, _) in enumerate(shown) if own == index]
-        return not places or places[0] in self._wanted
+    def _may_be_taken(self, index: int, shown: list[tuple[int, av.VideoFrame]], seconds: Fraction | None) -> bool:
+        """Whether a packet's picture is taken, as far as is known: not yet, where it is held back."""
+        places = [place for place, (own, _) in enumerate(shown) if own == index]
+        if not places:
+            return True
+        at = seconds if places[0] == 0 else None  # of those behind it is not told yet what is taken before them
+        return self._chosen.thinning.may_take(self.pictures_decoded + places[0], at)
 
     def _picture(self, index: int, frame: av.VideoFrame, layouts: Layouts, sent: dict[int, _Sent]) -> Picture:
         display, self.pictures_decoded = self.pictures_decoded, self.pictures_decoded + 1
-        if display > self._next + MOST_HELD_BACK:
+        if self._chosen.taken and display > self._chosen.taken[0] + MOST_HELD_BACK:
             name = self.source.facts.path
             raise VideoError(f"{name}: its pictures come in no order that can be followed; transcode it")
         layout, own = layouts.of(frame, index), sent.pop(index, _Sent(None, False, False))
         self._damaged = bool(own.damaged or frame.is_corrupt or (self._damaged and not frame.key_frame))
-        if display in self._wanted:
-            self._arrivals[display] = Arrival(own.seconds, self._damaged, self._refused)
+        if self._chosen.show(own.seconds):
+            seconds = None if own.seconds is None else float(own.seconds)
+            self._arrivals[display] = Arrival(seconds, self._damaged, self._refused)
         return Picture(fit_format(frame, layout), layout, index, display, own.reference)
+
+
+class _Chosen:
+    """Display indices of pictures that are taken and not given yet, and of those to come that may be."""
+
+    def __init__(self, thinning: Thinning) -> None:
+        self.thinning = thinning
+        self.taken: deque[int] = deque()
+        self._shown = 0
+
+    def __contains__(self, display: object) -> bool:
+        if not isinstance(display, int):
+            return False
+        return display in self.taken if display < self._shown else self.thinning.may_take(display, None)
+
+    def show(self, seconds: Fraction | None) -> bool:
+        """Whether the next picture, which is shown now, is taken."""
+        taken = self.thinning.takes(self._shown, seconds)
+        if taken:
+            self.taken.append(self._shown)
+        self._shown += 1
+        return taken
 
 
 class _Sent(NamedTuple):
     """A packet whose picture was not shown yet."""
 
-    seconds: float | None
+    seconds: Fraction | None
     reference: bool
     damaged: bool

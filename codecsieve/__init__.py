@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from codecsieve.encoder import load_encoder
     from codecsieve.errors import CacheError, CodecsieveError, ConfigError, ServiceError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
-    from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords
+    from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords, WindowKeywords
     from codecsieve.pipelines.exchange.export import Exported, export_cache
     from codecsieve.pipelines.importing.run import Imported, import_cache
     from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
@@ -155,12 +155,13 @@ def stream(
     window: int = 64,
     stride: int | None = None,
     every: int = 1,
+    fps: float | None = None,
     follow: bool = False,
     patience: float = 10.0,
     pixels: bool = True,
     max_memory: int | str = "4 GB",
     preset: str | None = None,
-    **options: Unpack[SieveKeywords],
+    **options: Unpack[WindowKeywords],
 ) -> Stream:
     """Sieve a source that need have no end, window by window, each as soon as its last frame has come.
 
@@ -173,12 +174,13 @@ def stream(
         window: frames of a selection.
         stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it, 16 of 64.
         every: of the frames shown one in so many is taken.
+        fps: or so many a second: the first frame at or after each k/fps seconds from the first frame's time.
         follow: the file is still written to: wait at its end for more.
         patience: seconds that nothing may come before the source is given up.
         pixels: also cut out the patches; without, `patches` is empty.
         max_memory: bytes that the stream may take, such as "500 MB"; one that may take more is refused.
         preset: options by one name, as of `sieve`.
-        options: fields of `SieveConfig`, but `num_frames`, `spread` and `spread_seed`.
+        options: fields of `SieveConfig`, but those that say which frames there are.
 
     Returns:
         Stream: an iterator of `StreamWindow`, with `close()`; also for a `with` block. It raises VideoError where the
@@ -195,7 +197,7 @@ def stream(
     from codecsieve.pipelines.stream.stream import Stream
 
     check_names("stream()", options, SieveConfig)
-    sliding = StreamOptions(window, stride, every, follow, patience, max_memory)  # type: ignore[arg-type]
+    sliding = StreamOptions(window, stride, every, fps, follow, patience, max_memory)  # type: ignore[arg-type]
     return Stream(source, window_config(sliding, preset, options), sliding, pixels)
 
 

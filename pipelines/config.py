@@ -107,13 +107,9 @@ def decoder_fields_of(reader: str | None) -> str:
     return "auto" if reader is None else "on" if reader == "decoder" else "off"
 
 
-class SieveKeywords(TypedDict, total=False):
-    """The fields of `SieveConfig` as functions take them, so that type checkers and editors know each by name.
+class WindowKeywords(TypedDict, total=False):
+    """The fields of `SieveConfig` that can be meant of any frames, whoever says which; see `SieveKeywords`."""
 
-    A test holds names, types and choices against the dataclass's.
-    """
-
-    num_frames: int
     input_size: int
     patch_size: int
     k_keep: int
@@ -130,8 +126,6 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe", "fps"]
-    spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
     mv_inconsistency: Literal["none", "mean", "variance"]
@@ -149,6 +143,17 @@ class SieveKeywords(TypedDict, total=False):
     max_group_frames: int
     token_order: Literal["raster", "zigzag"]
     max_pixels: int
+
+
+class SieveKeywords(WindowKeywords, total=False):
+    """The fields of `SieveConfig` as functions take them, so that type checkers and editors know each by name.
+
+    A test holds names, types and choices against the dataclass's.
+    """
+
+    num_frames: int
+    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe", "fps"]
+    spread_seed: int
     fps: float
 
 

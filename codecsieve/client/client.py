@@ -18,6 +18,7 @@ from codecsieve.client.caches import RemoteCache
 from codecsieve.client.connection import MOST_JSON, Connection
 from codecsieve.client.files import RemoteFile, files_of
 from codecsieve.client.jobs import RemoteJob, job_state
+from codecsieve.client.streams import Bytes, RemoteStream
 from codecsieve.client.tokens import SAFETENSORS, Embedded, SievedTokens, embedded, sieved_tokens
 from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.files import publish, read_regular
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from codecsieve.pipelines.config import SieveKeywords
+    from codecsieve.pipelines.config import SieveKeywords, WindowKeywords
 
 _PICTURES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 _CLIPS_AT_ONCE = 256
@@ -177,6 +178,54 @@ class Client:
             some = listed[begin : begin + step]
             made += self._embedded({"tokens": tokens}, len(some), {"cache": cache, "clips": some})
         return made
+
+    def stream(
+        self,
+        video: str | os.PathLike[str] | Bytes | None = None,
+        *,
+        path: str | None = None,
+        follow: bool = False,
+        window: int = 64,
+        stride: int | None = None,
+        every: int = 1,
+        fps: float | None = None,
+        pixels: bool = True,
+        preset: str | None = None,
+        **options: Unpack[WindowKeywords],
+    ) -> RemoteStream:
+        """Sieve a video window by window while it comes, as `codecsieve.stream` does.
+
+        A file, or a `path`, is begun anew where the connection is lost, and no window given twice; of a FIFO, and of
+        what reads, what was sent is gone, and a connection that is lost is an error.
+
+        Args:
+            video: a file or a FIFO of this machine, or what has `read(size)`, which waits for some bytes, b"" being the
+                end; sent no faster than it is sieved, and no faster than windows are taken.
+            path: or a file that the service has, below one of its roots: `ROOT/sub/clip.ts`.
+            follow: that file is still written to: wait at its end for more.
+            window: frames of a selection.
+            stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it.
+            every: of the frames shown one in so many is taken.
+            fps: or so many a second, see `codecsieve.stream`.
+            pixels: whether patches are sent.
+            preset: options by one name; None: those that the service has for all.
+            options: fields of `SieveConfig`, but those that say which frames there are.
+
+        Returns:
+            RemoteStream: an iterator of `RemoteWindow`, with `close()`; also for a `with` block. Nothing is asked
+            before the first window is.
+
+        Raises:
+            ConfigError: not just one of video and path; or this client has a `transport`, which takes no streams.
+            VideoError: the file cannot be read.
+        """
+        if (video is None) == (path is None):
+            raise ConfigError("a stream must be one of: video (a file here, or what reads), path (of the service)")
+        if not self._connection.on_network:
+            raise ConfigError("transport must be None for streams: they are WebSockets, which go over the network")
+        query = {"path": path, "follow": follow or None, "window": window, "stride": stride, "every": every, "fps": fps,
+                 "pixels": pixels, "preset": preset, "format": "safetensors", **options}  # fmt: skip
+        return RemoteStream(self._connection, query, video)
 
     def describe(
         self,

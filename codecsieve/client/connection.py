@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -94,8 +94,11 @@ class Connection:
         if retries < 0 or not timeout > 0 or most_bytes < 1:
             raise ConfigError(f"retries ({retries}), timeout ({timeout}) and most_bytes ({most_bytes}) must be > 0")
         self.retries, self.timeout, self.most_bytes = retries, timeout, most_bytes
-        headers = {"Accept-Encoding": "identity"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
-        self._client = httpx.Client(headers=headers, trust_env=False, follow_redirects=False, transport=transport)
+        self.headers = {"Accept-Encoding": "identity"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        """That every request has."""
+        self.on_network = transport is None
+        """Whether requests go over the network as it is."""
+        self._client = httpx.Client(headers=self.headers, trust_env=False, follow_redirects=False, transport=transport)
 
     def close(self) -> None:
         """Let connections go."""
@@ -181,7 +184,7 @@ class Connection:
             response = self._client.send(request, stream=True)
             try:
                 if response.status_code >= 400 and response.status_code not in expected:
-                    self._refuse(response, video)
+                    self.refuse(response, None if video is None else shortened(os.fspath(video)))
                 if not (200 <= response.status_code < 300 or response.status_code in expected):
                     raise ServiceError(
                         f"{self.url} answered {response.status_code}; is that a codecsieve service?",
@@ -195,10 +198,14 @@ class Connection:
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise ServiceError(f"{self.url}: cannot be asked ({error})") from None
         except httpx.TransportError as error:
-            reason = shortened(str(error) or type(error).__name__)
-            raise TryAgainError(
-                ServiceError(f"{self.url}: no answer ({reason}); is the service running, and the network there?")
-            ) from None
+            raise self.unreachable(error) from None
+
+    def unreachable(self, error: Exception) -> TryAgainError:
+        """What is raised where no connection comes about, or one is lost."""
+        reason = shortened(str(error) or type(error).__name__)
+        return TryAgainError(
+            ServiceError(f"{self.url}: no answer ({reason}); is the service running, and the network there?")
+        )
 
     def strange(self, what: str) -> ServiceError:
         """The error that an answer is which no service gives."""
@@ -220,8 +227,8 @@ class Connection:
                 raise ServiceError(f"{self.url}: took longer than {self.timeout:g} s; ask for less, or set timeout")
         return Answer(kind, body)
 
-    def _refuse(self, response: httpx.Response, video: str | os.PathLike[str] | None) -> None:
-        """Raise what an error status means."""
+    def refuse(self, response: httpx.Response, name: str | None = None) -> NoReturn:
+        """Raise what an error status means, ServiceError or TryAgainError; name: of the video that is sent."""
         status, body = response.status_code, bytearray()
         for part in () if _is_encoded(response) else response.iter_bytes():
             body += part
@@ -229,8 +236,8 @@ class Connection:
                 break
         line = _line_of(body[:_MOST_ERROR])
         message = line or f"{self.url} answered {status} ({quoted(_kind(response), 80)})"
-        if video is not None and message.startswith("upload: "):  # the service was not told the file's name
-            message = f"{shortened(os.fspath(video))}: {message.removeprefix('upload: ')}"
+        if name is not None and message.startswith("upload: "):  # the service was not told the file's name
+            message = f"{name}: {message.removeprefix('upload: ')}"
         error = ServiceError(message, status)
         # The service's own 504 says that the clip takes too long, and it would again; a proxy's may be an accident.
         if status in _AGAIN and not (status == 504 and line):
@@ -287,7 +294,7 @@ def _size(video: str | os.PathLike[str]) -> int:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _unreadable(video, error) from None
+        raise unreadable(video, error) from None
 
 
 def _parts(video: str | os.PathLike[str], deadline: float) -> Iterator[bytes]:
@@ -301,9 +308,11 @@ def _parts(video: str | os.PathLike[str], deadline: float) -> Iterator[bytes]:
                 left -= len(part)
                 yield part
     except OSError as error:
-        raise _unreadable(video, error) from None
+        raise unreadable(video, error) from None
 
 
-def _unreadable(video: str | os.PathLike[str], error: OSError) -> VideoError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or type(error).__name__
+def unreadable(video: str | os.PathLike[str], error: OSError | ValueError) -> VideoError:
+    """That a file cannot be read, and why."""
+    told = getattr(error, "strerror", None) or type(error).__name__
+    reason = "no such file" if isinstance(error, FileNotFoundError) else told
     return VideoError(f"{shortened(os.fspath(video))}: {reason}")

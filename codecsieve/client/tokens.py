@@ -23,7 +23,7 @@ SAFETENSORS = "application/vnd.safetensors"
 FACTS = "codecsieve"
 _MOST_HEADER = 16 * 10**6
 _MOST_SIDE = 8192  # pixels of the square that a clip's patches lie in
-_KINDS = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+_KINDS = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +72,19 @@ class Embedded:
 
 def sieved_tokens(data: bytearray) -> SievedTokens:
     """A clip of a service's answer. Raises ValueError for what is none."""
+    return _sieved(*read_safetensors(data))
+
+
+def sieved_window(data: bytearray) -> tuple[SievedTokens, np.ndarray]:
+    """A window of a service's stream, and the times of its frames, float64 [T]. Raises ValueError for what is none."""
     arrays, facts = read_safetensors(data)
+    window, times = _sieved(arrays, facts), _array(arrays, "times", "<f8")
+    if times is None or times.shape != window.frame_ids.shape or not len(times):
+        raise ValueError("its times are missing")
+    return window, times
+
+
+def _sieved(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> SievedTokens:
     patches, positions, scores, frames = (
         _array(arrays, name, kind) for name, kind in (("patches", "u1"), ("positions", "<u2"), ("scores", "<i4"),
                                                        ("frame_ids", "<i4"))

@@ -33,7 +33,7 @@ def import_(source: str, cache: str, videos: tuple[str, ...], columns: str, quie
     """Make a cache of what others chose.
 
     SOURCE is a folder of OneVision-Encoder's cached indices (visible_indices_*.pkl), or of .npy, .npz; one such file of
-    all videos; or a folder of LLaVA-style assets, or an export to llava or assets.
+    all videos; a folder of LLaVA-style assets, or of what codec-video-prep writes; an export to llava, assets or ov2.
     """
     from codecsieve.commands.console import Meter, print_facts, print_failures
     from codecsieve.pipelines.importing.run import import_cache

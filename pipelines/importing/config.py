@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codecsieve.errors import ConfigError
+from codecsieve.kernels.rules import FITS
 from codecsieve.options import check_options, option
 
 STORES = ("indices", "patches")
@@ -18,6 +19,9 @@ class ImportOptions:
                              at_least=1, at_most=65535)  # fmt: skip
     input_size: int = option(224, "Side of the square that they divide into patches, px.", above=0)
     patch_size: int = option(14, "Side of a patch, px.", above=0)
+    fit: str = option(
+        "crop", "How pictures were brought into that square: cropped, or letterboxed, centred on black.", choices=FITS
+    )
     store: str = option(
         "indices", "Only which patches they are, or their pixels, too: cut out of the videos, or off the pictures.",
         choices=STORES,

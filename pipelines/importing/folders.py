@@ -1,11 +1,12 @@
-"""Folders with a clip's positions, and pictures of its patches: LLaVA-style `assets`, ours or others', and `sample_*`.
+"""Folders with a clip's positions, and pictures of its patches: LLaVA-style `assets`, ours or others', and canvases.
 
     positions_thw.npy, or visible_indices.npy    which patches, in the order in which they lie on the pictures
     frame_ids.npy                                the frame of each slot
     meta.json                                    see `meta`
     *_000.png, ... or .jpg                       pictures of 36 x 36 patches, row by row, where pixels are wanted
 
-Of ours what was repeated to fill the pictures is left out; others do not say how much that is, and it stays.
+Of ours what was repeated to fill the pictures is left out; others do not say how much that is, and it stays. Folders of
+canvases have other positions, see `canvas_folders`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from codecsieve.pipelines.config import GIVEN
 from codecsieve.pipelines.exchange.canvases import unpack
 from codecsieve.pipelines.exchange.mosaics import FRAMES, IMAGES, INDICES, POSITIONS
 from codecsieve.pipelines.exchange.to_assets import ASSETS
+from codecsieve.pipelines.exchange.to_ov2 import CLIPS
+from codecsieve.pipelines.exchange.to_ov2 import POSITIONS as CANVAS_POSITIONS
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.text import shortened
 
 from .arrays import parse_npy, read_bytes
+from .canvas_folders import read_canvases
 from .config import ImportOptions
 from .given import Job, Outcome, Shape, checked
 from .meta import About, read_about
@@ -38,9 +42,11 @@ _LAST_FRAME = 2**31 - 1
 
 
 def clip_folders(source: Path) -> list[Path]:
-    """The folders of clips in an export, or in its `assets`, by name; none where there are none."""
-    root = source / ASSETS if (source / ASSETS).is_dir() else source
-    names = (POSITIONS, INDICES)
+    """The folders of clips in an export, or in its `assets` or `clips`, by name; none where there are none."""
+    root = next((source / name for name in (ASSETS, CLIPS) if (source / name).is_dir()), source)
+    names = (POSITIONS, INDICES, CANVAS_POSITIONS)
+    if (source / CANVAS_POSITIONS).is_file():  # what codec-video-prep made of one video
+        return [source.absolute()]
     return sorted(path for path in root.iterdir() if path.is_dir() and any((path / name).exists() for name in names))
 
 
@@ -55,35 +61,43 @@ class TakeFolder:
     def __call__(self, job: Job) -> Outcome:
         """See `Source.take`. Raises CacheError where the folder is not read."""
         name, about = job.given
-        indices = read_indices(self.root, name, about, self.shape.k_keep)
-        if (about.num_frames, about.grid, about.patch) != (self.shape.num_frames, self.shape.grid, self.shape.patch):
+        first = self.shape
+        if (about.num_frames, about.grid, about.patch) != (first.num_frames, first.grid, first.patch):
             raise CacheError(
                 f"{shortened(name)} has {about.num_frames} slots of {about.grid}x{about.grid} patches of {about.patch} "
-                f"px, the first {self.shape.num_frames} of {self.shape.grid}x{self.shape.grid} of {self.shape.patch} px"
+                f"px, the first {first.num_frames} of {first.grid}x{first.grid} of {first.patch} px"
             )
-        frame_ids = _read_frames(self.root, name, about.num_frames)
-        patches = self._patches(name)[: len(indices)] if self.pixels else None
-        if patches is not None and len(patches) < len(indices):
+        if about.fit != first.fit:
+            raise CacheError(f"{shortened(name)} has pictures with fit {about.fit}, the first with {first.fit}")
+        indices, places, frame_ids = read_clip(self.root, name, about, first.k_keep)
+        patches = self._patches(name, about) if self.pixels else None
+        if patches is not None and len(patches) <= places.max():
             raise CacheError(f"{shortened(name)} has pictures of {len(patches)} patches, and {len(indices)} positions")
-        record = IndexRecord(status="ok", distinct_frames=len(np.unique(frame_ids)), signals=GIVEN, **job.known)
+        patches = None if patches is None else patches[places]
+        record = IndexRecord(status="ok", fps=about.fps, distinct_frames=len(np.unique(frame_ids)), signals=GIVEN,
+                             **job.known)  # fmt: skip
         scores = np.zeros(len(indices), np.int32)
         return record, ClipArrays(patches, self.shape.positions(indices), scores, frame_ids)
 
-    def _patches(self, name: str) -> np.ndarray:
+    def _patches(self, name: str, about: About) -> np.ndarray:
         """uint8 [n, 3, P, P]: all patches on a clip's pictures, in their order."""
-        for suffix, form in _PICTURES.items():
-            paths = sorted((self.root / name).glob(f"*_???{suffix}"))[:IMAGES]
-            if paths:
-                pictures = [self._picture(f"{name}/{path.name}", form) for path in paths]
-                return np.concatenate([unpack(picture[None], self.shape.patch) for picture in pictures])
-        raise CacheError(f"{shortened(name)} has no pictures; import it with --store indices")
+        files = about.files
+        for suffix in () if files else _PICTURES:
+            files = files or tuple(path.name for path in sorted((self.root / name).glob(f"*_???{suffix}"))[:IMAGES])
+        if not files or len({Path(file).suffix for file in files} - set(_PICTURES)):
+            raise CacheError(f"{shortened(name)} has no PNG or JPEG pictures; import it with --store indices")
+        pictures = (self._picture(f"{name}/{file}", about) for file in files)
+        return np.concatenate([unpack(picture[None], self.shape.patch) for picture in pictures])
 
-    def _picture(self, name: str, form: str) -> np.ndarray:
+    def _picture(self, name: str, about: About) -> np.ndarray:
         from PIL import Image
 
-        data = read_bytes(self.root, name)
+        data, (rows, columns) = read_bytes(self.root, name), about.canvas
         try:
-            with Image.open(io.BytesIO(data), formats=[form]) as picture:
+            with Image.open(io.BytesIO(data), formats=[_PICTURES[Path(name).suffix]]) as picture:
+                if rows and picture.size != (columns * self.shape.patch, rows * self.shape.patch):
+                    raise CacheError(f"{shortened(name)} is {picture.size}, not {rows}x{columns} patches of "
+                                     f"{self.shape.patch} px")  # fmt: skip
                 if any(side % self.shape.patch or side > _LARGEST for side in picture.size):
                     raise CacheError(f"{shortened(name)} is {picture.size}, not patches of {self.shape.patch} px")
                 return np.asarray(picture.convert("RGB"))
@@ -122,17 +136,32 @@ class ClipFolders:
         reason = ""
         for name, about in self._about.values():
             try:
-                count = len(read_indices(self._root, name, about))
-                return Shape(about.num_frames, count, about.patch, about.grid), about
+                count = len(read_clip(self._root, name, about)[0])
+                return Shape(about.num_frames, count, about.patch, about.grid, about.fit), about
             except CacheError as error:
                 reason = reason or str(error)
         raise ConfigError(f"no folder in {shortened(str(self._root))} is read: {reason}")
 
 
-def read_indices(root: Path, name: str, about: About, k_keep: int | None = None) -> np.ndarray:
-    """The indices of the patches that a folder keeps: int64 [K]. Raises CacheError where they are not read."""
+def read_clip(
+    root: Path, name: str, about: About, k_keep: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The indices of the patches that a folder keeps, their places on its pictures, both int64 [K], and frames [T].
+
+    Raises CacheError where they are not read.
+    """
     if about.error:
         raise CacheError(about.error)
+    if about.files:
+        frame_ids = _read_frames(root, name, about.num_frames)
+        indices, places = read_canvases(root, name, about, frame_ids)
+        return checked(indices, about.num_frames * about.grid**2, shortened(name), k_keep), places, frame_ids
+    indices = read_indices(root, name, about, k_keep)
+    return indices, np.arange(len(indices)), _read_frames(root, name, about.num_frames)
+
+
+def read_indices(root: Path, name: str, about: About, k_keep: int | None = None) -> np.ndarray:
+    """The indices of the patches on mosaics: int64 [K]. Raises CacheError where they are not read."""
     patches, what = about.num_frames * about.grid**2, shortened(name)
     if not (root / name / POSITIONS).exists():
         indices = parse_npy(read_bytes(root, f"{name}/{INDICES}"), f"{what}/{INDICES}")

@@ -24,13 +24,15 @@ Outcome = tuple[IndexRecord, ClipArrays | None]
 class Shape:
     """What all clips of an import have alike.
 
-    num_frames: slots; k_keep: patches a clip; patch: side in pixels; grid: patches on each side of the square.
+    num_frames: slots; k_keep: patches a clip; patch: side in pixels; grid: patches on each side of the square; fit: how
+    pictures are brought into that.
     """
 
     num_frames: int
     k_keep: int
     patch: int
     grid: int
+    fit: str = "crop"
 
     @property
     def patches(self) -> int:

@@ -83,6 +83,7 @@ class IndexedVideos:
             input_size=options.input_size,
             patch_size=options.patch_size,
             k_keep=self.shape.k_keep,
+            fit=options.fit,
             signals="search",
             decoder_fields="off",
         )
@@ -101,7 +102,9 @@ class IndexedVideos:
         options, reason = self._options, ""
         for request in self.requests.values():
             try:
-                return Shape(options.num_frames, len(self._indices(request)), options.patch_size, options.grid)
+                return Shape(
+                    options.num_frames, len(self._indices(request)), options.patch_size, options.grid, options.fit
+                )
             except CacheError as error:
                 reason = reason or str(error)
         raise ConfigError(f"{shortened(str(self._source))} has no indices of these videos: {reason}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from codecsieve.cache.layout import is_id
 from codecsieve.errors import CacheError
+from codecsieve.kernels.rules import FITS
 from codecsieve.pipelines.exchange.mosaics import META, OURS
 from codecsieve.text import shortened
 
@@ -21,8 +22,10 @@ _MOST = 1 << 15
 class About:
     """A clip, by its folder.
 
-    num_frames: slots; patch: side in pixels; grid: patches on each side of its square; kept: how many of its positions
-    count, None: all; config: how they were chosen; error: why the folder is not read, if so.
+    num_frames: slots; patch: side in pixels; grid: patches on each side of its square; fit: how pictures are brought
+    into that; kept: how many of its positions count, None: all; config: how they were chosen; error: why the folder is
+    not read, if so. Of canvases also: canvas, frame: rows and columns of patches of one; in_blocks: whether blocks were
+    chosen; files: names of canvases; fps.
     """
 
     id: str
@@ -31,7 +34,13 @@ class About:
     num_frames: int = 0
     patch: int = 0
     grid: int = 0
+    fit: str = "crop"
     kept: int | None = None
+    canvas: tuple[int, int] = (0, 0)
+    frame: tuple[int, int] = (0, 0)
+    in_blocks: bool = False
+    files: tuple[str, ...] = ()
+    fps: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
@@ -51,6 +60,10 @@ def read_about(root: Path, folder: Path) -> About:
 
 
 def _about(meta: dict[str, Any], name: str) -> About:
+    return _of_canvases(meta, name) if "hb_wb" in meta else _of_mosaics(meta, name)
+
+
+def _of_mosaics(meta: dict[str, Any], name: str) -> About:
     cfg, ours = meta["cfg"], meta.get(OURS)
     num_frames, patch = int(cfg["seq_len_frames"]), int(cfg["patch_size"])
     grid = int(ours["grid"]) if ours else int(cfg["square_size"]) // patch
@@ -58,7 +71,47 @@ def _about(meta: dict[str, Any], name: str) -> About:
         raise ValueError(f"{num_frames} slots of {grid}x{grid} patches of {patch} px")
     json.dumps(ours or cfg, allow_nan=False)  # it goes into the cache's own JSON
     video = str(meta.get("video") or "")
-    if not ours:
-        return About(str(meta.get("key") or name), video, None, num_frames, patch, grid, None, dict(cfg))
-    label = None if ours.get("label") is None else str(ours["label"])
-    return About(str(ours["id"]), video, label, num_frames, patch, grid, int(ours["kept"]), dict(ours["config"]))
+    if not ours:  # whose square is letterboxed
+        return About(str(meta.get("key") or name), video, None, num_frames, patch, grid, "letterbox", config=dict(cfg))
+    config = dict(ours["config"])
+    return About(str(ours["id"]), video, _label(ours), num_frames, patch, grid, _fit(config), int(ours["kept"]),
+                 config=config)  # fmt: skip
+
+
+def _of_canvases(meta: dict[str, Any], name: str) -> About:
+    ours = meta.get(OURS)
+    num_frames, patch, fps = int(meta["seq_len"]), int(meta["patch"]), float(meta["fps"] or 0)
+    rows, columns = map(int, meta["hb_wb"])
+    config = dict(ours["config"] if ours else meta["config"])
+    for of_one_video in () if ours else ("video", "out_dir"):
+        config.pop(of_one_video, None)
+    grid = int(config["input_size"]) // patch if ours else max(rows, columns)
+    if not all(0 < number <= _MOST for number in (num_frames, patch, grid, rows, columns)) or rows % 2 or columns % 2:
+        raise ValueError(f"{num_frames} slots of {rows}x{columns} patches of {patch} px")
+    json.dumps(config, allow_nan=False)
+    return About(
+        id=str(ours["id"]) if ours else name,
+        video=str(meta.get("video") or ""),
+        label=_label(ours) if ours else None,
+        num_frames=num_frames,
+        patch=patch,
+        grid=grid,
+        fit=_fit(config) if ours else "letterbox",
+        canvas=(rows, columns),
+        frame=(grid, grid) if ours else (rows, columns),
+        in_blocks=config.get("merge", 1) != 1 if ours else True,
+        files=tuple(map(str, meta["canvas_files"])),
+        fps=fps if 0 < fps < _MOST else None,
+        config=config,
+    )
+
+
+def _label(ours: dict[str, Any]) -> str | None:
+    return None if ours.get("label") is None else str(ours["label"])
+
+
+def _fit(config: dict[str, Any]) -> str:
+    fit = config.get("fit", "crop")
+    if fit not in FITS:
+        raise ValueError(f"fit {fit!r}")
+    return str(fit)

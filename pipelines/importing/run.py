@@ -82,6 +82,7 @@ def import_cache(
     num_frames: int = ImportOptions.num_frames,
     input_size: int = ImportOptions.input_size,
     patch_size: int = ImportOptions.patch_size,
+    fit: Literal["crop", "letterbox"] = "crop",
     store: Literal["indices", "patches"] = "indices",
     videos_were: str = "",
     cache_key: str = "",
@@ -95,13 +96,16 @@ def import_cache(
     are not known, and 0.
 
     Args:
-        source: a folder of index files, or one file of all, see `indexed`; or an export to LLaVA's form, see `folders`.
+        source: a folder of index files, or one file of all, see `indexed`; or an export to LLaVA's form, see
+            `folders`, or to canvases, see `canvas_folders`, or what codec-video-prep made of one video.
         out: the cache, which is made or gone on with; a folder, or a URL in an object store.
         videos: what index files are of, as of `precompute`: videos, folders, manifests.
         columns: what a manifest calls our columns; one called `indices` names each clip's file.
         num_frames: slots that the indices count, spread from the video's first frame to its last.
         input_size: side of the square that they divide into patches, in pixels.
         patch_size: side of a patch, in pixels.
+        fit: how pictures were brought into the square: "crop", or "letterbox", centred on black; folders say it
+            themselves.
         store: "indices", or "patches" to cut them out of the videos, or off the pictures of folders.
         videos_were: the folder that the videos lay in when the indices were made, of whose paths files are named.
         cache_key: what was added to the paths for that.
@@ -113,13 +117,15 @@ def import_cache(
     understood, CacheError where `out` is something else or cannot be written.
     """
     options = ImportOptions(
-        num_frames, input_size, patch_size, store, os.fspath(videos_were), cache_key, workers, clip_timeout
+        num_frames, input_size, patch_size, fit, store, os.fspath(videos_were), cache_key, workers, clip_timeout
     )
     listed = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
     found = _source(Path(source), listed, columns, options)
     shape = found.shape
     layout = Layout(shape.num_frames, shape.k_keep, shape.patch, store)
     config = {"policy": GIVEN, "signals": GIVEN, "input_size": shape.grid * shape.patch, "imported": dict(found.about)}
+    if shape.fit != "crop":
+        config["fit"] = shape.fit
     with CacheWriter.open(os.fspath(out), layout, config) as writer:
         writer.look_at(found.ids)
         told = news(writer.index(), found.requests)

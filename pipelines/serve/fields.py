@@ -81,9 +81,14 @@ class StreamQuery(Options):
     window: int = Field(StreamOptions.window, description="Frames of a selection.")
     stride: int | None = Field(None, description="Frames from one window's first to the next one's.")
     every: int = Field(StreamOptions.every, description="Of the frames shown one in so many is taken.")
+    fps: float | None = Field(None, description="Or so many a second, by their times.")
     follow: bool = Field(False, description="The file is still written to.")
     format: str = Field("npz", description="arrow, npz or safetensors.")
     pixels: bool = Field(True, description="Whether patches are sent.")
+
+    def given(self) -> dict[str, Any]:
+        """As of any, but for `fps`, which is the stream's own."""
+        return {name: value for name, value in super().given().items() if name != "fps"}
 
 
 class InspectQuery(SieveFields):

@@ -69,8 +69,8 @@ def _wanted(websocket: WebSocket, service: Service) -> dict[str, Any]:
         first = error.errors()[0]
         raise RefusedError(422, one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
     try:
-        options = StreamOptions(query.window, query.stride, query.every, query.follow, limits.patience,
-                                limits.max_memory)  # fmt: skip
+        options = StreamOptions(query.window, query.stride, query.every, query.fps, query.follow,
+                                limits.patience, limits.max_memory)  # fmt: skip
         config = window_config(options, query.preset, query.given())
         if query.follow and query.path is None:
             raise ConfigError("follow is for a path: what is sent ends with an empty message")

@@ -99,9 +99,11 @@ def run(settings: Settings, host: str, port: int) -> None:
     log_to_stderr()
     service = Service(settings)
     protocol = type("Protocol", (PatientProtocol,), {"patience": settings.limits.patience})
+    # The answer to a ping waits behind all that is sent and not yet taken, for minutes where a stream is sieved more
+    # slowly than it is sent, or its windows taken at leisure. Who is gone is found out by pings all the same.
     config = uvicorn.Config(
         make_app(service), host=host, port=port, http=protocol, ws="websockets-sansio", ws_max_size=MOST_MESSAGE,
-        ws_max_queue=4, ws_per_message_deflate=False, lifespan="on", log_config=None,
+        ws_max_queue=4, ws_per_message_deflate=False, ws_ping_timeout=None, lifespan="on", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=30, h11_max_incomplete_event_size=_HEADERS_BYTES, timeout_graceful_shutdown=DRAIN_SECONDS,
     )  # fmt: skip

@@ -27,6 +27,10 @@ class StreamOptions:
         None, "Frames from one window's first to the next one's.", new="a quarter of the window", at_least=1
     )
     every: int = option(1, "Of the frames shown take one in so many.", at_least=1, at_most=10**6)
+    fps: float | None = option(
+        None, "Frames a second, by their times, in place of one in so many: the first at or after each k/fps.",
+        new="all there are", above=0, at_most=1000,
+    )  # fmt: skip
     follow: bool = option(False, "The file is still written to: wait at its end for more.")
     patience: float = option(10.0, "Seconds that nothing may come before the source is given up.", above=0, at_most=1e6)
     max_memory: int = option(
@@ -41,7 +45,9 @@ class StreamOptions:
         check_options(self)
         if self.step > self.window:
             raise ConfigError(f"stride ({self.stride}) must be <= window ({self.window}): no frame is passed over; "
-                              "take fewer of them with every")  # fmt: skip
+                              "take fewer of them with every or fps")  # fmt: skip
+        if self.fps is not None and self.every != 1:
+            raise ConfigError(f"fps ({self.fps:g}) and every ({self.every}) both say which frames are taken; give one")
 
     @property
     def step(self) -> int:
@@ -61,5 +67,5 @@ def window_config(options: StreamOptions, preset: str | None, given: Mapping[str
     for name in REFUSED:
         if name in given:
             raise ConfigError(f"{name} ({quoted(str(given[name]))}) is not for streams: a window's frames follow each "
-                              "other, as window and every say")  # fmt: skip
+                              "other, as window, every and fps say")  # fmt: skip
     return SieveConfig.preset(preset or DEFAULT_PRESET, **{**given, "num_frames": options.window})

@@ -55,6 +55,7 @@ class Stream(Iterator[StreamWindow]):
             options.patience,
             options.max_memory,
             config.decoder_fields,
+            options.fps,
         )
         try:
             self._window = SlidingWindow(self._live, config, pixels)

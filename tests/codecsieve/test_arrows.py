@@ -57,7 +57,7 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.exchange": {"cache"},
     "pipelines.importing": {
         "pipelines.config", "pipelines.engines", "pipelines.exchange", "pipelines.inputs", "pipelines.precompute",
-        "pipelines.sieve", "cache",
+        "pipelines.sieve", "cache", *TABLES,
     },
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},

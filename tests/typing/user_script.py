@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 import codecsieve as cs
-from codecsieve.client import JobState, SievedTokens
+from codecsieve.client import JobState, RemoteStream, RemoteWindow, SievedTokens
 from codecsieve.encoder import OneVisionEncoder
 from codecsieve.pipelines.loading.loader import TorchLoader
 
@@ -56,6 +56,8 @@ assert_type(cs.load_encoder("folder").config, cs.encoder.EncoderConfig)
 with cs.Client("http://localhost:8000", key="cs_...") as client:
     assert_type(client.sieve("video.mp4", k_keep=1024), SievedTokens)
     states: np.ndarray[Any, Any] | None = client.embed(path="videos/clip.mp4", tokens=True).tokens
+    assert_type(client.stream("live.ts", window=32, k_keep=1024), RemoteStream)
+    assert_type(next(client.stream(path="videos/live.ts", follow=True)), RemoteWindow)
     job = client.start_job("caches:train", inputs=["videos"], k_keep=1024)
     assert_type(job.wait(), JobState)
     rows: list[dict[str, Any]] = list(client.cache("caches:train").rows("label = 'run'"))
