@@ -1,0 +1,53 @@
+"""lmms-video-utils: 64 frames, two groups of 32, four canvases of at most 224x224 px each; the rest by its defaults.
+
+That is 2,048 patches of 14 px at most, scored by differences of frames, which PyAV decodes. It returns arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lmms_video_utils import fetch_codec_video
+from loop import Shown, main
+
+PATCH, PIXELS = 14, 224 * 224
+TOKEN, FRAME = 32, 49
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Canvases uint8 [n, 3, H, W], positions int64 [K, 3], and what else is returned."""
+
+    canvases: np.ndarray
+    positions: np.ndarray
+    given: int
+
+
+def run(video: str, folder: Path) -> Fetched:
+    """Fetch a video."""
+    made: Any = fetch_codec_video(video, target_canvas=8, group_size=32, images_per_group=4, max_pixels=PIXELS)
+    arrays = [made.canvases.numpy(), made.patch_positions.numpy(), made.gop_ids.numpy(), made.source_pts.numpy()]
+    return Fetched(arrays[0], arrays[1], sum(array.nbytes for array in arrays))
+
+
+def shown(fetched: Fetched) -> Shown:
+    """The patches on the canvases; each frame was resized to the canvas's size."""
+    canvases = fetched.canvases.transpose(0, 2, 3, 1)
+    return Shown.of_canvases(canvases, fetched.positions, PATCH, canvases.shape[1:3])
+
+
+def choose(video: str, folder: Path, budget: int) -> np.ndarray:
+    """One group of all frames, of which one is kept whole, in single patches of 32 px."""
+    count = budget // FRAME
+    made: Any = fetch_codec_video(
+        video, target_canvas=count, group_size=64, images_per_group=count, max_pixels=PIXELS, patch=TOKEN, block=1
+    )
+    positions = made.patch_positions.numpy()
+    return positions[positions[:, 0] >= 0]
+
+
+if __name__ == "__main__":
+    main(run, shown, choose)

@@ -1,0 +1,83 @@
+"""Which videos each tool takes, and whether what it then shows is of the frames that it says."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.compare.children import Outcome, each_video
+from benchmarks.compare.shown import FullDecode, wrong_frames
+from benchmarks.compare.tools import Installed
+from codecsieve.errors import CodecsieveError, ConfigError
+from codecsieve.pipelines.inputs.clips import read_inputs
+
+LIMIT = 60.0
+"""Seconds a video; whoever needs more is taken to hang."""
+
+Row = dict[str, Any]
+"""A video's: `state`, `reason`, `seconds`, `bytes`, `wrong` and `frames` of a tool; the last two None without pictures."""
+
+
+def find_videos(folders: Sequence[Path]) -> list[str]:
+    """Every video of some folders, absolute, by folder and name."""
+    return [str(Path(request.path).absolute()) for request in read_inputs([str(folder) for folder in folders])]
+
+
+def try_tools(
+    tools: Sequence[Installed | str],
+    names: Sequence[str],
+    videos: Sequence[str],
+    processes: int,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, Row] | str]:
+    """What each tool does with each video; by its name and the video's path, or the reason why it does nothing."""
+    with tempfile.TemporaryDirectory(prefix="codecsieve-compare-") as folder:
+
+        def one(name: str, tool: Installed | str) -> dict[str, Outcome] | str:
+            if isinstance(tool, str):
+                return tool
+            own = Path(folder) / name
+            own.mkdir()
+            try:
+                said = partial(_say, say, name)
+                return each_video(tool.command, tool.environment, {"mode": "try"}, videos, own, LIMIT, said)
+            except ConfigError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(processes) as pool:
+            found = dict(zip(names, pool.map(one, names, tools), strict=True))
+        say("a full decode of every video, to hold what was shown against")
+        by_video = {video: {name: own[video] for name, own in found.items() if not isinstance(own, str)} for video in videos}
+        with ProcessPoolExecutor(processes) as pool:
+            rows = dict(zip(videos, pool.map(_rows_of, videos, by_video.values()), strict=True))
+    return {
+        name: own if isinstance(own, str) else {video: rows[video][name] for video in videos}
+        for name, own in found.items()
+    }
+
+
+def _say(say: Callable[[str], None], name: str, video: str, outcome: Outcome) -> None:
+    say(f"{name}: {Path(video).name}: {outcome.state} {outcome.reason}".rstrip())
+
+
+def _rows_of(video: str, outcomes: dict[str, Outcome]) -> dict[str, Row]:
+    """The row of one video for each tool."""
+    try:
+        decode: FullDecode | None = FullDecode.of(video)
+    except CodecsieveError:
+        decode = None
+    made = {}
+    for name, outcome in outcomes.items():
+        row: Row = {"state": outcome.state, "reason": outcome.reason, "wrong": None, "frames": None}
+        row |= {key: outcome.told.get(key) for key in ("seconds", "bytes")}
+        if outcome.told.get("shown") and decode is not None:
+            with np.load(outcome.told["shown"], allow_pickle=False) as parts:
+                row["wrong"], row["frames"] = wrong_frames(parts["frames"], parts["boxes"], parts["means"], decode)
+        made[name] = row
+    return made
