@@ -62,10 +62,11 @@ def write_square(source: Path, target: Path) -> None:
     draft.rename(target)
 
 
-def write_squares(sources: Sequence[Path], folder: Path, processes: int) -> list[Path]:
-    """The squares of all clips."""
-    folder.mkdir(parents=True, exist_ok=True)
-    targets = [folder / f"{number:04d}.mp4" for number in range(len(sources))]
+def write_squares(sources: Sequence[Path], root: Path, folder: Path, processes: int) -> list[Path]:
+    """The squares of all clips, which lie below `root`, by their places there."""
+    targets = [(folder / source.relative_to(root)).with_suffix(".mp4") for source in sources]
+    for parent in {target.parent for target in targets}:
+        parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(write_square, sources, targets))
     return targets

@@ -29,10 +29,12 @@ CHOOSING = ("codec-video-prep", "lmms-video-utils")
 
 
 def some_clips(labelled: Path, most: int) -> tuple[list[LabelledClip], list[str]]:
-    """The labelled clips, or as many of them, evenly through the list; and the names of their classes."""
+    """The labelled clips, or of whole groups of them as many as are within `most`; and the names of their classes."""
     clips, names = read_labels(labelled)
+    groups = sorted({clip.group for clip in clips})
     step = max(1, -(-len(clips) // most))
-    return clips[::step], names
+    chosen = {*groups[::step]}
+    return [clip for clip in clips if clip.group in chosen], names
 
 
 def their_choices(
@@ -79,7 +81,7 @@ def measure_accuracy(
     if not network.exists():
         pip(Path(sys.executable), "--no-deps", "--target", str(network), *NETWORK)
     say(f"{len(clips)} clips of {len(names)} classes: their squares")
-    squares = write_squares([clip.path for clip in clips], work / "squares", processes)
+    squares = write_squares([clip.path for clip in clips], labelled, work / "squares", processes)
     theirs = their_choices(tools, squares, work, say)
     able = {name: own for name, own in theirs.items() if not isinstance(own, str)}
     job = {

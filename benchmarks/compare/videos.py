@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.compare.children import Outcome, each_video
 from benchmarks.compare.shown import FullDecode, wrong_frames
 from benchmarks.compare.tools import Installed
+from codecsieve.codec.packets import open_source
 from codecsieve.errors import CodecsieveError, ConfigError
 from codecsieve.pipelines.inputs.clips import read_inputs
 
@@ -27,6 +28,21 @@ Row = dict[str, Any]
 def find_videos(folders: Sequence[Path]) -> list[str]:
     """Every video of some folders, absolute, by folder and name."""
     return [str(Path(request.path).absolute()) for request in read_inputs([str(folder) for folder in folders])]
+
+
+def describe_videos(videos: Sequence[str], processes: int) -> dict[str, dict[str, Any]]:
+    """`codec`, and about how many `pixels` there are in all frames, of every video."""
+    with ProcessPoolExecutor(processes) as pool:
+        return dict(zip(videos, pool.map(_describe, videos), strict=True))
+
+
+def _describe(video: str) -> dict[str, Any]:
+    try:
+        with open_source(video) as source:
+            facts = source.facts
+    except CodecsieveError:
+        return {"codec": "", "pixels": 0}
+    return {"codec": facts.codec, "pixels": round(facts.width * facts.height * facts.fps * facts.seconds)}
 
 
 def try_tools(
@@ -53,7 +69,9 @@ def try_tools(
         with ThreadPoolExecutor(processes) as pool:
             found = dict(zip(names, pool.map(one, names, tools), strict=True))
         say("a full decode of every video, to hold what was shown against")
-        by_video = {video: {name: own[video] for name, own in found.items() if not isinstance(own, str)} for video in videos}
+        by_video = {
+            video: {name: own[video] for name, own in found.items() if not isinstance(own, str)} for video in videos
+        }
         with ProcessPoolExecutor(processes) as pool:
             rows = dict(zip(videos, pool.map(_rows_of, videos, by_video.values()), strict=True))
     return {

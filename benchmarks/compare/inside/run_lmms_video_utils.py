@@ -57,7 +57,9 @@ def shown(fetched: Fetched) -> Shown:
         )
         for own, extent in ((first, canvases.shape[1:3]), (~first, cut_from))
     ]
-    return Shown(*(np.concatenate(arrays) for arrays in zip(*((p.frames, p.boxes, p.means) for p in parts), strict=True)))
+    return Shown(
+        *(np.concatenate(arrays) for arrays in zip(*((p.frames, p.boxes, p.means) for p in parts), strict=True))
+    )
 
 
 def choose(video: str, folder: Path, budget: int) -> np.ndarray:
