@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench compare clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ bench: install  ## measure this machine: tables, and JSON in benchmarks/results
 	$(BIN)/python -m benchmarks.speed.loader
 	$(BIN)/python -m benchmarks.speed.stores
 	$(BIN)/python -m benchmarks.speed.first_batch
+
+# VIDEOS=FOLDER, or several; LABELLED=FOLDER where there is one with labels.csv. PUBLISH=1 writes what docs/compare.md shows.
+compare: install  ## beside other people's tools from PyPI: one table
+	$(BIN)/python -m benchmarks.compare.run $(addprefix --videos ,$(VIDEOS)) $(addprefix --labelled ,$(LABELLED)) \
+	  $(if $(PUBLISH),--publish)
 
 clean:  ## remove what was made, except .venv
 	rm -rf build demo train-demo .pytest_cache .mypy_cache .ruff_cache .coverage

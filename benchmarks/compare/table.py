@@ -100,7 +100,8 @@ def accuracy(figures: Mapping[str, Any]) -> Table:
     for name in names:
         own = [found[name, budget] for budget in budgets]
         rows.append([name, *(f"{100 * row['accuracy']:.1f}" for row in own), *(_points(row) for row in own)])
-    rows += [[row["name"], f"not measured: {row['reason']}", "", "", ""] for row in judged if "budget" not in row]
+    empty = [""] * (2 * len(budgets) - 1)
+    rows += [[row["name"], f"not measured: {row['reason']}", *empty] for row in judged if "budget" not in row]
     columns = (
         "way of choosing",
         *(f"{budget} tokens, %" for budget in budgets),
@@ -149,8 +150,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
     on, made = figures["machine"], tables(figures)
     minutes = sum(figures["seconds"].values()) / 60
     measured = [
-        f"Measured {on['date']} on {on['cores']} cores of {on['processor']}, {figures['processes']} processes at once, in "
-        f"{minutes:.0f} minutes, environments included.",
+        f"Measured {on['date']} on {on['cores']} cores of {on['processor']}, {figures['processes']} processes at once, "
+        f"in {minutes:.0f} minutes, environments included.",
         f"Speed: {len(figures['speed clips'])} clips that all tools take: {', '.join(figures['speed clips'])}.",
     ]
     if figures["accuracy"]:

@@ -22,7 +22,7 @@ LIMIT = 60.0
 """Seconds a video; whoever needs more is taken to hang."""
 
 Row = dict[str, Any]
-"""A video's: `state`, `reason`, `seconds`, `bytes`, `wrong` and `frames` of a tool; the last two None without pictures."""
+"""A video's, of a tool: `state`, `reason`, `seconds`, `bytes`, `wrong` and `frames`, both None without pictures."""
 
 
 def find_videos(folders: Sequence[Path]) -> list[str]:
@@ -69,9 +69,8 @@ def try_tools(
         with ThreadPoolExecutor(processes) as pool:
             found = dict(zip(names, pool.map(one, names, tools), strict=True))
         say("a full decode of every video, to hold what was shown against")
-        by_video = {
-            video: {name: own[video] for name, own in found.items() if not isinstance(own, str)} for video in videos
-        }
+        working = {name: own for name, own in found.items() if not isinstance(own, str)}
+        by_video = {video: {name: own[video] for name, own in working.items()} for video in videos}
         with ProcessPoolExecutor(processes) as pool:
             rows = dict(zip(videos, pool.map(_rows_of, videos, by_video.values()), strict=True))
     return {

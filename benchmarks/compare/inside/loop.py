@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ REASON = 300
 """Characters kept of what an error says."""
 
 
-class Nothing(Exception):
+class NothingCameError(Exception):
     """A video was taken without an error, and what the tool is for did not come of it."""
 
 
@@ -42,8 +43,8 @@ class Result(Protocol):
 class Shown:
     """Parts of pictures, and which frame each is said to be of.
 
-    frames: int64 [n]. boxes: float32 [n, 4], left, top, right, bottom as parts of the picture. means: float32 [n], of all
-    samples of R, G and B in the box.
+    frames: int64 [n]. boxes: float32 [n, 4], left, top, right, bottom as parts of the picture. means: float32 [n], of
+    all samples of R, G and B in the box.
     """
 
     frames: np.ndarray
@@ -58,8 +59,8 @@ class Shown:
         means = np.stack(
             [
                 pictures[:, top:bottom, left:right].mean(axis=(1, 2, 3))
-                for top, bottom in zip(rows, rows[1:], strict=False)
-                for left, right in zip(columns, columns[1:], strict=False)
+                for top, bottom in pairwise(rows)
+                for left, right in pairwise(columns)
             ],
             axis=1,
         )
@@ -70,8 +71,9 @@ class Shown:
 
     @classmethod
     def of_canvases(cls, canvases: np.ndarray, positions: np.ndarray, patch: int, extent: tuple[int, int]) -> Shown:
-        """Patches packed row by row onto canvases uint8 [n, H, W, 3]; positions: frame, row, column of each, -1 for none.
+        """Patches packed row by row onto canvases uint8 [n, H, W, 3].
 
+        positions: frame, row, column of each, int [K, 3], -1 for none.
         extent: height and width, in px, of the whole picture that rows and columns count in.
         """
         count, height, width = canvases.shape[:3]
@@ -90,8 +92,8 @@ def main(
 ) -> None:
     """Do the job that the command line names.
 
-    run: a video, and an empty folder for what is written of it. shown: what that shows, or None for a tool that gives no
-    pictures. choose: frame, row and column of every token kept at a budget, int [K, 3], of a square of 7x7 tokens.
+    run: a video, and an empty folder for what is written of it. shown: what that shows, or None for a tool that gives
+    no pictures. choose: frame, row and column of every token kept at a budget, int [K, 3], of a square of 7x7 tokens.
     """
     job = json.loads(Path(sys.argv[1]).read_text())
     with Path(job["events"]).open("a", buffering=1) as file:
@@ -122,7 +124,7 @@ def _in_words(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What came of some work, or why nothing did."""
     try:
         return {"state": "ok", **work()}
-    except Nothing as reason:
+    except NothingCameError as reason:
         return {"state": "nothing", "reason": str(reason)}
     except (Exception, SystemExit) as error:
         lines = str(error).strip().splitlines() or [""]

@@ -42,8 +42,8 @@ def run(video: str, folder: Path) -> Fetched:
 def shown(fetched: Fetched) -> Shown:
     """The patches on the canvases.
 
-    Blocks are cut from pictures of a size, and the whole first frame of a group is brought to the canvas's, which can be
-    another; rows and columns count in either.
+    Blocks are cut from pictures of a size, and the whole first frame of a group is brought to the canvas's, which can
+    be another; rows and columns count in either.
     """
     canvases = fetched.canvases.transpose(0, 2, 3, 1)
     with av.open(fetched.video) as container:
@@ -57,9 +57,8 @@ def shown(fetched: Fetched) -> Shown:
         )
         for own, extent in ((first, canvases.shape[1:3]), (~first, cut_from))
     ]
-    return Shown(
-        *(np.concatenate(arrays) for arrays in zip(*((p.frames, p.boxes, p.means) for p in parts), strict=True))
-    )
+    columns = zip(*((part.frames, part.boxes, part.means) for part in parts), strict=True)
+    return Shown(*map(np.concatenate, columns))
 
 
 def choose(video: str, folder: Path, budget: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""motion-vector-extractor: the motion vectors of every frame, and the frames; it selects nothing. It returns arrays."""
+"""motion-vector-extractor: the motion vectors of every frame, and the frames, no selection. It returns arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from loop import Nothing, Shown, main
+from loop import NothingCameError, Shown, main
 from mvextractor.videocap import VideoCap
 
 LOOKED_AT = 64
@@ -36,12 +36,12 @@ def read(video: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def run(video: str, folder: Path) -> Extracted:
-    """Read a video to its end; Nothing where no frame had a vector."""
+    """Read a video to its end; NothingCameError where no frame had a vector."""
     sizes = [vectors.nbytes for _, vectors in read(video)]
     if not sizes:
         raise ValueError("no frame could be read")
     if not any(sizes):
-        raise Nothing("no motion vectors")
+        raise NothingCameError("no motion vectors")
     return Extracted(video, len(sizes), sum(sizes))
 
 
