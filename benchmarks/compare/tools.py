@@ -109,10 +109,10 @@ def install(tool: Tool, work: Path) -> Installed:
     python, done = home / "bin" / "python", home / "installed.json"
     asked = json.dumps([tool.packages, tool.carried])
     if not done.exists() or done.read_text() != asked:
-        venv.create(home, with_pip=True, clear=True)
-        pip(python, *tool.packages)
+        venv.create(home, clear=True)
+        pip("--python", str(python), "install", *tool.packages)
         if tool.carried:
-            pip(python, "--no-deps", *tool.carried)
+            pip("--python", str(python), "install", "--no-deps", *tool.carried)
         done.write_text(asked)
     (site,) = home.glob("lib/python*/site-packages")
     if tool.carried:
@@ -125,9 +125,10 @@ def install(tool: Tool, work: Path) -> Installed:
     return Installed(tool, (str(python), str(INSIDE / tool.script)), environment)
 
 
-def pip(python: Path, *arguments: str) -> None:
-    """Install into an environment; raises ConfigError with what pip says."""
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+def pip(*arguments: str) -> None:
+    """Install something by the pip that is here; raises ConfigError with what it says."""
+    # What is not imported need not be compiled, and of most packages that is nearly all.
+    command = [sys.executable, "-m", "pip", *arguments, "--no-compile", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["ERROR: pip says nothing"]

@@ -71,8 +71,8 @@ def try_tools(
         say("a full decode of every video, to hold what was shown against")
         working = {name: own for name, own in found.items() if not isinstance(own, str)}
         by_video = {video: {name: own[video] for name, own in working.items()} for video in videos}
-        with ProcessPoolExecutor(processes) as pool:
-            rows = dict(zip(videos, pool.map(_rows_of, videos, by_video.values()), strict=True))
+        with ProcessPoolExecutor(processes) as decoding:
+            rows = dict(zip(videos, decoding.map(_rows_of, videos, by_video.values()), strict=True))
     return {
         name: own if isinstance(own, str) else {video: rows[video][name] for video in videos}
         for name, own in found.items()
