@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare.accuracy import BUDGETS, write_squares
 from benchmarks.compare.children import each_video
+from benchmarks.compare.squares import BUDGETS, write_squares
 from benchmarks.compare.tools import ROOT, Installed, pip
 from benchmarks.evidence.labels import LabelledClip, read_labels
 from codecsieve.errors import ConfigError
