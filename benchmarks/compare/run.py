@@ -26,7 +26,7 @@ import click
 from benchmarks.common import RESULTS, machine, save
 from benchmarks.compare.contest import measure_accuracy
 from benchmarks.compare.plot import draw
-from benchmarks.compare.speed import clips_for_speed, measure_all
+from benchmarks.compare.speed import clips_for_speed, measure_speed
 from benchmarks.compare.table import markdown, publish_in, show_tables
 from benchmarks.compare.tools import ROOT, TOOLS, Installed, install_all
 from benchmarks.compare.videos import Row, describe_videos, find_videos, try_tools
@@ -86,22 +86,30 @@ def compare(
     start = time.perf_counter()
     tools = install_all(chosen, work)
     steps.seconds["environments"] = time.perf_counter() - start
-    for name, tool in tools.items():
-        steps.say(f"{name}: {'ready' if isinstance(tool, Installed) else tool}")
+    ready = {name: "ready" if isinstance(tool, Installed) else tool for name, tool in tools.items()}
+    for name, said in ready.items():
+        steps.say(f"{name}: {said}")
     steps.say("codecsieve: its kernels compiled, as `make warm` does")
     warm_up()
     paths = find_videos(folders)
     facts = steps.do("facts", [paths], lambda: describe_videos(paths, processes))
     rows = steps.do(
-        "videos", [paths, packages], lambda: try_tools(list(tools.values()), list(tools), paths, processes, steps.say)
+        "videos",
+        [paths, packages, ready],
+        lambda: try_tools(list(tools.values()), list(tools), paths, processes, steps.say),
     )
     fast = clips_for_speed(rows, {path: facts[path]["pixels"] for path in paths})
-    speed = steps.do("speed", [fast, packages], lambda: measure_all(tools, fast, processes, steps.say))
+    speed = {
+        name: steps.do(
+            f"speed of {name}", [fast, packages[name]], lambda tool=tool: measure_speed(tool, fast, processes)
+        )
+        for name, tool in tools.items()
+    }
     accuracy = None
     if labelled is not None:
         accuracy = steps.do(
             "accuracy",
-            [str(labelled), clips, packages],
+            [str(labelled), clips, packages, ready],
             lambda: measure_accuracy(labelled, tools, work, processes, clips, steps.say),
         )
     return {
@@ -145,7 +153,7 @@ class Steps:
         click.echo(f"{time.perf_counter() - self._start:5.0f} s  {line}")
 
     def do(self, name: str, made_of: Any, make: Callable[[], Any]) -> Any:
-        """A part as it is kept, if it was made of the same; else made, and kept."""
+        """A part as it is kept, if it was made of the same; else made, and kept unless it is why there is none."""
         key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
         file = self.folder / f"{name}.json"
         if file.exists() and (kept := json.loads(file.read_text()))["made of"] == key:
@@ -155,7 +163,10 @@ class Steps:
             start = time.perf_counter()
             made = make()
             kept = {"made of": key, "seconds": time.perf_counter() - start, "made": made}
-            file.write_text(json.dumps(kept))
+            if isinstance(made, str):
+                self.say(f"{name}: {made}")
+            else:
+                file.write_text(json.dumps(kept))
         self.seconds[name] = kept["seconds"]
         return kept["made"]
 

@@ -6,7 +6,7 @@ Starting a process and its first look at each clip are not counted.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,17 @@ def clips_for_speed(rows: Mapping[str, Mapping[str, Row] | str], pixels: Mapping
     return sorted(sorted(taken, key=lambda video: -pixels[video])[:CLIPS])
 
 
-def measure_speed(tool: Installed, clips: Sequence[str], processes: int) -> dict[str, Any]:
-    """Figures of one tool; raises ConfigError where it does not get through."""
+def measure_speed(tool: Installed | str, clips: Sequence[str], processes: int) -> dict[str, Any] | str:
+    """Figures of one tool, or why there are none."""
+    if isinstance(tool, str):
+        return tool
     if not clips:
-        raise ConfigError("no clip that all tools take")
+        return "no clip that all tools take"
     with tempfile.TemporaryDirectory(prefix="codecsieve-compare-") as folder:
-        runs = side_by_side(tool.command, tool.environment, clips, Path(folder), processes, ROUNDS, LIMIT)
+        try:
+            runs = side_by_side(tool.command, tool.environment, clips, Path(folder), processes, ROUNDS, LIMIT)
+        except ConfigError as error:
+            return str(error)
     count = sum(run.clips for run in runs)
     return {
         "clips": count,
@@ -49,18 +54,3 @@ def measure_speed(tool: Installed, clips: Sequence[str], processes: int) -> dict
         "peak MB": max(run.peak for run in runs) / 1e6,
         "MB a clip": sum(run.bytes for run in runs) / count / 1e6,
     }
-
-
-def measure_all(
-    tools: Mapping[str, Installed | str], clips: Sequence[str], processes: int, say: Callable[[str], None]
-) -> dict[str, dict[str, Any] | str]:
-    """Figures of each tool by its name, or why there are none; one tool after the other."""
-    found: dict[str, dict[str, Any] | str] = {}
-    for name, tool in tools.items():
-        try:
-            found[name] = tool if isinstance(tool, str) else measure_speed(tool, clips, processes)
-        except ConfigError as error:
-            found[name] = str(error)
-        own = found[name]
-        say(f"{name}: " + (own if isinstance(own, str) else f"{own['clips a second']:.2f} clips/s"))
-    return found

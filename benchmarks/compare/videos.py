@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,7 @@ def _describe(video: str) -> dict[str, Any]:
 
 
 def try_tools(
-    tools: Sequence[Installed | str],
-    names: Sequence[str],
+    tools: Mapping[str, Installed | str],
     videos: Sequence[str],
     processes: int,
     say: Callable[[str], None],
@@ -67,7 +66,7 @@ def try_tools(
                 return str(error)
 
         with ThreadPoolExecutor(processes) as pool:
-            found = dict(zip(names, pool.map(one, names, tools), strict=True))
+            found = dict(zip(tools, pool.map(one, tools, tools.values()), strict=True))
         say("a full decode of every video, to hold what was shown against")
         working = {name: own for name, own in found.items() if not isinstance(own, str)}
         by_video = {video: {name: own[video] for name, own in working.items()} for video in videos}
