@@ -96,7 +96,7 @@ def compare(
     rows = steps.do(
         "videos",
         [paths, packages, ready],
-        lambda: try_tools(list(tools.values()), list(tools), paths, processes, steps.say),
+        lambda: try_tools(tools, paths, processes, steps.say),
     )
     fast = clips_for_speed(rows, {path: facts[path]["pixels"] for path in paths})
     speed = {
