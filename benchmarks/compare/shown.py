@@ -2,8 +2,8 @@
 
 A tool shows boxes, each with the mean of its colours and the number of the frame it is said to be of. A frame is wrong
 if its boxes are clearly nearer to another frame of the video: whoever shows a frame beside one that looks the same is
-not found out. Tools number frames in two ways, as a decoder shows them, or as packets list them; and may or may not
-turn a picture that is to be turned: of both, whichever suits a tool on this video counts.
+not found out. Tools number frames as a decoder shows them, or as packets list them; and may or may not turn a
+picture that is to be turned: of both, whichever suits a tool on this video counts.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class FullDecode:
     """All frames that a decoder shows which is given all packets. grey: uint8 [N, 256, 256], mean of R, G and B."""
 
     grey: np.ndarray
-    listed: list[int]
-    """Number of each among all frames that packets list."""
+    numberings: tuple[list[int], ...]
+    """Numbers of all: as shown, among what packets list from the first shown on, and from the first packet on."""
     upright: bool
     """Whether players show them as they are coded, neither turned nor mirrored."""
 
@@ -58,7 +58,7 @@ class FullDecode:
                     times.append(frame.pts)
                     upright &= not any(data.type is Type.DISPLAYMATRIX for data in frame.side_data)
         grey = np.stack(frames) if frames else np.zeros((0, SIDE, SIDE), np.uint8)
-        return cls(grey, listed_numbers(times, listed), upright)
+        return cls(grey, _numberings(times, listed), upright)
 
     def views(self) -> Iterator[np.ndarray]:
         """The frames as coded, and, if they are to be turned or mirrored, in every way that there is."""
@@ -67,6 +67,13 @@ class FullDecode:
             for turns, mirrored in ((turns, mirrored) for turns in range(4) for mirrored in (False, True)):
                 turned = np.rot90(self.grey, turns, axes=(1, 2))
                 yield turned[:, :, ::-1] if mirrored else turned
+
+
+def _numberings(times: list[int | None], listed: set[int | None]) -> tuple[list[int], ...]:
+    from_first = listed_numbers(times, listed)
+    first = min((time for time in times if time is not None), default=0)
+    never_shown = sum(time is not None and time < first for time in listed)
+    return list(range(len(times))), from_first, [number + never_shown for number in from_first]
 
 
 def _grey(frame: av.VideoFrame) -> np.ndarray:
@@ -86,7 +93,7 @@ def wrong_frames(frames: np.ndarray, boxes: np.ndarray, means: np.ndarray, decod
     least = shown
     for view in decode.views():
         seen = box_means(view, boxes)
-        for numbers in (list(range(len(view))), decode.listed):
+        for numbers in decode.numberings:
             least = min(least, _count_wrong(frames, means, seen, numbers))
         if not least:
             break

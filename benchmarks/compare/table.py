@@ -14,6 +14,7 @@ from benchmarks.common import show
 from codecsieve.text import shortened
 
 BEGIN, END = "<!-- figures: python -m benchmarks.compare.run --publish -->", "<!-- end of the figures -->"
+PICTURE = "![Speed, processor time and accuracy](compare.png)"
 STATES = {"ok": "yes", "nothing": "no motion", "refused": "refused", "crashed": "crashed", "hung": "hung"}
 """What a cell of the table of videos says."""
 SHOWN_REASON = 90
@@ -51,7 +52,8 @@ def wrong_of(rows: Sequence[Mapping[str, Any]]) -> str:
     if not held:
         return "shows none"
     wrong, frames = (sum(row[key] for row in held) for key in ("wrong", "frames"))
-    return f"{wrong:,} of {frames:,}, in {sum(row['wrong'] > 0 for row in held)} videos"
+    videos = sum(row["wrong"] > 0 for row in held)
+    return f"{wrong:,} of {frames:,}" + (f" ({videos} video{'s' * (videos > 1)})" if videos else "")
 
 
 def figure(value: float) -> str:
@@ -170,7 +172,7 @@ def as_markdown(table: Table) -> str:
 
 
 def publish_in(document: Path, figures: Mapping[str, Any]) -> None:
-    """Put the tables between the two marks of a document, in place of those that are there."""
+    """Put picture and tables between the two marks of a document, in place of those that are there."""
     before, _, rest = document.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n\n{markdown(figures)}\n\n{END}{after}")
+    document.write_text(f"{before}{BEGIN}\n\n{PICTURE}\n\n{markdown(figures)}\n\n{END}{after}")
