@@ -158,6 +158,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     ]
     if figures["accuracy"]:
         measured += [f"Accuracy: {figures['accuracy']['clips']} clips of {figures['accuracy']['classes']} classes."]
+    measured += ["All figures are in `benchmarks/results/compare.json`."]
     parts = [" ".join(measured)]
     for title, table in made.items():
         parts.append(f"## {title}\n\n{as_markdown(table)}")
