@@ -45,7 +45,7 @@ class Run:
     processor: float
     bytes: int
     peak: int
-    """Bytes of memory that the process had at most, `ru_maxrss`."""
+    """Bytes of memory that the process had at most."""
 
 
 @dataclass
@@ -61,7 +61,6 @@ class Child:
         self.events_file = self.folder / "events.jsonl"
         self.log = self.folder / "log.txt"
         self.status: int | None = None
-        self.peak = 0
         written = self.folder / "job.json"
         written.write_text(json.dumps({**self.job, "events": str(self.events_file), "folder": str(self.folder)}))
         with self.log.open("wb") as log:
@@ -80,21 +79,14 @@ class Child:
     def ended(self) -> bool:
         """Whether it is over; then `status` is its exit code, less than 0 for a signal."""
         if self.status is None:
-            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-            if pid:
-                self._over(status, usage.ru_maxrss)
+            self.status = self.process.poll()
         return self.status is not None
 
     def kill(self) -> None:
         """End it, and all that it started."""
         if self.status is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(self.process.pid, 0)
-            self._over(status, usage.ru_maxrss)
-
-    def _over(self, status: int, peak_kib: int) -> None:
-        self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
-        self.peak = peak_kib * 1024
+            self.status = self.process.wait()
 
     def last_words(self) -> str:
         """How it ended, and the last line that it put out, to be shown."""
@@ -192,5 +184,4 @@ def side_by_side(
 
 def _run_of(child: Child) -> Run:
     done = child.events()[-1]
-    counted = {own.name: done[own.name] for own in dataclasses.fields(Run) if own.name != "peak"}
-    return Run(**counted, peak=child.peak)
+    return Run(**{own.name: done[own.name] for own in dataclasses.fields(Run)})

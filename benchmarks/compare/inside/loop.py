@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -181,7 +182,17 @@ def _speed(run: Callable[[str, Path], Any], job: dict[str, Any], tell: Callable[
     sizes = [once(video) for _ in range(job["rounds"]) for video in job["videos"]]
     after = os.times()
     processor = sum(after[:4]) - sum(before[:4])  # children's, too: one tool starts programs
-    tell(state="done", clips=len(sizes), seconds=time.perf_counter() - wall, processor=processor, bytes=sum(sizes))
+    seconds = time.perf_counter() - wall
+    tell(state="done", clips=len(sizes), seconds=seconds, processor=processor, bytes=sum(sizes), peak=_peak())
+
+
+def _peak() -> int:
+    """Bytes of memory that this process had at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says begins with what the process had that started this one
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _size(folder: Path) -> int:
