@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench docs lock package clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench compare docs lock package clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,11 @@ package: install  ## wheel and sdist, each tried in an environment of its own: P
 	rm -rf build dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python deploy/try_package.py dist $(or $(PYTHONS),$(PYTHON))
+
+# VIDEOS=FOLDER, or several; LABELLED=FOLDER where there is one with labels.csv. PUBLISH=1 writes what docs/compare.md shows.
+compare: install  ## beside other people's tools from PyPI: one table
+	$(BIN)/python -m benchmarks.compare.run $(addprefix --videos ,$(VIDEOS)) $(addprefix --labelled ,$(LABELLED)) \
+	  $(if $(PUBLISH),--publish)
 
 clean:  ## remove what was made, except .venv
 	rm -rf build dist demo train-demo .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -10,6 +10,7 @@ order, a frame that no decoder shows keeps its number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -143,11 +144,22 @@ def _full_decode(path: str, ordered: bool) -> dict[int, Seen]:
             except av.FFmpegError:
                 continue
             times += [(frame.pts, Seen(hash(_luma(frame).tobytes()), _small(_luma(frame)))) for frame in frames]
-    if not ordered or None in listed or any(pts not in listed for pts, _ in times):
+    if not ordered:
         return dict(enumerate(seen for _, seen in times))
-    first = min((pts for pts, _ in times if pts is not None), default=0)
+    numbers = listed_numbers([pts for pts, _ in times], listed)
+    return {number: seen for number, (_, seen) in zip(numbers, times, strict=True)}
+
+
+def listed_numbers(shown: Sequence[int | None], listed: set[int | None]) -> list[int]:
+    """Numbers of the frames that a decoder shows, by timestamps, among all that packets list from the first shown on.
+
+    shown: of the frames, in order; listed: of all packets. Where timestamps do not tell, frames are numbered as shown.
+    """
+    if None in listed or any(pts not in listed for pts in shown):
+        return list(range(len(shown)))
+    first = min((pts for pts in shown if pts is not None), default=0)
     numbers = {pts: number for number, pts in enumerate(sorted(p for p in listed if p is not None and p >= first))}
-    return {numbers[pts]: seen for pts, seen in times if pts is not None}
+    return [numbers[pts] for pts in shown if pts is not None]
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:

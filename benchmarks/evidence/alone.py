@@ -21,8 +21,9 @@ from benchmarks.common import save
 from benchmarks.evidence.candidates import CONTENDERS, SPREAD_DIFFERENCE, compared
 from benchmarks.evidence.choices import Sampling, Stream, choose_all
 from benchmarks.evidence.contest import Judged, Key, judge_all, rows, show_rows
+from benchmarks.evidence.labels import LabelledClip, read_labels
 from benchmarks.evidence.policies import random_tokens, uniform_slots, whole_slots
-from benchmarks.evidence.tokens import LabelledClip, read_frames, read_labels
+from benchmarks.evidence.tokens import read_frames
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
 SAMPLING = Sampling(64, 224, 14)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.evidence.labels import read_labels
 from benchmarks.evidence.policies import ONEVISION
 from benchmarks.evidence.scores import Scoring, score_clip
-from benchmarks.evidence.tokens import FRAME, PATCH, SIZE, clip_tokens, read_labels
+from benchmarks.evidence.tokens import FRAME, PATCH, SIZE, clip_tokens
 from codecsieve.codec.clip import read_clip
 from codecsieve.machine import available_cores
 

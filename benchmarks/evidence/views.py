@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import save, show
-from benchmarks.evidence.tokens import encode, load_network, read_labels
+from benchmarks.evidence.labels import read_labels
+from benchmarks.evidence.tokens import encode, load_network
 from codecsieve.pipelines.learn.ranks import Ranks
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.pipelines.probe.run import run_probe
