@@ -70,14 +70,19 @@ class CodecProcessor(ProcessorMixin):
         that the model makes of a video; and, where there are videos, what `messages.sieve_requests` makes of all of
         them. Raises ConfigError for messages that cannot be understood, VideoError for a video that cannot be used.
         """
-        several = messages if messages and not isinstance(messages[0], Mapping) else [messages]
-        read = [read_messages(one) for one in several]
+        read = [read_messages(one) for one in _conversations(messages)]
         visual = sieve_requests([video for _, videos in read for video in videos], self._config, self.merge_size)
         lengths = iter(lengths_of(visual["image_grid_thw"], self.merge_size) if visual else ())
         rendered = [self._chat.render(said, list(islice(lengths, len(videos)))) for said, videos in read]
         text = pad_rendered(rendered, self._chat.tokenizer.pad_token_id, "left")
         text.pop("video_mask")  # input_ids say the same by `video_token`
         return BatchFeature({**text, **visual})
+
+
+def _conversations(messages: Messages | Sequence[Messages]) -> list[Messages]:
+    """Several conversations, of which one alone may be given."""
+    one = [message for message in messages if isinstance(message, Mapping)]
+    return [one] if len(one) == len(messages) else [own for own in messages if not isinstance(own, Mapping)]
 
 
 AutoProcessor.register(OneVisionEncoderConfig, CodecProcessor, exist_ok=True)
