@@ -52,10 +52,12 @@ class Recipe:
 
     sizes: Sizes = field(default_factory=Sizes)
     drawing: int = 0
-    sieve: SieveConfig = field(default_factory=lambda: SieveConfig(num_frames=48, input_size=SIDE, k_keep=144))
+    sieve: SieveConfig = field(
+        default_factory=lambda: SieveConfig.preset("contrast", num_frames=48, input_size=SIDE, k_keep=108)
+    )
     stages: tuple[Stage, ...] = (
         Stage(50, {"projector": 1e-3, "places": 1e-3}),
-        Stage(800, {"projector": 1e-3, "places": 1e-3, "language_model": 1e-3}),
+        Stage(650, {"projector": 1e-3, "places": 1e-3, "language_model": 1e-3}),
     )
     batch_size: int = 16
 
