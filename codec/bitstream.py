@@ -8,7 +8,7 @@ The arithmetic is in `kernels`; which pictures are decoded at all, in `plan`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -24,7 +24,7 @@ PAST_CANDIDATES = 2
 
 
 def bitstream_signals(
-    pictures: Iterator[Picture], wanted: set[int], codec: str, references: int
+    pictures: Iterator[Picture], wanted: Container[int], codec: str, references: int
 ) -> Iterator[SlotSignals]:
     """Signals of the wanted pictures.
 

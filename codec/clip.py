@@ -7,17 +7,18 @@ result elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from codecsieve.codec.bitstream import bitstream_signals
-from codecsieve.codec.decode import decode_pictures
+from codecsieve.codec.decode import Watch, decode_pictures
 from codecsieve.codec.decoder_signals import DecoderSignals
 from codecsieve.codec.fields import FIELD_CODECS
 from codecsieve.codec.fields.proof import usable_table
+from codecsieve.codec.fields.table import Table
 from codecsieve.codec.packets import open_source
 from codecsieve.codec.picture import Picture
 from codecsieve.codec.plan import FrameSample, sample_frames
@@ -108,23 +109,22 @@ class ClipDecoder:
     def __exit__(self, *_: object) -> None:
         self.source.close()
 
-    def slots(self, size: int) -> Iterator[SlotSignals]:
-        """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order."""
+    def slots(self, size: int, fit: str = "crop") -> Iterator[SlotSignals]:
+        """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order.
+
+        size, fit: of the model's square, see `Geometry`, for signals that are made of what it shows.
+        """
         wanted = np.unique(self.sample.frame_ids)
-        chosen = set(wanted.tolist())
-        facts = self.source.facts
-        if self.table is not None:
-            with DecoderSignals(self.source, chosen, self.table, spent=self.signals == "bits") as made:
-                pictures = decode_pictures(self.source, wanted, motion=False, watch=made.watch)
-                yield from (made.slot(shown) for shown in self._count(pictures) if shown.display_index in chosen)
-        elif self.signals == "bitstream":
-            references = facts.sequence.reference_frames if facts.sequence else 1
-            pictures = self._count(decode_pictures(self.source, wanted, motion=True))
-            yield from bitstream_signals(pictures, chosen, facts.codec, references)
-        else:
-            pictures = self._count(decode_pictures(self.source, with_previous(wanted), motion=False))
-            compare = search_pictures if self.signals == "search" else subtract_pictures
-            yield from compare(pictures, chosen, size)
+        decoded = with_previous(wanted) if self.signals in ("search", "difference") else wanted
+        return slot_signals(
+            self.source,
+            self.signals,
+            self.table,
+            set(wanted.tolist()),
+            lambda motion, watch: self._count(decode_pictures(self.source, decoded, motion, watch)),
+            size,
+            fit,
+        )
 
     def _count(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         for picture in pictures:
@@ -143,6 +143,37 @@ class ClipDecoder:
         before = np.maximum(after - 1, 0)
         ids = self.sample.frame_ids
         return np.where(np.abs(have[before] - ids) <= np.abs(have[after] - ids), have[before], have[after])
+
+
+def slot_signals(
+    source: PacketSource,
+    signals: str,
+    table: Table | None,
+    chosen: Container[int],
+    decode: Callable[[bool, Watch | None], Iterator[Picture]],
+    size: int,
+    fit: str = "crop",
+) -> Iterator[SlotSignals]:
+    """Signals of the chosen pictures among those that are decoded, nearly in order.
+
+    Args:
+        source: whose pictures they are.
+        signals: `bitstream`, `search`, `difference` or `bits`.
+        table: where the decoder's own fields are read, how.
+        chosen: display indices.
+        decode: gives the pictures, with motion vectors if so asked, and has each packet watched.
+        size, fit: of the model's square, see `Geometry`, for signals that are made of what it shows.
+    """
+    if table is not None:
+        with DecoderSignals(source, chosen, table, spent=signals == "bits") as made:
+            pictures = decode(False, made.watch)
+            yield from (made.slot(shown) for shown in pictures if shown.display_index in chosen)
+    elif signals == "bitstream":
+        references = source.facts.sequence.reference_frames if source.facts.sequence else 1
+        yield from bitstream_signals(decode(True, None), chosen, source.facts.codec, references)
+    else:
+        compare = search_pictures if signals == "search" else subtract_pictures
+        yield from compare(decode(False, None), chosen, size, fit)
 
 
 def read_clip(

@@ -8,7 +8,7 @@ it came from whatever the container's timestamps are worth.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import av
 import numpy as np
@@ -132,32 +132,44 @@ def _decode(
             if watch is not None:
                 index = int(packet.pts or 0)
                 watch(decoder, index, numbers.sent[index][0], layouts)
-            yield from _numbered(shown)
+            yield from numbered(shown)
         if plan.closes:
             # Here and not before the next GOP is sent: reading that may seek, which empties the decoder unseen.
-            yield from _empty_with_motion(decoder, plan, numbers) if repeat_last else _send(decoder, None)
+            last = _last_reference(plan) if repeat_last else None
+            yield from empty_decoder(decoder, last, numbers.sent)
             decoder.flush_buffers()
 
 
-def _empty_with_motion(
-    decoder: av.VideoCodecContext, plan: GopPlan, numbers: PictureNumbers
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Send the last packet of a plan that others may refer to once more, and empty the decoder: its second picture is
-    left out, unless it is the only one.
-    """
+def _last_reference(plan: GopPlan) -> tuple[int, av.Packet]:
+    """The last packet of a plan that others may refer to, and its decode index."""
     references = (feed for feed in reversed(plan.feed) if not plan.gop.droppable[feed[0] - plan.gop.first])
-    last, packet = next(references, plan.feed[-1])
+    return next(references, plan.feed[-1])
+
+
+def empty_decoder(
+    decoder: av.VideoCodecContext, last: tuple[int, av.Packet] | None, sent: Container[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The pictures that a decoder still holds back, with their decode indices.
+
+    last: of LATE_MOTION, the last packet that others may refer to, and its decode index: it is sent once more, and its
+    second picture is left out, unless it is the only one. sent: decode indices of pictures that were not shown yet.
+    """
+    if last is None:
+        yield from _send(decoder, None)
+        return
+    own, packet = last
     packet.pts = packet.dts = REPEATED
     for index, frame in itertools.chain(_send(decoder, packet), _send(decoder, None)):
         if index != REPEATED:
             yield index, frame
-        elif last in numbers.sent:  # of a field without its second the repetition is that, and the picture has its time
-            yield last, frame
+        elif own in sent:  # of a field without its second the repetition is that, and the picture has its time
+            yield own, frame
 
 
 def _send(decoder: av.VideoCodecContext, packet: av.Packet | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    yield from _numbered(decode_packet(decoder, packet) or ())
+    yield from numbered(decode_packet(decoder, packet) or ())
 
 
-def _numbered(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+def numbered(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames with their decode index, which was the timestamp of their packet."""
     return ((frame.pts, frame) for frame in frames if frame.pts is not None)

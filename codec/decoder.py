@@ -13,6 +13,8 @@ from codecsieve.errors import VideoError
 
 MOST_PIXELS = 2**31 - 1
 """The most that FFmpeg can be told to allow."""
+MOST_HELD_BACK = 64
+"""Pictures that are decoded before another which is shown first: more than any decoder holds back."""
 _STUCK_DECODERS = frozenset({"libdav1d"})
 """FFmpeg's names of decoders that, on one thread, refuse every packet behind a damaged one until they are flushed."""
 

@@ -7,12 +7,14 @@ in `kernels`. Where the fields cannot be read, `bitstream` makes such signals of
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import TracebackType
 from typing import NamedTuple
 
 import av
 import numpy as np
 
+from codecsieve.codec.decoder import MOST_HELD_BACK
 from codecsieve.codec.fields.coded import FRAME, CodedBlocks, CodedPicture, Prediction
 from codecsieve.codec.fields.memory import FieldsError
 from codecsieve.codec.fields.reader import FieldReader
@@ -47,7 +49,7 @@ class DecoderSignals:
     `decode_pictures` is given `watch`; for each wanted picture that it puts out, `slot` gives the signals.
     """
 
-    def __init__(self, source: PacketSource, wanted: set[int], table: Table, spent: bool = False) -> None:
+    def __init__(self, source: PacketSource, wanted: Container[int], table: Table, spent: bool = False) -> None:
         """wanted: display indices; table: offsets of the libavcodec in use, which has proved itself; spent: make `bits`
         signals, of no motion, and what the encoder spent for residual.
         """
@@ -88,6 +90,8 @@ class DecoderSignals:
             window = shown_part(coded, decoder, index, layouts)
             made = make_signals(coded, window)
             self._made[index] = made if blocks is None else spend(made, blocks, window)
+            if len(self._made) > MOST_HELD_BACK:  # of a picture that is never shown
+                del self._made[next(iter(self._made))]
 
     def slot(self, picture: Picture) -> SlotSignals:
         """Signals of a picture. One of which the decoder knows nothing that holds together, as of a damaged one, is

@@ -162,11 +162,14 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
 
 
 def read_facts(
-    container: av.container.InputContainer, path: str | os.PathLike[str], max_memory: int = MAX_MEMORY
+    container: av.container.InputContainer,
+    path: str | os.PathLike[str],
+    max_memory: int = MAX_MEMORY,
+    size: int | None = None,
 ) -> VideoFacts:
     """State the facts of an open container's video stream.
 
-    max_memory: bytes that a clip of it may take.
+    max_memory: bytes that a clip of it may take; size: of the file, where `path` does not lead to one.
 
     Raises VideoError where the stream has no decoder, no size, or pictures that would take more memory than that.
     """
@@ -197,7 +200,7 @@ def read_facts(
         height=context.height,
         fps=float(rate) if rate else 0.0,
         seconds=seconds,
-        size=size_of(name),
+        size=size_of(name) if size is None else size,
         sequence=sequence,
         references=sequence.reference_frames if sequence else _references(codec, context.extradata),
         max_memory=max_memory,

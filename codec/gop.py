@@ -74,8 +74,7 @@ def make_gop(
 
     Raises VideoError where packets are encrypted: their pictures would be garbage.
     """
-    if any(packet.has_sidedata("encryption_info") for packet in packets):
-        raise VideoError(f"{facts.path}: is encrypted; decrypt it first")
+    refuse_encrypted(facts, packets)
     pts = np.array([start if packet.pts is None else packet.pts for packet in packets], np.int64)
     hidden = np.array([packet.is_discard or first + n in lost for n, packet in enumerate(packets)], bool)
     display = np.full(len(packets), -1, np.int64)
@@ -85,7 +84,7 @@ def make_gop(
     shown_ones = presented[~hidden[presented]]
     display[shown_ones] = shown + np.arange(len(shown_ones))
     base = float(stream.time_base or 0)
-    droppable, skipped = _unneeded(facts, stream, packets)
+    droppable, skipped = unneeded_pictures(facts, stream, packets)
     return Gop(first, packets, display, order, droppable, skipped, (pts - start) * base)
 
 
@@ -97,7 +96,15 @@ def starts_gop(facts: VideoFacts, stream: av.VideoStream, packet: av.Packet) -> 
     return begins_gop(facts.codec, memoryview(packet), size) is not False
 
 
-def _unneeded(facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]) -> tuple[np.ndarray, np.ndarray]:
+def refuse_encrypted(facts: VideoFacts, packets: list[av.Packet]) -> None:
+    """Raise VideoError where packets are encrypted: their pictures would be garbage."""
+    if any(packet.has_sidedata("encryption_info") for packet in packets):
+        raise VideoError(f"{facts.path}: is encrypted; decrypt it first")
+
+
+def unneeded_pictures(
+    facts: VideoFacts, stream: av.VideoStream, packets: list[av.Packet]
+) -> tuple[np.ndarray, np.ndarray]:
     """`Gop.droppable` and `Gop.skipped`, as far as the packets themselves tell."""
     views = [memoryview(packet) for packet in packets]
     size = nal_length_size(facts.codec, stream.codec_context.extradata) if facts.codec in ("h264", "hevc") else 0

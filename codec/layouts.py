@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import av
 
+from codecsieve.codec.decoder import MOST_HELD_BACK
 from codecsieve.codec.facts import check_memory
 from codecsieve.codec.nal import (
     SequenceParameters,
@@ -57,6 +58,7 @@ class Layouts:
         if sequence is not None and sequence != latest.sequence:
             stated = latest.stated if latest.stated and crops_closer(latest.stated, sequence) else None
             self._shown.append(_Shown(int(packet.pts or 0), sequence, stated))
+            del self._shown[:-MOST_HELD_BACK]  # those before are of pictures that were shown
 
     def of(self, frame: av.VideoFrame, index: int) -> PictureFormat:
         """The layout of a frame by its decode index: the very object of the frame before where nothing changed.

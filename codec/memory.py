@@ -44,18 +44,33 @@ def clip_bytes(codec: str, pixel_format: str, width: int, height: int, reference
     """
     pixels = _aligned(width) * _aligned(height)
     samples, converted = _bytes_a_pixel(pixel_format)
-    crop = round(min(width, height) ** 2 * (converted or samples))
+    crop = _held_bytes(pixel_format, min(width, height) ** 2)
     held = crop * _HELD_SLOTS if crop * _HELD_SLOTS <= HELD_BYTES else crop
     return _LOADED + held + round(pixels * _picture_bytes(codec, samples, converted, references))
 
 
-def signal_bytes(width: int, height: int, pictures: int) -> int:
+def further_bytes(pixel_format: str, width: int, height: int, pictures: int, size: int, fit: str) -> int:
+    """Bytes of what is held of so many pictures beyond what `clip_bytes` counts, which are the crops of 64.
+
+    size: of the model's square, as which pictures are held where their samples would take more; fit: how they are
+    brought into it, of a letterbox whole.
+    """
+    if fit == "crop" and pictures <= _HELD_SLOTS:
+        return 0
+    crop = _held_bytes(pixel_format, min(width, height) ** 2)
+    seen = _held_bytes(pixel_format, width * height) if fit == "letterbox" else crop
+    counted = crop * _HELD_SLOTS if crop * _HELD_SLOTS <= HELD_BYTES else crop
+    held = seen * pictures if seen * pictures <= HELD_BYTES else seen + 3 * size**2 * pictures
+    return max(held - counted, 0)
+
+
+def signal_bytes(width: int, height: int, pictures: int, fit: str = "crop") -> int:
     """Bytes of what is held of so many pictures' signals until a clip is through: `kernels.cpu.held.HeldSlot`.
 
     A byte a pixel of the crop's residual, four for each 16 pixels of the whole picture; once, a histogram of lengths.
     """
     whole, crop = _aligned(width) * _aligned(height), _aligned(min(width, height)) ** 2
-    return pictures * (crop + whole // 4) + _HISTOGRAM
+    return pictures * ((whole if fit == "letterbox" else crop) + whole // 4) + _HISTOGRAM
 
 
 def largest_picture(codec: str, pixel_format: str, references: int | None, limit: int) -> int:
@@ -72,6 +87,12 @@ def _picture_bytes(codec: str, samples: float, converted: float, references: int
     besides = max(KEPT_REFERENCES - references, 0) + _WAITING if codec in MOTION_CODECS else 1
     total = (decoded + besides) * (samples + _TABLES.get(codec, 0.5 if references else 0.0))
     return total + besides * converted + _WORK
+
+
+def _held_bytes(pixel_format: str, pixels: int) -> int:
+    """Bytes of the samples of so many pixels, as the kernels read them."""
+    samples, converted = _bytes_a_pixel(pixel_format)
+    return round(pixels * (converted or samples))
 
 
 def _aligned(length: int) -> int:

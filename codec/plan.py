@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 from codecsieve.codec.gop import Gop
+from codecsieve.codec.off_keyframe import frames_off_keyframes
 from codecsieve.codec.source import PacketSource
 from codecsieve.codec.spread import Spread
 from codecsieve.codec.thrifty import thrifty_frames
@@ -61,7 +62,8 @@ def sample_frames(
     """Spread `num_frames` slots over the frames whose time is in [start, end) seconds, see `SPREADS`.
 
     pairs: whether the picture before each frame will be decoded, too, which tells what a frame costs. Where the source
-    is not `ordered` every picture is decoded, and a thrifty slot shows its segment's middle.
+    is not `ordered` every picture is decoded, and which are keyframes is not asked: a slot that is thrifty or off
+    keyframes shows its segment's middle.
 
     Raises ValueError for an impossible range, VideoError where the file has no frame in it.
     """
@@ -87,7 +89,9 @@ def sample_frames(
         ids = slots.clip(max=frames - 1)
     elif spread.kind == "thrifty" and source.ordered:
         return FrameSample(thrifty_frames(source, first, frames, num_frames, pairs), frames, first)
-    elif spread.kind in ("middle", "thrifty"):
+    elif spread.kind == "off-keyframe" and source.ordered:
+        return FrameSample(frames_off_keyframes(source, first, frames, num_frames), frames, first)
+    elif spread.kind in ("middle", "thrifty", "off-keyframe"):
         ids = (2 * slots + 1) * (frames - 1) // (2 * num_frames)
     else:
         drawn = _seeded(source, spread, first, frames).random_sample(num_frames)

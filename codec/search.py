@@ -7,7 +7,7 @@ before it, whatever the codec did: by block matching, or pixel by pixel. The ari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -21,19 +21,27 @@ from codecsieve.kernels.reference.search import difference_signals
 from codecsieve.kernels.resample import Taps, area_taps
 
 
-def model_luma(picture: Picture, size: int) -> np.ndarray:
-    """Luma of the model's crop at its resolution: uint8 [size, size]."""
+def model_luma(picture: Picture, size: int, fit: str = "crop") -> np.ndarray:
+    """Luma of what the model sees of a picture, at its resolution and without padding: uint8, see `seen_size`."""
     shown = upright_layout(picture.layout)
     luma = upright_planes(picture)[0]
-    return area_resize(luma, *shown.origins[0], *luma_taps(shown, size), picture.layout.bit_depth)
+    return area_resize(luma, *shown.origins[0], *luma_taps(shown, size, fit), picture.layout.bit_depth)
 
 
-def luma_taps(shown: UprightLayout, size: int) -> tuple[Taps, Taps]:
-    """Area weights of the rows and the columns of the model's crop, which count shown luma samples."""
-    grids = geometry(shown.height, shown.width, size, size)
-    rows = area_taps(shown.height, grids.scaled_height, grids.crop_top, size)
-    columns = area_taps(shown.width, grids.scaled_width, grids.crop_left, size)
-    return rows, columns
+def seen_size(shown: UprightLayout, size: int, fit: str = "crop") -> tuple[int, int]:
+    """Rows and columns of the model's square that show the picture: of a crop, all."""
+    top, bottom, left, right = geometry(shown.height, shown.width, size, size, fit).seen
+    return bottom - top, right - left
+
+
+def luma_taps(shown: UprightLayout, size: int, fit: str = "crop") -> tuple[Taps, Taps]:
+    """Area weights of the rows and the columns that the model sees of a picture, which count shown luma samples."""
+    grids = geometry(shown.height, shown.width, size, size, fit)
+    rows, columns = seen_size(shown, size, fit)
+    return (
+        area_taps(shown.height, grids.scaled_height, max(grids.crop_top, 0), rows),
+        area_taps(shown.width, grids.scaled_width, max(grids.crop_left, 0), columns),
+    )
 
 
 def with_previous(wanted: np.ndarray) -> np.ndarray:
@@ -41,14 +49,20 @@ def with_previous(wanted: np.ndarray) -> np.ndarray:
     return np.union1d(wanted, np.maximum(wanted - 1, 0))
 
 
-def search_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+def search_pictures(
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
+) -> Iterator[SlotSignals]:
     """`search` signals of the wanted pictures, see `_compare`."""
-    return _compare(pictures, wanted, size, lambda picture: pyramid(model_luma(picture, size)), search_signals)
+    return _compare(
+        pictures, wanted, size, fit, lambda picture: pyramid(model_luma(picture, size, fit)), search_signals
+    )
 
 
-def subtract_pictures(pictures: Iterator[Picture], wanted: set[int], size: int) -> Iterator[SlotSignals]:
+def subtract_pictures(
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
+) -> Iterator[SlotSignals]:
     """`difference` signals of the wanted pictures, see `_compare`."""
-    return _compare(pictures, wanted, size, lambda picture: model_luma(picture, size), difference_signals)
+    return _compare(pictures, wanted, size, fit, lambda picture: model_luma(picture, size, fit), difference_signals)
 
 
 Look = TypeVar("Look")
@@ -56,8 +70,9 @@ Look = TypeVar("Look")
 
 def _compare(
     pictures: Iterator[Picture],
-    wanted: set[int],
+    wanted: Container[int],
     size: int,
+    fit: str,
     look: Callable[[Picture], Look],
     compare: Callable[[Look, Look], tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[SlotSignals]:
@@ -66,12 +81,13 @@ def _compare(
     Args:
         pictures: all that was decoded, in order of presentation, with the picture before each wanted one.
         wanted: display indices.
-        size: side of the model's crop.
+        size: side of the model's square.
+        fit: how pictures are brought into it.
         look: what is kept of a picture until the next.
         compare: motion and residual of a picture, from what is kept of it and of the one before.
 
     Yields:
-        One SlotSignals a wanted picture, in order; motion and residual are those of the model's crop. The first
+        One SlotSignals a wanted picture, in order; motion and residual are those of what the model sees. The first
         picture of the file has nothing before it and is unpredicted, and so is one that is laid out otherwise than
         the one before.
     """
@@ -86,5 +102,5 @@ def _compare(
                 motion, residual = compare(seen, before[2])
                 yield SlotSignals(picture, motion, residual, predicted=True)
             else:
-                yield SlotSignals.unpredicted(picture, size, size)
+                yield SlotSignals.unpredicted(picture, *seen_size(upright_layout(picture.layout), size, fit))
         before = display, picture.layout, seen

@@ -18,7 +18,7 @@ class SlotSignals:
     motion: np.ndarray
     """int16 [ceil(H / 4), ceil(W / 4), 2], quarter-pel, x then y."""
     residual: np.ndarray
-    """uint8 [H, W], abs(luma - motion-compensated prediction): the shown picture, or the model's crop of it."""
+    """uint8 [H, W], abs(luma - motion-compensated prediction): the shown picture, or what the model sees of it."""
     predicted: bool
     """False where the picture has no reference picture: motion and residual are 0 and say nothing."""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPREADS = ("ends", "middle", "jitter", "thrifty")
+SPREADS = ("ends", "middle", "jitter", "thrifty", "off-keyframe")
 """`ends`: evenly from the first frame to the last. The others: the clip is cut into equal segments, one a slot; a slot
 shows the frame in the `middle` of its segment; or any one of it, drawn anew for each clip and seed (`jitter`); or that
-for which the fewest pictures must be decoded, see `codec.thrifty`. Of a clip with fewer frames than slots they show
+for which the fewest pictures must be decoded, see `codec.thrifty`; or the middle one, but for keyframes, see
+`codec.off_keyframe`. Of a clip with fewer frames than slots they show
 every frame once, and then the last."""
 
 

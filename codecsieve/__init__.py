@@ -3,6 +3,7 @@
     import codecsieve as cs
 
     clip = cs.sieve("video.mp4", k_keep=1024)          # one clip's patches, positions, scores
+    for window in cs.stream("rtsp://camera/1"): ...    # the same of 64 frames at a time, for as long as they come
     cs.precompute("videos/", "cache", k_keep=1024)     # many clips into a cache, as `codecsieve precompute` does
     cache = cs.open_cache("cache")
     loader = cs.make_loader(cache, batch_size=16)      # batches for a model, such as cs.load_encoder(FOLDER_OR_HUB_ID)
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from codecsieve import encoder
     from codecsieve.cache import SparseBatch, SparseCache, SparseClip, open_cache
     from codecsieve.client import Client
+    from codecsieve.codec.arriving import Bytes
     from codecsieve.codec.clip import ClipSignals, read_clip
     from codecsieve.encoder import load_encoder
     from codecsieve.errors import CacheError, CodecsieveError, ConfigError, ServiceError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
     from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords
     from codecsieve.pipelines.exchange.export import Exported, export_cache
+    from codecsieve.pipelines.importing.run import Imported, import_cache
     from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
     from codecsieve.pipelines.loading.loader import make_loader
     from codecsieve.pipelines.precompute.ray_options import RayOptions
     from codecsieve.pipelines.precompute.summary import Progress, RunSummary
     from codecsieve.pipelines.sieve.kept import SievedClip
+    from codecsieve.pipelines.stream.stream import Stream
+    from codecsieve.pipelines.stream.windows import StreamWindow
 
 __version__ = "0.1.0"
 
@@ -46,6 +51,7 @@ _HOME = {
     "CodecsieveError": "codecsieve.errors",
     "ConfigError": "codecsieve.errors",
     "Exported": "codecsieve.pipelines.exchange.export",
+    "Imported": "codecsieve.pipelines.importing.run",
     "Progress": "codecsieve.pipelines.precompute.summary",
     "RayOptions": "codecsieve.pipelines.precompute.ray_options",
     "RunSummary": "codecsieve.pipelines.precompute.summary",
@@ -56,9 +62,12 @@ _HOME = {
     "SparseCache": "codecsieve.cache",
     "SparseClip": "codecsieve.cache",
     "SparseDataset": "codecsieve.pipelines.loading.dataset",
+    "Stream": "codecsieve.pipelines.stream.stream",
+    "StreamWindow": "codecsieve.pipelines.stream.windows",
     "VideoError": "codecsieve.errors",
     "collate": "codecsieve.pipelines.loading.dataset",
     "export_cache": "codecsieve.pipelines.exchange.export",
+    "import_cache": "codecsieve.pipelines.importing.run",
     "load_encoder": "codecsieve.encoder",
     "make_loader": "codecsieve.pipelines.loading.loader",
     "open_cache": "codecsieve.cache",
@@ -75,6 +84,7 @@ __all__ = [
     "CodecsieveError",
     "ConfigError",
     "Exported",
+    "Imported",
     "Progress",
     "RayOptions",
     "RunSummary",
@@ -85,10 +95,13 @@ __all__ = [
     "SparseCache",
     "SparseClip",
     "SparseDataset",
+    "Stream",
+    "StreamWindow",
     "VideoError",
     "collate",
     "encoder",
     "export_cache",
+    "import_cache",
     "load_encoder",
     "make_loader",
     "open_cache",
@@ -97,12 +110,14 @@ __all__ = [
     "score_patches",
     "select_patches",
     "sieve",
+    "stream",
 ]
 
 
 def sieve(
     path: str | os.PathLike[str],
     *,
+    preset: str | None = None,
     start: float | None = None,
     end: float | None = None,
     **options: Unpack[SieveKeywords],
@@ -111,6 +126,8 @@ def sieve(
 
     Args:
         path: a video file.
+        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it. None: those of
+            `DEFAULT_PRESET`.
         start: seconds from the file's first frame; None: from the beginning.
         end: seconds, exclusive; None: to the end.
         options: fields of `SieveConfig`, such as `num_frames=64, k_keep=2048, signals="auto"`.
@@ -125,18 +142,68 @@ def sieve(
         TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
     """
     from codecsieve.options import check_names
-    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
     check_names("sieve()", options, SieveConfig)
-    return sieve_clip(path, SieveConfig(**options), start, end)
+    return sieve_clip(path, SieveConfig.preset(preset or DEFAULT_PRESET, **options), start, end)
+
+
+def stream(
+    source: str | os.PathLike[str] | Bytes,
+    *,
+    window: int = 64,
+    stride: int | None = None,
+    every: int = 1,
+    follow: bool = False,
+    patience: float = 10.0,
+    pixels: bool = True,
+    max_memory: int | str = "4 GB",
+    preset: str | None = None,
+    **options: Unpack[SieveKeywords],
+) -> Stream:
+    """Sieve a source that need have no end, window by window, each as soon as its last frame has come.
+
+    A window's selection is what `sieve` gives of its frames, with `start` and `end` about them; each picture is decoded
+    and scored once, and each patch cut out once, however many windows it is in.
+
+    Args:
+        source: a path, of a FIFO too; "-" for standard input; an address: rtsp, http(s), tcp, udp; or what has
+            `read(size)`, which waits for some bytes, b"" being the end.
+        window: frames of a selection.
+        stride: frames from one window's first to the next one's, at most `window`; None: a quarter of it, 16 of 64.
+        every: of the frames shown one in so many is taken.
+        follow: the file is still written to: wait at its end for more.
+        patience: seconds that nothing may come before the source is given up.
+        pixels: also cut out the patches; without, `patches` is empty.
+        max_memory: bytes that the stream may take, such as "500 MB"; one that may take more is refused.
+        preset: options by one name, as of `sieve`.
+        options: fields of `SieveConfig`, but `num_frames`, `spread` and `spread_seed`.
+
+    Returns:
+        Stream: an iterator of `StreamWindow`, with `close()`; also for a `with` block. It raises VideoError where the
+        source falls silent or breaks off, once all windows before that were given.
+
+    Raises:
+        VideoError: the source cannot be used: one line that says what to do.
+        ValueError: an option is out of range.
+        TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
+    """
+    from codecsieve.options import check_names
+    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.stream.config import StreamOptions, window_config
+    from codecsieve.pipelines.stream.stream import Stream
+
+    check_names("stream()", options, SieveConfig)
+    sliding = StreamOptions(window, stride, every, follow, patience, max_memory)  # type: ignore[arg-type]
+    return Stream(source, window_config(sliding, preset, options), sliding, pixels)
 
 
 def precompute(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    preset: str = "onevision",
+    preset: str | None = None,
     columns: Mapping[str, str] | None = None,
     labels_from_folders: bool = False,
     ray: RayOptions | None = None,
@@ -150,7 +217,8 @@ def precompute(
     Args:
         inputs: a video, a folder of videos, a manifest, or several of these.
         out: the cache's folder.
-        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it.
+        preset: options by one name, see `codecsieve.pipelines.config.PRESETS`; `options` go before it. None: those of
+            the cache that is gone on with, or, for a new one, of `DEFAULT_PRESET`.
         columns: what a manifest calls our columns, such as `{"path": "filename", "label": "action"}`.
         labels_from_folders: a folder's videos are labelled by the folder that they lie in.
         ray: `RayOptions()` to have a Ray cluster make the clips, with `ray_address`, `ray_actors` and so on.
@@ -170,6 +238,7 @@ def precompute(
     from codecsieve.options import check_names
     from codecsieve.pipelines.config import RunOptions, SieveConfig
     from codecsieve.pipelines.inputs.clips import read_ranges
+    from codecsieve.pipelines.precompute.chosen import options_of_run
     from codecsieve.pipelines.precompute.run import precompute as run
 
     check_names("precompute()", options, SieveConfig, RunOptions)
@@ -177,7 +246,7 @@ def precompute(
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     requests = read_ranges(listed, columns, labels_from_folders)
-    return run(requests, out, SieveConfig.preset(preset, **given), ray=ray, progress=progress, **of_run)
+    return run(requests, out, options_of_run(out, preset, **given), ray=ray, progress=progress, **of_run)
 
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error

@@ -14,11 +14,13 @@ from codecsieve.commands.concepts import concepts
 from codecsieve.commands.demo import demo
 from codecsieve.commands.export import export
 from codecsieve.commands.group import Commands
+from codecsieve.commands.import_ import import_
 from codecsieve.commands.listing import label, list_
 from codecsieve.commands.look import describe, info, inspect
 from codecsieve.commands.precompute import precompute
 from codecsieve.commands.probe import probe
 from codecsieve.commands.serve import serve
+from codecsieve.commands.stream import stream
 from codecsieve.commands.train import train
 from codecsieve.commands.transcode import transcode
 from codecsieve.commands.verify import verify
@@ -34,8 +36,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(precompute, info, list_, label, verify, merge, compact, drop, export),
-    *(inspect, describe, transcode, probe, concepts, train, serve, demo),
+    *(precompute, info, list_, label, verify, merge, compact, drop, export, import_),
+    *(inspect, describe, stream, transcode, probe, concepts, train, serve, demo),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import sys
 import time
@@ -98,6 +99,31 @@ def publishing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def publish_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Make the folder `path` of files, by name and content, atomically and durably: it is there with all, or not.
+
+    Raises CacheError where the disk is full or the folder above cannot be written; what `files` raises, too.
+    """
+    temporary = path.with_name(path.name + PARTIAL)
+    try:
+        if temporary.is_dir():  # of a writer that was killed
+            shutil.rmtree(temporary)
+        temporary.mkdir()
+        for name, data in files:
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise

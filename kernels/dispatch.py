@@ -38,6 +38,7 @@ def score_patches(
     mv_incon_ksize: int = Measure.mv_incon_ksize,
     res_use_grad: bool = Measure.res_use_grad,
     scale: str = Measure.scale,
+    fit: str = "crop",
 ) -> Array:
     """Temporal saliency of every patch of a clip.
 
@@ -50,7 +51,7 @@ def score_patches(
         motion: int16 [T, ceil(H / 4), ceil(W / 4), 2], quarter-pel, x then y.
         residual: uint8 [T, H, W].
         keyframe: bool [T]; these slots score 0.
-        size: the picture's short side is seen as this many model pixels, centre cropped to a square.
+        size: the picture's short side is seen as this many model pixels, centre cropped to a square; see `fit`.
         patch: side of a patch in model pixels; size must be a multiple of it.
         mv_compensate: none, mean, median, similarity, rigid, affine.
         center_prior: how much more the centre counts.
@@ -64,17 +65,18 @@ def score_patches(
         res_use_grad: half the sum of the residual's differences across and down stand for it.
         scale: what counts as 1: 95th percentiles of the slot, of the whole clip, or (none) 16 px and a residual of 255.
             On a CUDA device, slot or none.
+        fit: crop; or letterbox: the long side is seen as `size` model pixels, and the picture centred on padding.
 
     Returns:
         int64 [T, size / patch, size / patch]: energy (0..255) summed over the patch's pixels, so that
-        score / patch**2 is the patch's mean energy, 0..255.
+        score / patch**2 is the patch's mean energy, 0..255; -1 for a patch that is padding only.
 
     Raises:
         ValueError: shapes that do not fit each other, or an option out of range.
     """
     if residual.ndim != 3:
         raise ValueError(f"residual {tuple(residual.shape)} must be [T, H, W]")
-    grids = geometry(residual.shape[1], residual.shape[2], size, patch)
+    grids = geometry(residual.shape[1], residual.shape[2], size, patch, fit)
     table = center_table(grids, center_prior, center_sigma)
     weights = fuse_weights(w_mv, w_res)
     measure = Measure(mv_inconsistency, mv_incon_ksize, res_use_grad, scale)
@@ -159,7 +161,7 @@ def score_clip(
         if not isinstance(tensor, torch.Tensor) or tensor.dtype != dtype:
             raise ValueError(f"{name} ({getattr(tensor, 'dtype', type(tensor))}) must be a tensor of {dtype}")
     check_signals(_without_data(motion, np.int16), _without_data(residual, np.uint8), shown, grids)
-    scores = torch.zeros((len(shown), grids.grid, grids.grid), dtype=torch.int64, device=motion.device)
+    scores = torch.tensor(grids.unscored, device=motion.device).repeat(len(shown), 1, 1)
     rows = torch.from_numpy(np.flatnonzero(~shown)).to(motion.device)
     if len(rows):
         scores[rows] = score_slots(motion[rows], residual[rows], grids, table, mode, fuse, weights, measure=measure)

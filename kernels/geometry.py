@@ -1,9 +1,10 @@
 """What a picture's size fixes: its cells, the model's crop of it, the pooling weights, and the centre table.
 
 The picture of `height x width` luma pixels is divided into cells of 4x4 pixels, on which motion and energy
-live. The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, and
-divided into a grid of `patch x patch` patches. Everything here is computed on the host, once for each picture
-size, and is handed to the kernels as integer tables; the kernels themselves are elsewhere.
+live. The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, or with the
+long side resized to `size` and black beside it (`letterbox`), and divided into a grid of `patch x patch` patches.
+Everything here is computed on the host, once for each picture size, and is handed to the kernels as integer tables; the
+kernels themselves are elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from codecsieve.kernels.rules import MAX_CENTER_PRIOR
+from codecsieve.kernels.rules import FITS, MAX_CENTER_PRIOR
 
 CELL = 4
 """Side of a cell, in luma pixels: the smallest block that carries its own motion."""
@@ -34,19 +35,19 @@ class Pooling:
 
     Attributes:
         first: int32 [grid], the first cell of each patch.
-        weights: int32 [grid, taps], the part of the patch that each cell from `first` on covers; a row sums
-            to 4096 exactly, and `first + taps` never passes the last cell.
+        weights: int32 [grid, taps], the part of the patch that each cell from `first` on covers; a row sums to 4096,
+            or to the part that is not padding, and `first + taps` never passes the last cell.
     """
 
     first: npt.NDArray[np.int32]
     weights: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        """Check that every patch is weighed whole."""
+        """Check that no patch is weighed twice."""
         if self.weights.shape[0] != self.first.shape[0]:
             raise ValueError(f"weights ({self.weights.shape[0]} rows) and first ({self.first.shape[0]}) must match")
-        if (self.weights.sum(axis=1) != 1 << POOL_BITS).any():
-            raise ValueError(f"weights of a patch must sum to {1 << POOL_BITS}")
+        if (self.weights < 0).any() or (self.weights.sum(axis=1) > 1 << POOL_BITS).any():
+            raise ValueError(f"weights of a patch must be >= 0 and sum to at most {1 << POOL_BITS}")
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,27 @@ class Geometry:
         width: of the picture, in luma pixels.
         size: side of the square that the model sees, in its pixels.
         patch: side of a patch, in the model's pixels.
+        fit: how the picture is brought into the square, one of `codecsieve.kernels.rules.FITS`.
 
     Raises:
-        ValueError: a side is not positive, or `size` is not a multiple of `patch`.
+        ValueError: a side is not positive, `size` is not a multiple of `patch`, or there is no such fit.
     """
 
     height: int
     width: int
     size: int
     patch: int
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
-        """Check the four numbers."""
+        """Check the numbers, and the fit."""
         for name in ("height", "width", "size", "patch"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
         if self.size % self.patch:
             raise ValueError(f"size ({self.size}) must be a multiple of patch ({self.patch})")
+        if self.fit not in FITS:
+            raise ValueError(f"fit ({self.fit!r}) must be one of {', '.join(FITS)}")
 
     @property
     def grid(self) -> int:
@@ -93,23 +98,29 @@ class Geometry:
 
     @property
     def scaled_height(self) -> int:
-        """Height of the picture once its short side is `size`, in the model's pixels, rounded half up."""
+        """Height of the picture once the side that is fitted is `size`, in the model's pixels, rounded half up."""
         return self._scaled(self.height)
 
     @property
     def scaled_width(self) -> int:
-        """Width of the picture once its short side is `size`, in the model's pixels, rounded half up."""
+        """Width of the picture once the side that is fitted is `size`, in the model's pixels, rounded half up."""
         return self._scaled(self.width)
 
     @property
     def crop_top(self) -> int:
-        """Rows of the scaled picture above the model's square."""
-        return (self.scaled_height - self.size) // 2
+        """Rows of the scaled picture above the model's square; negative: rows of padding above the picture."""
+        return self._before(self.scaled_height)
 
     @property
     def crop_left(self) -> int:
-        """Columns of the scaled picture left of the model's square."""
-        return (self.scaled_width - self.size) // 2
+        """Columns of the scaled picture left of the model's square; negative: columns of padding."""
+        return self._before(self.scaled_width)
+
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """Begin and end of the rows, then of the columns, of the model's square that show the picture."""
+        top, left = max(-self.crop_top, 0), max(-self.crop_left, 0)
+        return top, min(top + self.scaled_height, self.size), left, min(left + self.scaled_width, self.size)
 
     @cached_property
     def cell_pixels_y(self) -> npt.NDArray[np.int32]:
@@ -139,15 +150,26 @@ class Geometry:
         ]
         return ends[0] + ends[1]
 
+    @cached_property
+    def unscored(self) -> npt.NDArray[np.int64]:
+        """int64 [grid, grid], scores of a slot without signals: 0, and -1 of patches that are padding only."""
+        seen_y, seen_x = (pool.weights.any(axis=1) for pool in (self.pool_y, self.pool_x))
+        scores = np.where(np.outer(seen_y, seen_x), 0, -1).astype(np.int64)
+        scores.setflags(write=False)
+        return scores
+
     def _scaled(self, side: int) -> int:
-        short = min(self.height, self.width)
-        return (2 * side * self.size + short) // (2 * short)
+        fitted = (min if self.fit == "crop" else max)(self.height, self.width)
+        return max((2 * side * self.size + fitted) // (2 * fitted), 1)
+
+    def _before(self, scaled: int) -> int:
+        return (scaled - self.size) // 2 if scaled >= self.size else -((self.size - scaled) // 2)
 
 
 @lru_cache(maxsize=256)
-def geometry(height: int, width: int, size: int, patch: int) -> Geometry:
+def geometry(height: int, width: int, size: int, patch: int, fit: str = "crop") -> Geometry:
     """The grids of a picture of `height x width` luma pixels, seen at `size` in patches of `patch` pixels."""
-    return Geometry(height, width, size, patch)
+    return Geometry(height, width, size, patch, fit)
 
 
 @lru_cache(maxsize=64)
@@ -193,12 +215,13 @@ def _pooling(side: int, scaled: int, crop: int, patch: int, grid: int) -> Poolin
     """Overlaps of patches and cells on an axis, as integers: in units of 1/scaled pixel."""
     rows: list[tuple[int, list[int]]] = []
     for i in range(grid):
-        begin, end = (crop + i * patch) * side, (crop + (i + 1) * patch) * side
+        begin, end = (min(max(crop + n * patch, 0), scaled) * side for n in (i, i + 1))
         first, last = begin // (CELL * scaled), (end - 1) // (CELL * scaled)
         overlaps = [
             min(end, min(CELL * (c + 1), side) * scaled) - max(begin, CELL * c * scaled) for c in range(first, last + 1)
         ]
-        rows.append((first, _shares(overlaps, 1 << POOL_BITS)))
+        padding = patch * side - (end - begin)
+        rows.append((first, _shares([*overlaps, padding], 1 << POOL_BITS)[:-1]))
     taps = max(len(shares) for _, shares in rows)
     cells = -(-side // CELL)
     first_cells = np.zeros(grid, np.int32)

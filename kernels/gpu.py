@@ -91,7 +91,8 @@ def score_slots(
         counts = residual_histograms(residual) if histograms is None else histograms
         limits = [length_limits(lengths), residual_limits(counts)]
     center = kept_table(_uploaded(table.tobytes(), table.shape, motion.device))
-    return pool_energy(lengths, limits[0], residual, limits[1], grids, center, fuse, weights)
+    scores = pool_energy(lengths, limits[0], residual, limits[1], grids, center, fuse, weights)
+    return scores if grids.fit == "crop" else scores + torch.tensor(grids.unscored, device=scores.device)
 
 
 @lru_cache(maxsize=16)

@@ -102,15 +102,15 @@ def cubic_taps(source: int, scaled: int, offset: int, size: int, length: float, 
     Args:
         source: samples of the plane along the axis.
         scaled: what the whole picture's axis is resized to, in model pixels.
-        offset: first model pixel of the crop.
-        size: model pixels of the crop.
+        offset: first model pixel of the crop; negative where it begins before the picture.
+        size: model pixels of the crop; those beside the picture have the weights of its nearest.
         length: the picture's length in the plane's samples (half the luma's, not rounded, for a halved chroma).
         shift: where the plane's samples sit, in its own samples: 0.25 for chroma sited on the left luma sample of
             its pair, 0 for samples in the middle.
     """
     step = length / scaled
     stretch = max(step, 1.0)
-    centre = (np.arange(offset, offset + size) + 0.5) * step + shift
+    centre = (np.arange(offset, offset + size).clip(0, scaled - 1) + 0.5) * step + shift
 
     return _taps(source, centre, 2 * stretch, lambda positions, middle: _cubic((positions + 0.5 - middle) / stretch))
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FITS = ("crop", "letterbox")
+"""How a picture is brought into the model's square: its short side fills that, and what is too much of the other is cut
+off on both sides; or its long side does, and beside it the square is black."""
+
 CAMERA_MODES = ("none", "mean", "median", "similarity", "rigid", "affine")
 """How camera motion is estimated; the last three are fitted, and fall back to the median.
 

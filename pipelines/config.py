@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -18,6 +18,7 @@ from codecsieve.codec.spread import SPREADS, Spread
 from codecsieve.errors import ConfigError
 from codecsieve.kernels.rules import (
     CAMERA_MODES,
+    FITS,
     FUSE_MODES,
     INCONSISTENCY_MODES,
     LEAST_KSIZE,
@@ -48,20 +49,52 @@ STORES = ("patches", "indices")
 PRUNES = ("missing", "failed")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "onevision": {},
-    "surprise": {"w_mv": 1.0, "w_res": 3.0},
-    "contrast": {
-        "mv_inconsistency": "mean",
-        "mv_incon_ksize": 9,
-        "fuse": "product",
-        "scale": "none",
+    "contrast": {"mv_inconsistency": "mean", "mv_incon_ksize": 9, "center_prior": 0.0},
+    "onevision": {"mv_compensate": "similarity", "static_fallback": True},
+    "onevision-lmm": {
+        "fit": "letterbox",
+        "input_size": 504,
+        "k_keep": 8 * 36 * 36,
+        "anchors": 1,
+        "mv_compensate": "median",
         "center_prior": 0.0,
     },
+    "surprise": {"w_mv": 1.0, "w_res": 3.0},
 }
-"""Options by one name. `onevision` is what OneVision-Encoder's evaluation does, and the default; `surprise` counts what
-the codec could not predict three times as much as motion: better on MPEG-4 streams, much the same on H.264 and `search`
-(docs/evidence.md); `contrast` keeps what moves unlike its surroundings and was not predicted, wherever in the picture
-and however little that is in its frame."""
+"""Options by one name; all others are at their defaults, which are the published ones, one by one.
+
+`contrast` keeps what moves unlike its surroundings, and what was not predicted, wherever in the picture. `onevision` is
+what OneVision-Encoder's probe does where nothing is said, `onevision-lmm` what it prepares for language models: whole
+pictures, the first slot whole. `surprise` counts what the codec could not predict three times as much as motion. What
+each is worth: docs/evidence.md.
+"""
+
+SHAPES = ("fit", "input_size", "k_keep", "anchors")
+"""Options of presets that say what is seen and how much is kept of it, not how it is chosen."""
+
+PRESET_OPTIONS = sorted({option for preset in PRESETS.values() for option in preset} - {*SHAPES})
+"""Options that presets choose by."""
+
+DEFAULT_PRESET = "contrast"
+"""Of all who name none, see `precompute.chosen` for caches that are gone on with."""
+
+
+GIVEN = "given"
+"""What stands for the policy, and a clip's signals, where somebody else chose the patches (`importing`)."""
+
+
+def check_sieved(config: Mapping[str, Any], cache: object) -> None:
+    """Raise ConfigError where a cache, by its config, was imported: by which options it was sieved nobody knows."""
+    if config.get("policy") == GIVEN:
+        raise ConfigError(
+            f"the patches of cache {cache} were chosen elsewhere and imported; no options of the sieve make them, so "
+            "use another cache"
+        )
+
+
+def options_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a cache says of itself, the sieve's options; those that it does not know are at their defaults."""
+    return {own.name: config.get(own.name, own.default) for own in declared(SieveConfig)}
 
 
 def decoder_fields_of(reader: str | None) -> str:
@@ -92,7 +125,7 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter", "thrifty"]
+    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe"]
     spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
@@ -103,6 +136,9 @@ class SieveKeywords(TypedDict, total=False):
     suppress: Literal["none", "time", "cell"]
     suppress_slots: int
     suppress_weight: float
+    fit: Literal["crop", "letterbox"]
+    merge: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -133,7 +169,7 @@ class SieveConfig:
     static_abs_thresh: float = option(Selection.static_abs_thresh, "Energy (0..255) of such clips.", at_least=0)
     static_rel_thresh: float = option(Selection.static_rel_thresh, "Contrast of such clips.", at_least=0)
     static_uniform_frames: int = option(Selection.static_uniform_frames, "Slots kept whole of them.", at_least=0)
-    anchors: int = option(Selection.anchors, "Slots kept whole of every clip.", at_least=0)
+    anchors: int = option(Selection.anchors, "Slots kept whole of every clip; one is the first.", at_least=0)
     policy: str = option(
         "saliency",
         "What is kept: the highest scores; whole slots, uniformly spaced; any.",
@@ -141,8 +177,8 @@ class SieveConfig:
     )
     spread: str = option(
         "ends",
-        "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, or the one "
-        "for which the fewest pictures are decoded.",
+        "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, the one "
+        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing.",
         choices=SPREADS,
         added=True,
     )
@@ -202,6 +238,26 @@ class SieveConfig:
     suppress_weight: float = option(
         Selection.suppress_weight, "What a score counts there of itself.", at_least=0, at_most=1, added=True
     )
+    fit: str = option(
+        "crop",
+        "How a picture is brought into the square: its short side fills it, and the long one is cropped; its long side "
+        "fills it, centred on black, whose patches are kept last.",
+        choices=FITS,
+        added=True,
+    )
+    merge: int = option(
+        1,
+        "Side of the blocks of patches of which all are kept or none, side by side: 2 for language models that merge "
+        "2x2 patches to one token.",
+        at_least=1,
+        added=True,
+    )
+    groups: int = option(
+        1,
+        "Equal groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
+        at_least=1,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -213,12 +269,27 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be <= {self.patches_per_clip}, the patches of "
                 f"{self.num_frames} slots of {self.grid}x{self.grid}"
             )
-        if self.anchors > self.num_frames:
-            raise ConfigError(f"anchors ({self.anchors}) must be in 0..{self.num_frames}, the number of slots")
-        if self.policy == "sampling" and self.k_keep % self.grid**2:
+        if self.grid % self.merge:
+            raise ConfigError(f"merge ({self.merge}) must divide {self.grid}, the patches on each side of the square")
+        if self.k_keep % self.merge**2:
             raise ConfigError(
-                f"k_keep ({self.k_keep}) must be a multiple of {self.grid**2}, the patches of a slot, "
-                "for policy sampling"
+                f"k_keep ({self.k_keep}) must be a multiple of {self.merge**2}, the patches of a block, "
+                f"for merge {self.merge}"
+            )
+        if self.num_frames % self.groups:
+            raise ConfigError(f"groups ({self.groups}) must divide {self.num_frames}, the number of slots")
+        if self.k_keep % (self.groups * self.merge**2):
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.merge**2}, for groups {self.groups}"
+                + (f" of blocks of {self.merge**2}" if self.merge > 1 else "")
+            )
+        slots, of = self.num_frames // self.groups, " of a group" if self.groups > 1 else ""
+        if self.anchors > slots:
+            raise ConfigError(f"anchors ({self.anchors}) must be in 0..{slots}, the number of slots{of}")
+        if self.policy == "sampling" and self.k_keep % (self.groups * self.grid**2):
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.grid**2}, the patches of a slot"
+                f"{' of every group' if of else ''}, for policy sampling"
             )
         if self.mv_incon_ksize % 2 == 0:
             raise ConfigError(f"mv_incon_ksize ({self.mv_incon_ksize}) must be odd: the side of a square about a cell")
@@ -235,6 +306,22 @@ class SieveConfig:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
         check_names("preset()", options, cls)
         return cls(**{**PRESETS[name], **options})
+
+    def by_preset(self, name: str) -> SieveConfig:
+        """The same chosen by another preset: what only other presets choose by is at its default again, and `SHAPES`
+        stay as they are.
+        """
+        own = PRESETS[name]
+        chosen = {option: own.get(option, getattr(type(self), option)) for option in PRESET_OPTIONS}
+        return dataclasses.replace(self, **chosen)
+
+    @property
+    def fused(self) -> str:
+        """How motion and residual are fused: as `fuse` says, but the residual alone of signals that have no motion, of
+        which a product is 0 everywhere.
+        """
+        still = self.signals in ("difference", "bits") and self.fuse in ("geomean", "product")
+        return "max" if still else self.fuse
 
     @property
     def grid(self) -> int:
@@ -260,15 +347,15 @@ class SieveConfig:
 
     @property
     def selection(self) -> Selection:
-        """Those of the options that choose among scores."""
+        """Those of the options that choose among scores: of a group's patches, or of the blocks that these make."""
         return Selection(
-            self.k_keep,
+            self.k_keep // (self.groups * self.merge**2),
             self.static_fallback,
             self.static_abs_thresh,
             self.static_rel_thresh,
             self.static_uniform_frames,
             self.anchors,
-            self.patch_size,
+            self.patch_size * self.merge,
             self.suppress,
             self.suppress_slots,
             self.suppress_weight,

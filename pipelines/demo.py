@@ -12,7 +12,7 @@ from pathlib import Path
 
 from codecsieve.cache import open_cache
 from codecsieve.errors import VideoError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
 from codecsieve.pipelines.look.draw import draw_clip
 from codecsieve.pipelines.look.pictures import save_picture
@@ -46,7 +46,7 @@ def carried_videos() -> list[Path]:
 def run_demo(out: str | os.PathLike[str]) -> tuple[RunSummary, list[DemoRow], Path]:
     """Sieve the clips into `out`/cache and draw the longest into `out`/kept.png."""
     folder = Path(out)
-    config = SieveConfig()
+    config = SieveConfig.preset(DEFAULT_PRESET)
     summary = precompute(read_inputs([str(path) for path in carried_videos()]), folder / "cache", config)
     cache = open_cache(folder / "cache")
     rows = [row for row in cache.index.to_pylist() if row["status"] == "ok"]

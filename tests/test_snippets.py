@@ -20,14 +20,11 @@ from codecsieve.pipelines.train.config import TrainConfig, read_toml
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WITH_PYTHON = {
-    "README.md": 3,
-    "docs/concepts.md": 2,
-    "docs/language-models.md": 3,
-    "docs/loading.md": 6,
-    "docs/service.md": 4,
-    "docs/training.md": 1,
-}
-"""How many snippets each document has. Those of docs/service.md run in tests/pipelines/serve/test_docs.py."""
+    "README.md": 3, "docs/concepts.md": 2, "docs/language-models.md": 3, "docs/loading.md": 6,
+    "docs/service.md": 4, "docs/streaming.md": 2, "docs/training.md": 1,
+}  # fmt: skip
+"""How many snippets each document has. Those of docs/service.md and docs/streaming.md run in
+tests/pipelines/serve/test_docs.py."""
 
 
 @pytest.fixture(scope="module")

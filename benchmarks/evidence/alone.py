@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import save
-from benchmarks.evidence.candidates import CONTENDERS, ONEVISION, SPREAD_DIFFERENCE, Options
+from benchmarks.evidence.candidates import CONTENDERS, SPREAD_DIFFERENCE, compared
 from benchmarks.evidence.choices import Sampling, Stream, choose_all
 from benchmarks.evidence.contest import Judged, Key, judge_all, rows, show_rows
 from benchmarks.evidence.policies import random_tokens, uniform_slots, whole_slots
@@ -35,17 +35,12 @@ Choices = dict[tuple[str, str, int], list[np.ndarray]]
 """Indices kept of each clip, by signals, candidate and budget."""
 
 
-def candidates(names: tuple[str, ...]) -> dict[str, Options]:
-    """What is compared: the published choice, what was the default, and contenders by name."""
-    return {"onevision": ONEVISION, "median, prior 0.3": {}, **{name: CONTENDERS[name] for name in names}}
-
-
 def choices_of(clips: list[LabelledClip], names: tuple[str, ...]) -> Choices:
     """What is kept of every clip, controls included."""
     streams = [Stream(clip.path, clip.path) for clip in clips]
     found: Choices = {}
     for kind in KINDS:
-        made = choose_all(streams, kind, SAMPLING, candidates(names), BUDGETS)
+        made = choose_all(streams, kind, SAMPLING, compared(names), BUDGETS)
         found |= {(kind, *key): indices for key, indices in made.items()}
     difference = {"frame difference": SPREAD_DIFFERENCE["frame difference"]}
     made = choose_all(streams, "difference", SAMPLING, difference, BUDGETS)
@@ -119,7 +114,7 @@ def _features(tokens: list[np.ndarray], own: list[np.ndarray], choice: list[np.n
 @click.option("--videos", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--twin", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--encoder", type=click.Path(exists=True, path_type=Path), required=True, help="Exported by a training.")
-@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("product", "clip"))
+@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("slot", "product"))
 def main(videos: Path, twin: Path, encoder: Path, names: tuple[str, ...]) -> None:
     """Measure; print the tables; write the JSON."""
     models = encoders(encoder)

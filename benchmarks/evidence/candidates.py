@@ -73,5 +73,11 @@ SPREAD_DIFFERENCE: dict[str, Options] = {
     "frame difference, suppress cell": {**DIFFERENCE, "suppress": "cell"},
 }
 
+
+def compared(names: tuple[str, ...]) -> dict[str, Options]:
+    """Contenders by name, with the published choice and what was the default."""
+    return {"onevision": ONEVISION, "median, prior 0.3": {}, **{name: CONTENDERS[name] for name in names}}
+
+
 CANDIDATES: dict[str, Options] = {**PUBLISHED, **CONTENDERS, **ABLATIONS}
 """All that codec signals choose by."""

@@ -19,12 +19,13 @@ import numpy as np
 from benchmarks.evidence.candidates import Options
 from codecsieve.codec.clip import ClipSignals, read_clip
 from codecsieve.kernels.cpu.select import select_patches
-from codecsieve.kernels.dispatch import score_clip
-from codecsieve.kernels.geometry import center_table, geometry
-from codecsieve.kernels.reference.energy import fuse_weights
+from codecsieve.kernels.dispatch import score_patches
+from codecsieve.kernels.rules import Measure, Scoring
 from codecsieve.machine import available_cores
 from codecsieve.pipelines.config import SieveConfig
 
+SCORED_BY = [own.name for rules in (Scoring, Measure) for own in dataclasses.fields(rules)]
+"""Options of the sieve that `score_patches` has, too."""
 Chosen = dict[tuple[str, int], np.ndarray]
 """Indices kept, int32 [budget], by candidate and budget."""
 
@@ -115,9 +116,6 @@ def choose(
 
 def score(signals: ClipSignals, config: SieveConfig) -> np.ndarray:
     """Scores of every patch of a clip, int64 [T, gh, gw], as the sieve makes them."""
-    grids = geometry(*signals.residual.shape[1:], config.input_size, config.patch_size)
-    table = center_table(grids, config.center_prior, config.center_sigma)
-    weights = fuse_weights(config.w_mv, config.w_res)
     arrays = signals.motion, signals.residual, signals.keyframe
-    scores = score_clip(*arrays, grids, table, config.mv_compensate, config.fuse, weights, config.measure)
-    return np.asarray(scores)
+    how = {name: getattr(config, name) for name in SCORED_BY}
+    return np.asarray(score_patches(*arrays, size=config.input_size, patch=config.patch_size, **how))

@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from benchmarks.common import save, show
-from benchmarks.evidence.candidates import CANDIDATES, CONTENDERS, SPREAD_DIFFERENCE
+from benchmarks.evidence.candidates import CANDIDATES, CONTENDERS, SPREAD_DIFFERENCE, Options
 from benchmarks.evidence.choices import Sampling, Stream, choose_all
 from benchmarks.evidence.clips import Clips
 from benchmarks.evidence.policies import uniform_slots, whole_slots
@@ -84,7 +84,9 @@ def _by_group(kept: np.ndarray, readout: str, splits: Splits) -> np.ndarray:
     return splits.repeated(SEEDS).by_group(attentive_readout(kept, splits, SEEDS))
 
 
-def contest(name: str, videos: Path, work: Path, slots: int) -> dict[Key, Judged]:
+def contest(
+    name: str, videos: Path, work: Path, slots: int, candidates: dict[str, Options] = CANDIDATES
+) -> dict[Key, Judged]:
     """All figures of one set of clips."""
     clips = Clips.read(videos, work, slots)
     sampling = Sampling(slots, SIZE, PATCH)
@@ -92,7 +94,7 @@ def contest(name: str, videos: Path, work: Path, slots: int) -> dict[Key, Judged
     choices = {
         (kind, *key): indices
         for kind in KINDS
-        for key, indices in choose_all(streams, kind, sampling, CANDIDATES, BUDGETS).items()
+        for key, indices in choose_all(streams, kind, sampling, candidates, BUDGETS).items()
     }
     found = choose_all(streams, "difference", sampling, SPREAD_DIFFERENCE, BUDGETS)
     choices |= {("difference", *key): indices for key, indices in found.items()}
@@ -150,6 +152,7 @@ def rows(judged: dict[Key, Judged]) -> list[dict[str, Any]]:
     made = []
     for key, own in judged.items():
         row = {**key._asdict(), "accuracy": float(own.groups.mean()), "se": paired(own.groups)[1]}
+        row["groups"] = own.groups.round(4).tolist()
         row |= {"odd_alone": own.odd, "even_alone": own.even} if own.odd is not None else {}
         for base in BASES:
             signals = "difference" if base == "frame difference" else key.signals
@@ -194,19 +197,27 @@ def points(difference: tuple[float, float] | None) -> str:
 @click.option("--twin", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True)
 @click.option("--slots", default=64, show_default=True, help="Frames sampled a clip.")
-def main(videos: Path, twin: Path, work: Path, slots: int) -> None:
+@click.option("--only", multiple=True, type=click.Choice(list(CANDIDATES)), help="These alone, and nobody wins.")
+def main(videos: Path, twin: Path, work: Path, slots: int, only: tuple[str, ...]) -> None:
     """Measure; say who wins; print the tables; write the JSON."""
-    judged = contest("clips", videos, work / "clips", slots) | contest("moving", twin, work / "moving", slots)
+    candidates = {name: CANDIDATES[name] for name in only or CANDIDATES}
+    judged = contest("clips", videos, work / "clips", slots, candidates)
+    judged |= contest("moving", twin, work / "moving", slots, candidates)
+    made = rows(judged)
+    name = "contest" if slots == 64 else f"contest_slots{slots}"
+    figures = {"slots": slots, "draws": DRAWS, "seeds": SEEDS}
+    if only:
+        show_rows(made)
+        save(name, {**figures, "rows": made})
+        return
     half = {name: ranking(judged, name) for name in ("odd", "even")}
     chosen = winner(half["odd"])
     place = 1 + sum(value > half["even"][chosen] for value in half["even"].values())
     lines = [[name, 100 * half["odd"][name], 100 * half["even"][name]] for name in CONTENDERS]
     show("Contenders: mean accuracy within each half of the groups", ("candidate", "odd", "even"), lines)
     print(f"Wins on the odd groups: {chosen}; place {place} of {len(CONTENDERS)} on the even ones.")
-    made = rows(judged)
     show_rows(made)
-    figures = {"slots": slots, "draws": DRAWS, "seeds": SEEDS, "halves": half, "winner": chosen, "place": place}
-    save("contest" if slots == 64 else f"contest_slots{slots}", {**figures, "rows": made})
+    save(name, {**figures, "halves": half, "winner": chosen, "place": place, "rows": made})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.common import save
-from benchmarks.evidence.candidates import CONTENDERS, ONEVISION, SPREAD_DIFFERENCE, Options
+from benchmarks.evidence.candidates import CONTENDERS, SPREAD_DIFFERENCE, Options, compared
 from benchmarks.evidence.choices import Sampling, Stream, choose_all
 from benchmarks.evidence.clips import Clips
 from benchmarks.evidence.contest import BUDGETS, Judged, Key, judge_all, rows, show_rows
@@ -36,7 +36,7 @@ def candidates(kind: str, names: tuple[str, ...]) -> dict[str, Options]:
         return {"frame difference": SPREAD_DIFFERENCE["frame difference"]}
     if kind == "bits":
         return RESIDUAL
-    return {"onevision": ONEVISION, "median, prior 0.3": {}, **{name: CONTENDERS[name] for name in names}}
+    return compared(names)
 
 
 def judged_encoding(clips: Clips, encoding: Encoding, work: Path, names: tuple[str, ...]) -> dict[Key, Judged]:
@@ -57,7 +57,7 @@ def judged_encoding(clips: Clips, encoding: Encoding, work: Path, names: tuple[s
 @click.option("--videos", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True)
 @click.option("--slots", default=64, show_default=True, help="Frames sampled a clip.")
-@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("product", "clip"))
+@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), default=("slot", "product"))
 def main(videos: Path, work: Path, slots: int, names: tuple[str, ...]) -> None:
     """Measure; print the tables; write the JSON."""
     clips = Clips.read(videos, work / "clips", slots)

@@ -31,7 +31,7 @@ from codecsieve.kernels.gpu import score_slots
 from codecsieve.kernels.levels import Levels
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.kernels.resample import colour_matrix
-from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES
+from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, Measure
 from codecsieve.kernels.triton.residual import search_residual, vector_cells
 from codecsieve.kernels.triton.search import search_vectors
 from codecsieve.pipelines.config import SieveConfig
@@ -44,6 +44,14 @@ from codecsieve.pipelines.sieve.kept import SievedClip
 FRAMES = 60
 OPEN_GOP = "keyint=12:min-keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"
 HEVC_GOP = {"preset": "veryfast", "x265-params": f"{OPEN_GOP}:log-level=error"}
+MEASURES: dict[str, tuple[str, Measure]] = {
+    "contrast": ("weighted", Measure("mean", 9)),
+    "unlike, by product": ("product", Measure("mean", 9, scale="none")),
+    "unlike 17x17": ("weighted", Measure("mean", 17)),
+    "variance 3x3": ("weighted", Measure("variance", 3)),
+    "gradient of the residual": ("weighted", Measure(res_use_grad=True)),
+}
+"""Fusion and measure, by what stands for motion or residual."""
 Case = dict[str, Any]
 
 
@@ -153,20 +161,24 @@ def _search_and_scores(scale: Scale) -> Iterator[Case]:
     yield _case("vectors to cells", lambda: _same(vector_cells(on_device(vectors), config.input_size), motion))
     for mode in CAMERA_MODES:
         for fuse in FUSE_MODES:
-            yield _case(f"scores, {mode} {fuse}", _same_scores(scale, motion, residual, mode, fuse))
+            yield _case(f"scores, {mode} {fuse}", _same_scores(scale, motion, residual, mode, fuse, Measure()))
+    for name, (fuse, measure) in MEASURES.items():
+        yield _case(f"scores, {name}", _same_scores(scale, motion, residual, "median", fuse, measure))
 
 
-def _same_scores(scale: Scale, motion: np.ndarray, residual: np.ndarray, mode: str, fuse: str) -> Callable[[], bool]:
+def _same_scores(
+    scale: Scale, motion: np.ndarray, residual: np.ndarray, mode: str, fuse: str, measure: Measure
+) -> Callable[[], bool]:
     config = scale.config
     grids = geometry(*residual.shape[1:], config.input_size, config.patch_size)
     table = center_table(grids, config.center_prior, config.center_sigma)
     how = grids, table, mode, fuse, fuse_weights(1.0, 0.7)
 
     def compare() -> bool:
-        found = score_slots(
-            torch.from_numpy(motion).to(scale.device), torch.from_numpy(residual).to(scale.device), *how
-        )
-        return _same(found, np.stack([slot_scores(*slot, *how) for slot in zip(motion, residual, strict=True)]))
+        tensors = torch.from_numpy(motion).to(scale.device), torch.from_numpy(residual).to(scale.device)
+        found = score_slots(*tensors, *how, measure=measure)
+        slots = zip(motion, residual, strict=True)
+        return _same(found, np.stack([slot_scores(*slot, *how, measure) for slot in slots]))
 
     return compare
 

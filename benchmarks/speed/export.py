@@ -29,6 +29,7 @@ from codecsieve.pipelines.exchange.to_huggingface import nested
 
 ROUNDS = 3
 LAYOUT = Layout(num_frames=64, k_keep=2048, patch=14)
+GRID = 16
 PARQUET_CLIPS = 32
 
 
@@ -65,22 +66,25 @@ def main(clips: int, folder: Path | None) -> None:
 
 
 def make_cache(path: Path, clips: int) -> SparseCache:
-    """A cache of clips of noise."""
+    """A cache of clips of noise, which keep every eighth slot whole: in blocks, as one of the formats wants them."""
     random = np.random.default_rng(0)
     t, k, p = LAYOUT.num_frames, LAYOUT.k_keep, LAYOUT.patch
+    positions = np.argwhere(np.ones((t // 8, GRID, GRID), bool)).astype(np.uint16) * np.array([8, 1, 1], np.uint16)
     ids = [f"clip-{number}" for number in range(clips)]
-    with CacheWriter.open(path, LAYOUT, {}) as writer:
+    with CacheWriter.open(path, LAYOUT, {"input_size": GRID * p}) as writer:
         for work in writer.plan(ids):
             made = {
                 clip_id: ClipArrays(
                     patches=random.integers(0, 256, (k, 3, p, p), dtype=np.uint8),
-                    positions=random.integers(0, t, (k, 3), dtype=np.uint16),
+                    positions=positions,
                     scores=random.integers(0, 50_000, k, dtype=np.int32),
                     frame_ids=np.arange(t, dtype=np.int32),
                 )
                 for clip_id in work.ids
             }
-            writer.write_shard(work.shard, made, [IndexRecord(i, f"{i}.mp4", "ok", label="a") for i in work.ids])
+            writer.write_shard(
+                work.shard, made, [IndexRecord(i, f"{i}.mp4", "ok", label="a", fps=25.0) for i in work.ids]
+            )
     return open_cache(path)
 
 

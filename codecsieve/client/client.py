@@ -117,7 +117,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         pixels: bool = True,
-        preset: str = "onevision",
+        preset: str | None = None,
         **options: Unpack[SieveKeywords],
     ) -> SievedTokens:
         """Sieve one clip.
@@ -129,7 +129,7 @@ class Client:
             start: seconds from the file's first frame; None: from the beginning.
             end: seconds, exclusive; None: to the end.
             pixels: whether patches are sent.
-            preset: options by one name.
+            preset: options by one name; None: those that the service has for all.
             options: fields of `SieveConfig`, such as `num_frames=64, k_keep=2048`.
 
         Raises:
@@ -154,7 +154,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         tokens: bool = False,
-        preset: str = "onevision",
+        preset: str | None = None,
         **options: Unpack[SieveKeywords],
     ) -> Embedded:
         """What the service's model makes of one clip; tokens: its token states, too; the rest as `sieve`.
@@ -205,7 +205,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         slots: int = 8,
-        preset: str = "onevision",
+        preset: str | None = None,
         **options: Unpack[SieveKeywords],
     ) -> bytes:
         """A picture of what is kept: the bytes of a PNG file, or of what `out` is named for.
@@ -242,7 +242,7 @@ class Client:
         manifest: str | os.PathLike[str] | Sequence[Mapping[str, str | int | float | bool | None]] = (),
         columns: Mapping[str, str] | None = None,
         labels_from_folders: bool = False,
-        preset: str = "onevision",
+        preset: str | None = None,
         store: Literal["patches", "indices"] = "patches",
         device: str = "auto",
         retry_failed: bool = False,
@@ -258,7 +258,7 @@ class Client:
                 this machine that has them as CSV, TSV or JSON lines.
             columns: what manifests call our columns, such as `{"label": "action"}`.
             labels_from_folders: a folder's videos are labelled by the folder that they lie in.
-            preset: options by one name.
+            preset: options by one name; None: those that the service has for all.
             store: whether pixels are kept.
             device: where clips are made.
             retry_failed: whether clips are tried again that failed before.

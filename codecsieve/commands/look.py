@@ -139,7 +139,7 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
 
     from codecsieve.cache import open_cache
     from codecsieve.commands.console import say
-    from codecsieve.pipelines.config import SieveConfig
+    from codecsieve.pipelines.config import SieveConfig, check_sieved, options_in
     from codecsieve.pipelines.look.draw import draw_clip
     from codecsieve.pipelines.look.pictures import SUFFIXES, save_picture
 
@@ -148,9 +148,9 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     opened = open_cache(cache)
     record = find_record(opened, clip_id)
     path = _find_video(record, video)
-    known = {name.name for name in dataclasses.fields(SieveConfig)}
+    check_sieved(opened.config, opened.location)
     try:
-        config = SieveConfig(**{name: value for name, value in opened.config.items() if name in known})
+        config = SieveConfig(**options_in(opened.config))
     except ConfigError as error:
         raise CacheError(f"cache {opened.location} was made with options that cannot be: {error}") from error
     drawn = draw_clip(path, config, record["start"], record["end"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -20,7 +20,11 @@ TYPES = {"int": int, "float": float, "str": str, "size": str}
 
 
 def options_of(
-    config: type, names: Iterable[str] = (), said: str = "{help}  [default: {default}]", **metavars: str
+    config: type,
+    names: Iterable[str] = (),
+    said: str = "{help}  [default: {default}]",
+    defaults: Mapping[str, Any] | None = None,
+    **metavars: str,
 ) -> Callable[[Any], Any]:
     """A decorator that gives a command the options that a dataclass declares.
 
@@ -28,17 +32,19 @@ def options_of(
         config: the dataclass.
         names: of its fields, in this order; all of them where there are none.
         said: the help, of what the field says (`lower`: as the rest of a sentence) and its default.
+        defaults: of fields that the command has another default for.
         metavars: what stands for the value of an option whose rule does not list its values, by field.
     """
     fields = {field.name: field for field in declared(config)}
-    options = [_option(fields[name], said, metavars.get(name)) for name in names or fields]
+    usual = {name: field.default for name, field in fields.items()} | dict(defaults or {})
+    options = [_option(fields[name], said, usual[name], metavars.get(name)) for name in names or fields]
     return lambda command: functools.reduce(lambda given, option: option(given), reversed(options), command)
 
 
-def _option(field: dataclasses.Field[Any], said: str, metavar: str | None) -> Callable[[Any], Any]:
+def _option(field: dataclasses.Field[Any], said: str, usual: Any, metavar: str | None) -> Callable[[Any], Any]:
     about, kind = field.metadata, kind_of(field)
     name = about["flag"] or f"--{field.name.replace('_', '-')}"
-    default = about["new"] or (_shown(field.default, kind))
+    default = about["new"] or _shown(usual, kind)
     help = said.format(help=about["help"], lower=about["help"][0].lower() + about["help"][1:], default=default)
     if kind == "bool" and about["both"]:
         return click.option(f"{name}/--no-{name.removeprefix('--')}", field.name, default=None, help=help)

@@ -9,7 +9,7 @@ import click
 
 from codecsieve.commands.listing import COLUMNS
 from codecsieve.commands.options import options_of, refuse, take
-from codecsieve.pipelines.config import PRESETS, RunOptions, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, RunOptions, SieveConfig
 from codecsieve.pipelines.precompute.ray_options import RayOptions
 
 if TYPE_CHECKING:
@@ -36,12 +36,10 @@ Example:
 @click.option(
     "--preset",
     metavar="|".join(PRESETS),
-    default="onevision",
-    show_default=True,
-    help="Options by one name: the published ones; w_res 3; what moves unlike its surroundings and was not predicted. "
-    "Others given here go before it.",
+    help="Options by one name; others given here go before it.  [default: those of the cache, where it is there; new: "
+    f"{DEFAULT_PRESET}]",
 )
-@options_of(SieveConfig)
+@options_of(SieveConfig, defaults=PRESETS[DEFAULT_PRESET])
 @options_of(RunOptions, device="auto|cpu|cuda|cuda:N")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
               help="What makes the clips: this machine's workers, or actors of a Ray cluster.")  # fmt: skip
@@ -52,7 +50,7 @@ Example:
 def precompute(
     inputs: tuple[str, ...],
     out: str,
-    preset: str,
+    preset: str | None,
     columns: str,
     labels_from_folders: bool,
     engine: str,
@@ -71,9 +69,10 @@ def precompute(
     from codecsieve.commands.console import Meter, print_failures
     from codecsieve.pipelines.inputs.clips import read_ranges
     from codecsieve.pipelines.inputs.row import ColumnNames
+    from codecsieve.pipelines.precompute.chosen import options_of_run
     from codecsieve.pipelines.precompute.run import precompute as run
 
-    config = SieveConfig.preset(preset, **take(options, SieveConfig))
+    config = options_of_run(out, preset, **take(options, SieveConfig))
     run_options = RunOptions(**take(options, RunOptions))
     of_ray = take(options, RayOptions)
     if engine == "local":

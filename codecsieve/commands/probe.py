@@ -18,7 +18,7 @@ from codecsieve.commands.published import (
     take_foreign,
 )
 from codecsieve.errors import ConfigError, EncoderError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.text import quoted, shortened
 
@@ -63,6 +63,8 @@ _SELECTION = (
     "patch_size",
     "center_prior",
     "center_sigma",
+    "mv_incon_ksize",
+    "res_use_grad",
     "static_abs_thresh",
     "static_rel_thresh",
     "static_uniform_frames",
@@ -108,11 +110,23 @@ _SELECTION = (
     help="Of the cache: what is kept, the patches that the codec tells of, or whole frames (8, one a segment), for a "
     "baseline by its name.  [default: as it is; new: codec]",
 )
-@options_of(SieveConfig, _SELECTION, said="Of the cache: {lower}  [default: as it is; new: {default}]")
+@options_of(
+    SieveConfig,
+    _SELECTION,
+    said="Of the cache: {lower}  [default: as it is; new: {default}]",
+    defaults=PRESETS[DEFAULT_PRESET],
+)
 @click.option(
     "--static-fallback",
     type=click.Choice(["0", "1"]),
     help="Of the cache: keep whole slots of clips in which little happens.  [default: as it is; new: 0, published 1]",
+)
+@click.option(
+    "--mv-use-inconsistency",
+    is_flag=True,
+    default=None,
+    help="Of the cache: score motion by the variance of its length around each cell: mv_inconsistency variance.  "
+    "[default: as it is; new: none]",
 )
 @click.option(
     "--target-frames",
@@ -203,9 +217,14 @@ def _run(options: dict[str, Any], device: str) -> tuple[ProbeRun, list[str]]:
     dataset, fallback = options.pop("dataset"), options.pop("static_fallback")
     family = family_of(options.pop("model_family"))
     data_root, cache_dir, target_frames = (options.pop(name) for name in ("data_root", "cache_dir", "target_frames"))
+    variance = options.pop("mv_use_inconsistency")
     given = take(options, SieveConfig)
     if fallback is not None:
         given["static_fallback"] = fallback == "1"
+    if variance:
+        given["mv_inconsistency"] = "variance"
+    elif given.pop("mv_incon_ksize", None) is not None:
+        notes.append("--mv_incon_ksize has no effect here: it is of --mv_use_inconsistency")
     selection, fresh = selection_of_family(family, given, target_frames)
     if target_frames is not None and "target_frames" not in selection:
         notes.append("--target_frames has no effect here: it is of sampling")

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.learn.families import BASELINES
 from codecsieve.text import quoted
 
@@ -37,10 +37,10 @@ class Family:
     baseline: str | None = None
 
 
-_CODEC = Family("saliency", {"mv_compensate": "similarity", "static_fallback": True})
+_CODEC = Family("saliency", PRESETS["onevision"])
 
 FAMILIES: Mapping[str, Family] = {
-    "codec": Family("saliency"),
+    "codec": Family("saliency", PRESETS[DEFAULT_PRESET]),
     "sampling": Family("sampling"),
     "ov_encoder_codec": _CODEC,
     "llava_vit_codec": _CODEC,
@@ -70,7 +70,7 @@ def selection_of_family(
     than `num_frames`, they are some of these, uniformly spaced.
     """
     if family is None:
-        return dict(given), {}
+        return dict(given), dict(PRESETS[DEFAULT_PRESET])
     asked = {**given, "policy": family.policy}
     if family.policy != "sampling":
         return asked, dict(family.fresh)
@@ -103,7 +103,6 @@ FOREIGN: Mapping[str, Foreign] = {
     "decord_num_threads": Foreign(int),
     "short_side_size": Foreign(int),
     "print_freq": Foreign(int),
-    "mv_incon_ksize": Foreign(int),
     "rank": Foreign(int),
     "local_rank": Foreign(int),
     "world_size": Foreign(int),
@@ -111,14 +110,6 @@ FOREIGN: Mapping[str, Foreign] = {
     "tubelet_size": Foreign(int, (1,), "patches are of one frame"),
     "probe_size": Foreign(int, (1,), "the probe is one layer of attention"),
     "num_spatial_crops": Foreign(int, (1,), "tokens are those of the centre; see --num-temporal-crops"),
-    "mv_use_inconsistency": Foreign(
-        bool,
-        (False,),
-        "motion is scored by its length here; make the cache with precompute --mv-inconsistency variance",
-    ),
-    "res_use_grad": Foreign(
-        bool, (False,), "a residual is scored by its size here; make the cache with precompute --res-use-grad"
-    ),
     "mean": Foreign((float,) * 3, ((0.48145466, 0.4578275, 0.40821073),), _CLIP),
     "std": Foreign((float,) * 3, ((0.26862954, 0.26130258, 0.27577711),), _CLIP),
 }
@@ -129,11 +120,7 @@ def foreign_options(command: Any) -> Any:
     """A decorator that gives a command the options in `FOREIGN`, without naming them in its help."""
     options: list[Callable[[Any], Any]] = []
     for name, foreign in FOREIGN.items():
-        flag = f"--{name.replace('_', '-')}"
-        if foreign.kind is bool:
-            options.append(click.option(flag, name, is_flag=True, default=None, hidden=True))
-        else:
-            options.append(click.option(flag, name, type=foreign.kind, hidden=True))
+        options.append(click.option(f"--{name.replace('_', '-')}", name, type=foreign.kind, hidden=True))
     return functools.reduce(lambda given, option: option(given), options, command)
 
 

@@ -67,7 +67,7 @@ def score_clip(
     check_signals(motion, residual, keyframe, geometry)
     check_measure(measure)
     predicted = np.flatnonzero(~keyframe)
-    scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
+    scores = np.repeat(geometry.unscored[None], len(keyframe), axis=0)
     if measure.scale != "clip":
         for t in predicted:
             scores[t] = slot_scores(motion[t], residual[t], geometry, table, mode, fuse, weights, measure)
@@ -117,10 +117,11 @@ def _scored(
     """Scores of patches, whose energy of motion is known; limit: 0 for the picture's own 95th percentile."""
     check_fuse_mode(fuse)
     pool_y, pool_x = geometry.pool_y, geometry.pool_x
-    return _scores(
+    scores = _scores(
         moved, levels, limit, table, FUSE_MODES.index(fuse), *weights, geometry.shown,
         pool_y.first, pool_y.weights, pool_x.first, pool_x.weights, geometry.patch,
     )  # fmt: skip
+    return scores + geometry.unscored
 
 
 def _moved(motion: npt.NDArray[np.int16], mode: str, measure: Measure, shown: Shown) -> npt.NDArray[np.int32]:

@@ -28,19 +28,26 @@ def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDAr
     if rule.static_fallback and is_static(scores, rule):
         slots |= set(uniform_slots(len(scores), min(rule.static_uniform_frames, len(scores))))
     whole = keep_slots(sorted(slots), scores[0].size, rule.k_keep)
-    others = np.delete(np.arange(scores.size).reshape(len(scores), -1), sorted(slots), axis=0).ravel()
+    free = np.delete(np.arange(scores.size).reshape(len(scores), -1), sorted(slots), axis=0).ravel()
+    flat, wanted = scores.reshape(-1), rule.k_keep - len(whole)
+    shows = flat[free] >= 0
+    others, hidden = (free, free[:0]) if shows.all() else (free[shows], free[~shows])
     if rule.suppress == "time":
-        best = spread_out(scores, whole, others, rule.k_keep - len(whole), rule)
+        best = spread_out(scores, whole, others, wanted, rule)
     else:
         counted = shared_scores(scores) if rule.suppress == "cell" else scores
-        best = others[top_k(counted.reshape(-1)[others], rule.k_keep - len(whole))]
-    return np.sort(np.concatenate([whole, best])).astype(np.int32)
+        best = others[top_k(counted.reshape(-1)[others], wanted)]
+    last = hidden[top_k(flat[hidden], wanted - len(best))]
+    return np.sort(np.concatenate([whole, best, last])).astype(np.int32)
 
 
 def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
     """Whether little moves in a clip, by the percentiles of its patches' mean energy."""
-    ranks = [percent * (scores.size - 1) // 100 for percent in (95, 50)]
-    p95, p50 = np.partition(scores, ranks, axis=None)[ranks]
+    shown = scores[scores >= 0]
+    if not shown.size:
+        return True
+    ranks = [percent * (shown.size - 1) // 100 for percent in (95, 50)]
+    p95, p50 = np.partition(shown, ranks)[ranks]
     return below_thresholds(int(p95), int(p50), rule)
 
 

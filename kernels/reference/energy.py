@@ -4,7 +4,8 @@ The motion of each 4x4-pixel cell and the residual of each pixel become energies
 own 95th percentile in this slot, or in the clip, or against a constant; the two are fused at each pixel and lifted
 near the picture's centre; the mean over each cell is pooled by area into patches. An energy of 1.0 is the integer
 `ENERGY_ONE`: 255 levels of 256 parts. A score is in units of one level over one pixel of the model's picture, so a
-patch scores 0 to `255 * patch * patch`.
+patch scores 0 to `255 * patch * patch`. Of a picture that does not fill the square its own pixels alone are summed, and
+a patch that shows none of it scores -1.
 
 Follows arXiv 2602.08683's published pipeline, which has it in floating point and resizes whole energy
 pictures. Camera motion is left to `motion`, what may stand for motion and residual to `contrast`, choosing among scores
@@ -117,7 +118,7 @@ def score_clip(
         measure: what is measured of motion and residual, and against what.
 
     Returns:
-        int64 [T, grid, grid], levels (0..255) of energy summed over a patch's pixels.
+        int64 [T, grid, grid], levels (0..255) of energy summed over a patch's pixels; -1 where it shows padding only.
 
     Raises:
         ValueError: a shape, dtype or mode is not one of these.
@@ -125,7 +126,7 @@ def score_clip(
     check_signals(motion, residual, keyframe, geometry)
     check_measure(measure)
     predicted = np.flatnonzero(~keyframe)
-    scores = np.zeros((len(keyframe), geometry.grid, geometry.grid), np.int64)
+    scores = np.repeat(geometry.unscored[None], len(keyframe), axis=0)
     signals = [measured(motion[t], residual[t], mode, measure) for t in predicted]
     limits = clip_limits(signals) if measure.scale == "clip" and signals else None
     for t, (lengths, levels) in zip(predicted, signals, strict=True):
@@ -188,7 +189,7 @@ def scores_against(
     """Scores of the patches of a slot of which lengths and levels are known, and what counts as 1.0 of them."""
     moved = energy_against(lengths, limits[0])
     energy = cell_energy(moved, levels, limits[1], table, fuse, weights)
-    return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch)
+    return pool_scores(energy, geometry.pool_y, geometry.pool_x, geometry.patch) + geometry.unscored
 
 
 def percentile_rank(count: int) -> int:
@@ -281,7 +282,7 @@ def pool_scores(energy: npt.NDArray[np.int32], pool_y: Pooling, pool_x: Pooling,
         patch: side of a patch, in the model's pixels.
 
     Returns:
-        int64 [grid, grid], rounded half up to one level (0..255) over one pixel.
+        int64 [grid, grid], rounded half up to one level (0..255) over one pixel; padding has no energy.
     """
     pooled = _pool_rows(_pool_rows(energy.astype(np.int64), pool_y).T, pool_x).T
     return _round_shift(pooled * (patch * patch), 2 * POOL_BITS + ENERGY_BITS)

@@ -1,8 +1,8 @@
 """Which patches of a clip are kept: the definition.
 
 The highest scores of the whole clip win, not those of each slot; slots may also be kept whole, as anchors or
-because nothing in the clip stands out, and a place of which much is kept may count less. Where the scores come from is
-`energy`'s; the pixels are `gather`'s.
+because nothing in the clip stands out, and a place of which much is kept may count less. What shows only padding, which
+a negative score tells, comes last. Where the scores come from is `energy`'s; the pixels are `gather`'s.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDAr
     if there are fewer. The highest scores of the other slots fill the rest; of equal scores the smaller index
     goes first. Whole slots of more than `k_keep` patches share it evenly, and keep evenly spaced patches. With
     `suppress`, scores count less where others of the same cell (row and column of the grid) are kept, see `spread_out`
-    and `shared_scores`.
+    and `shared_scores`. In slots that are not kept whole, patches of negative score are kept only where no others are
+    left.
 
     Args:
-        scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
+        scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels; negative where it shows
+            nothing of the picture.
         rule: what to keep.
 
     Returns:
@@ -50,13 +52,16 @@ def select_patches(scores: npt.NDArray[np.integer], rule: Selection) -> npt.NDAr
     free = np.ones(scores.size, bool)
     for t in slots:
         free[t * scores[0].size : (t + 1) * scores[0].size] = False
-    others = np.flatnonzero(free)
+    shows = scores.ravel() >= 0
+    others, wanted = np.flatnonzero(free & shows), rule.k_keep - len(whole)
     if rule.suppress == "time":
-        best = spread_out(scores, whole, others, rule.k_keep - len(whole), rule)
+        best = spread_out(scores, whole, others, wanted, rule)
     else:
         counted = shared_scores(scores) if rule.suppress == "cell" else scores
-        best = others[top_k(counted.ravel()[others], rule.k_keep - len(whole))]
-    return np.sort(np.concatenate([whole, best])).astype(np.int32)
+        best = others[top_k(counted.ravel()[others], wanted)]
+    hidden = np.flatnonzero(free & ~shows)
+    last = hidden[top_k(scores.ravel()[hidden], wanted - len(best))]
+    return np.sort(np.concatenate([whole, best, last])).astype(np.int32)
 
 
 def check_selection(scores: npt.NDArray[np.integer], rule: Selection) -> None:
@@ -86,8 +91,8 @@ def check_suppression(scores: npt.NDArray[np.integer], rule: Selection) -> None:
         raise ValueError(f"suppress_slots ({rule.suppress_slots}) must be >= 1")
     if not 0 <= rule.suppress_weight <= 1:
         raise ValueError(f"suppress_weight ({rule.suppress_weight}) must be in 0..1")
-    if rule.suppress != "none" and not (scores.min() >= 0 and scores.max() <= np.iinfo(np.int32).max):
-        raise ValueError(f"scores ({scores.min()} to {scores.max()}) must be in 0..2^31 - 1 for suppress")
+    if rule.suppress != "none" and scores.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"scores (up to {scores.max()}) must be <= 2^31 - 1 for suppress")
 
 
 def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
@@ -95,13 +100,15 @@ def is_static(scores: npt.NDArray[np.integer], rule: Selection) -> bool:
 
     True if the 95th is below `static_abs_thresh`, or below twice that while the 95th less the 50th is below
     `static_rel_thresh` of the 95th. Percentiles are the value at 0-based rank floor(p (n - 1) / 100),
-    compared exactly.
+    compared exactly. Patches of negative score do not count; where all are, nothing moves.
 
     Args:
         scores: integers [T, gh, gw], levels (0..255) of energy summed over a patch's pixels.
         rule: its thresholds, and the side of a patch.
     """
-    ordered = np.sort(scores, axis=None)
+    ordered = np.sort(scores[scores >= 0])
+    if not ordered.size:
+        return True
     p95, p50 = (int(ordered[percent * (ordered.size - 1) // 100]) for percent in (95, 50))
     return below_thresholds(p95, p50, rule)
 

@@ -16,20 +16,30 @@ from codecsieve.cache import Condition, SparseCache, open_cache
 from codecsieve.errors import ConfigError
 from codecsieve.text import quoted
 
-from .config import FORMATS, SHARD_SIZE, ExportOptions, Format
+from .config import CANVAS_FORMATS, FORMATS, QUESTION, SHARD_SIZE, Canvas, ExportOptions, Format
 from .folder import export_folder
 from .selection import Count, Selection, select
+from .to_assets import check_assets, write_assets
 from .to_huggingface import write_huggingface
 from .to_lance import check_lance, write_lance
+from .to_llava import check_llava, write_llava
 from .to_npz import write_npz
+from .to_ov2 import check_ov2, write_ov2
 from .to_webdataset import write_webdataset
 
-_WRITERS: dict[str, Callable[[Selection, Path, Count], None]] = {
+_ARRAYS: dict[str, Callable[[Selection, Path, Count], None]] = {
     "webdataset": write_webdataset,
     "hf": write_huggingface,
     "npz": write_npz,
     "lance": write_lance,
 }
+_CANVASES: dict[str, Callable[[Selection, Path, Count, ExportOptions], None]] = {
+    "llava": write_llava,
+    "assets": write_assets,
+    "ov2": write_ov2,
+}
+_CHECKS = {"llava": check_llava, "assets": check_assets, "ov2": check_ov2}
+_OF_CANVASES = ("canvas", "question", "path_prefix")
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,9 @@ def export_cache(
     *,
     where: Condition | None = None,
     shard_size: int | str = SHARD_SIZE,
+    canvas: Canvas = "png",
+    question: str = QUESTION,
+    path_prefix: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Export the clips of a cache, with their labels and all other columns of its table, to the folder `out`.
@@ -65,9 +78,13 @@ def export_cache(
     Args:
         cache: opened, or where it is.
         out: a folder that is not there, is empty, or holds this very export, whole or begun.
-        to: "webdataset", "hf" (for Hugging Face datasets), "npz", or "lance" (which needs pylance).
+        to: "webdataset", "hf" (for Hugging Face datasets), "npz", "lance" (which needs pylance), or, for language
+            models, "llava", "assets", "ov2", which have patches on pictures (docs/exchange.md).
         where: only clips that meet this condition, see `SparseCache.where`.
         shard_size: bytes, or text such as "1 GB": as many clips as fit are a file, or a folder.
+        canvas: of pictures, "png" or "jpeg"; the latter of 16-px patches only.
+        question: what is asked of clips that come without a question; of "llava" and "ov2".
+        path_prefix: what paths in `clips.jsonl` begin with; without one they are relative to `out`.
         progress: told of clips done, and of how many there are.
 
     Raises ConfigError where an option cannot work or no clip is left, CacheError where the cache is damaged, `out` is
@@ -75,11 +92,14 @@ def export_cache(
     """
     if to not in FORMATS:
         raise ConfigError(f"to ({quoted(to)}) must be one of {', '.join(FORMATS)}")
-    options = ExportOptions(shard_size=shard_size)  # type: ignore[arg-type]  # text becomes a number
+    options = ExportOptions(shard_size, canvas, question, path_prefix)  # type: ignore[arg-type]  # text becomes a number
+    _check_options(options, to)
     opened = cache if isinstance(cache, SparseCache) else open_cache(cache)
     selection = select(opened, where, options.shard_size)
     if to == "lance":
         check_lance(selection)
+    if to in _CHECKS:
+        _CHECKS[to](selection, options)
     done = made = 0
 
     def count(clips: int, there: bool = False) -> None:
@@ -90,18 +110,29 @@ def export_cache(
             progress(done, len(selection))
 
     count(0)  # the time begins
-    with export_folder(Path(out).absolute(), _record(selection, to)) as folder:
+    with export_folder(Path(out).absolute(), _record(selection, to, options)) as folder:
         if folder is None:
             count(len(selection), there=True)
+        elif to in _ARRAYS:
+            _ARRAYS[to](selection, folder, count)
         else:
-            _WRITERS[to](selection, folder, count)
+            _CANVASES[to](selection, folder, count, options)
     return Exported(Path(out), len(selection), made, selection.shards, len(opened.index) - len(opened))
 
 
-def _record(selection: Selection, to: str) -> dict[str, Any]:
-    """What `export.json` says: `to`, `config`, `shard_clips` and `content` are what makes an export this one."""
+def _check_options(options: ExportOptions, to: str) -> None:
+    default = ExportOptions()
+    for name in _OF_CANVASES:
+        if to not in CANVAS_FORMATS and getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"{name} ({quoted(getattr(options, name))}) is for {', '.join(CANVAS_FORMATS)}, not {to}")
+
+
+def _record(selection: Selection, to: str, options: ExportOptions) -> dict[str, Any]:
+    """What `export.json` says; an export is this one by `to`, `options`, `config`, `shard_clips` and `content`."""
+    of_canvases = {name: getattr(options, name) for name in _OF_CANVASES}
     return {
         "to": to,
+        **({"options": of_canvases} if to in CANVAS_FORMATS else {}),
         "clips": len(selection),
         "shards": selection.shards,
         "shard_clips": selection.shard_clips,

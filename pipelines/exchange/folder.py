@@ -33,9 +33,9 @@ _OTHER = "use another OUT or delete it"
 def export_folder(out: Path, record: Mapping[str, Any]) -> Iterator[Path | None]:
     """The folder to fill, which becomes `out` where the block ends without an error; None where all is made already.
 
-    record: what `export.json` is to say, plain JSON: `to`, `config`, `shard_clips`, `content`, ... An export that was
-    interrupted is gone on with if it says the same. Raises CacheError where `out` is something else or an export of
-    something else, another process writes it, or the disk fails.
+    record: what `export.json` is to say, plain JSON: `to`, `config`, `shard_clips`, `content`, `options` where a format
+    has some, ... An export that was interrupted is gone on with if it says the same. Raises CacheError where `out` is
+    something else or an export of something else, another process writes it, or the disk fails.
     """
     _refuse_foreign(out)
     if _is_same(out / RECORD, out, record):
@@ -99,6 +99,9 @@ def _is_same(path: Path, out: Path, record: Mapping[str, Any]) -> bool:
             f"{out} is an export of other clips, or said other things of them ({made.get('clips')} clips there, "
             f"{record.get('clips')} here); {_OTHER}"
         )
+    if made.get("options") != record.get("options"):
+        difference = config_difference(made.get("options") or {}, record.get("options") or {})
+        raise CacheError(f"{out} {difference}; {_OTHER}")
     if made["shard_clips"] != record["shard_clips"]:
         raise CacheError(f"{out} has shards of {made['shard_clips']} clips, you asked for {record['shard_clips']}; "
                          f"{_OTHER}")  # fmt: skip

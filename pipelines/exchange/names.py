@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePath
 from urllib.parse import quote
 
 _LONGEST = 200
 """Characters of a key: file systems take 255 bytes, suffixes included."""
 _HASH = 32
+_LONGEST_STEM = 160
 
 
 def keys_of(ids: Sequence[str]) -> list[str]:
@@ -29,6 +31,14 @@ def keys_of(ids: Sequence[str]) -> list[str]:
         key if len(key) <= _LONGEST and seen[key.lower()] == 1 else _hashed(clip_id)
         for key, clip_id in zip(encoded, ids, strict=True)
     ]
+
+
+def stem_of(uri: str) -> str:
+    """A video's name without folders and suffix; percent-encoded, or the beginning of it, where no file can have it."""
+    stem = PurePath(uri).stem
+    if stem.isprintable() and not set(stem) & set('/\\:*?"<>|') and len(stem.encode()) <= _LONGEST_STEM:
+        return stem
+    return _encoded(stem)[:_LONGEST_STEM]
 
 
 def _encoded(text: str) -> str:

@@ -6,10 +6,12 @@ How a shard is written is left to the formats.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +63,11 @@ class Selection:
         """The rows of a shard."""
         return self.table.slice(shard * self.shard_clips, self.shard_clips)
 
+    def known(self) -> Iterator[dict[str, Any]]:
+        """What is known of each clip, in order."""
+        for start in range(0, len(self), _HASHED):
+            yield from self.table.slice(start, _HASHED).to_pylist()
+
     def batches(self, shard: int) -> Iterator[tuple[pa.Table, dict[str, np.ndarray]]]:
         """A shard's clips, a few at a time: their rows, and their arrays by name, with a first axis of as many.
 
@@ -77,6 +84,25 @@ class Selection:
         for rows, arrays in self.batches(shard):
             for number, row in enumerate(rows.to_pylist()):
                 yield row, {name: values[number] for name, values in arrays.items()}
+
+    def missing(
+        self, paths: Sequence[Path], is_there: Callable[[Path], bool], count: Count
+    ) -> Iterator[tuple[int, Path, dict[str, Any], dict[str, np.ndarray]]]:
+        """The clips whose file or folder is not there: number, path, what is known, arrays; raises as `batches` does.
+
+        paths: one a clip; count: told of each that is there, and of each other once the next one is asked for.
+        """
+        for shard in range(self.shards):
+            first = shard * self.shard_clips
+            here = paths[first : first + self.shard_clips]
+            if all(map(is_there, here)):
+                count(len(here), there=True)
+                continue
+            for number, (path, (row, arrays)) in enumerate(zip(here, self.clips(shard), strict=True), first):
+                there = is_there(path)
+                if not there:
+                    yield number, path, row, arrays
+                count(1, there)
 
     def digest(self) -> str:
         """Hex SHA-256 of all rows: clips with other bytes (their checksums are among the columns) have another."""
@@ -114,3 +140,10 @@ def plain_json(row: dict[str, Any]) -> str:
         {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()},
         ensure_ascii=False,
     )
+
+
+def npy(values: np.ndarray) -> bytes:
+    """An array as the bytes of a `.npy` file."""
+    data = io.BytesIO()
+    np.lib.format.write_array(data, np.ascontiguousarray(values), allow_pickle=False)
+    return data.getvalue()

@@ -22,19 +22,10 @@ def write_npz(selection: Selection, folder: Path, count: Count) -> None:
     """Write the files that are not in `folder` yet. count: told of clips as they are done."""
     keys = keys_of(column(selection.table, "id"))
     files = [f"clips/{number // selection.shard_clips:05d}/{key}.npz" for number, key in enumerate(keys)]
-    for shard in range(selection.shards):
-        first = shard * selection.shard_clips
-        paths = [folder / name for name in files[first : first + selection.shard_clips]]
-        if all(path.exists() for path in paths):
-            count(len(paths), there=True)
-            continue
-        make_folder(paths[0].parent)
-        for path, (row, arrays) in zip(paths, selection.clips(shard), strict=True):
-            there = path.exists()
-            if not there:
-                with publishing(path) as file:
-                    # numpy's types take any name for one of savez's own arguments.
-                    np.savez(file, **arrays, metadata=np.array(plain_json(row)))  # type: ignore[arg-type]
-            count(1, there)
+    for _, path, row, arrays in selection.missing([folder / name for name in files], Path.exists, count):
+        make_folder(path.parent)
+        with publishing(path) as file:
+            # numpy's types take any name for one of savez's own arguments.
+            np.savez(file, **arrays, metadata=np.array(plain_json(row)))  # type: ignore[arg-type]
     table = selection.table.append_column("file", pa.array(files, pa.string()))
     publish(folder / "index.parquet", [to_parquet(table)])

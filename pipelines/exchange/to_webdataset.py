@@ -11,13 +11,11 @@ import io
 import tarfile
 from pathlib import Path
 
-import numpy as np
-
 from codecsieve.cache.parquet import column
 from codecsieve.files import publishing
 
 from .names import keys_of
-from .selection import Count, Selection, plain_json
+from .selection import Count, Selection, npy, plain_json
 
 _COPIED = 1 << 20  # bytes at a time
 
@@ -35,7 +33,7 @@ def write_webdataset(selection: Selection, folder: Path, count: Count) -> None:
             for key, (row, arrays) in zip(keys[first:], selection.clips(shard), strict=False):
                 _add(tar, f"{key}.json", io.BytesIO(plain_json(row).encode()))
                 for name, values in arrays.items():
-                    _add(tar, f"{key}.{name}.npy", _npy(values))
+                    _add(tar, f"{key}.{name}.npy", io.BytesIO(npy(values)))
                 count(1)
 
 
@@ -44,9 +42,3 @@ def _add(tar: tarfile.TarFile, name: str, file: io.BytesIO) -> None:
     about.size = file.getbuffer().nbytes
     file.seek(0)
     tar.addfile(about, file)
-
-
-def _npy(values: np.ndarray) -> io.BytesIO:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, values, allow_pickle=False)
-    return file

@@ -29,6 +29,12 @@ class ClipRequest:
     fingerprint: str = ""
     metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING, compare=False)
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields of its row in a cache's index that are known before it is made."""
+        names = ("id", "fingerprint", "label", "start", "end")
+        return {"uri": self.path, **{name: getattr(self, name) for name in names}}
+
     def __post_init__(self) -> None:
         if not self.id or not self.id.isprintable():
             raise ValueError(f"clip id ({quoted(self.id)}) must be printable text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import numpy as np
@@ -12,7 +11,7 @@ from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.look.pictures import DrawnClip
 from codecsieve.pipelines.sieve.clip import open_clip
 from codecsieve.pipelines.sieve.crops import cut_patches, hold_crop, slot_corners
-from codecsieve.pipelines.sieve.kept import select_from
+from codecsieve.pipelines.sieve.kept import select_by_sampling, select_from
 from codecsieve.pipelines.sieve.scores import ClipScores
 from codecsieve.text import printable
 
@@ -41,10 +40,10 @@ def _draw(
     with open_clip(path, config, start, end, believe) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = ClipScores(clip, config), {}
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             index = slot.picture.display_index
             scores.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(scores.pictures)
         slot_scores = scores.of(ids)
@@ -52,20 +51,12 @@ def _draw(
             frames=np.stack([frames[index] for index in ids.tolist()]),
             scores=slot_scores,
             indices=select_from(slot_scores, config),
-            sampled=_sampled(slot_scores, config),
+            sampled=select_by_sampling(slot_scores, config),
             title=_title(os.fspath(path), start, end),
             codec=clip.source.facts.codec,
             signals=clip.signals,
             policy=config.policy,
         )
-
-
-def _sampled(slot_scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
-    budget = config.k_keep - config.k_keep % config.grid**2
-    if not budget:
-        return np.zeros(0, np.int32)
-    return select_from(slot_scores, dataclasses.replace(config, policy="sampling", k_keep=budget))
 
 
 def _title(path: str, start: float | None, end: float | None) -> str:

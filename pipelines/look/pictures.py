@@ -53,7 +53,7 @@ class DrawnClip:
     """A clip and what was kept of it.
 
     frames: uint8 [T, size, size, 3], RGB, at model resolution. scores: int or float [T, gh, gw], one a
-    patch, in any unit. indices: int [K], ascending, `t*gh*gw + h*gw + w` of the patches kept by `policy`;
+    patch, in any unit. indices: int [K], `t*gh*gw + h*gw + w` of the patches kept by `policy`;
     sampled: likewise of those that uniform sampling keeps for the same budget, which are whole slots. title,
     codec, signals: as they are to be read above.
     """

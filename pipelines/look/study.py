@@ -26,6 +26,8 @@ from codecsieve.pipelines.sieve.scores import ClipScores
 
 CAMERAS: tuple[str, ...] = SieveConfig.__dataclass_fields__["mv_compensate"].metadata["rule"].choices
 DIFFERENCE = "difference"
+AS_IT_IS = "as it is"
+"""Stands for options that no preset has."""
 COLUMNS = 8
 _QUALITY = 85
 
@@ -34,12 +36,14 @@ _QUALITY = 85
 class Study:
     """A clip, and what there is to select from.
 
-    config: what it was scored with, but for preset and camera mode; frames: a JPEG of all slots' pictures at model
-    resolution, `COLUMNS` in a row; scores: int64 [T, gh, gw] by (preset, camera mode); difference: likewise, of
-    signals `difference`; facts: of the clip, as plain JSON values.
+    config: what it was scored with, but for preset and camera mode; presets: that with each preset's options, the one
+    that it has itself first; frames: a JPEG of all slots' pictures at model resolution, `COLUMNS` in a row; scores:
+    int64 [T, gh, gw] by (preset, camera mode); difference: likewise, of signals `difference`; facts: of the clip, as
+    plain JSON values.
     """
 
     config: SieveConfig
+    presets: dict[str, SieveConfig]
     frames: bytes
     scores: dict[tuple[str, str], np.ndarray]
     difference: np.ndarray
@@ -57,10 +61,20 @@ def study_clip(
     return in_true_order(lambda believe: _study(path, config, start, end, believe, max_memory))
 
 
-def select_kept(study: Study, preset: str, config: SieveConfig) -> np.ndarray:
-    """What a selection keeps of a studied clip: int32 [K], ascending, `t*gh*gw + h*gw + w`.
+def presets_for(config: SieveConfig) -> dict[str, SieveConfig]:
+    """A configuration with each preset's options in place of its own, and first as it is: by the preset that it is of,
+    whatever its camera mode, or as `AS_IT_IS`.
+    """
+    found = {name: config.by_preset(name) for name in PRESETS}
+    alike = {name: dataclasses.replace(used, mv_compensate=config.mv_compensate) for name, used in found.items()}
+    own = next((name for name, used in alike.items() if used == config), AS_IT_IS)
+    return {own: config, **{name: used for name, used in found.items() if name != own}}
 
-    preset: of `PRESETS`; config: the study's with another k_keep, anchors, camera mode or policy; its signals
+
+def select_kept(study: Study, preset: str, config: SieveConfig) -> np.ndarray:
+    """What a selection keeps of a studied clip: int32 [K], see `select_from`, `t*gh*gw + h*gw + w`.
+
+    preset: of the study's; config: the study's with another k_keep, anchors, camera mode or policy; its signals
     `difference` stand for a plain frame difference. Raises ConfigError where k_keep is more than there is.
     """
     if config.signals == DIFFERENCE:
@@ -76,19 +90,20 @@ def _study(
     believe: bool,
     max_memory: int,
 ) -> Study:
+    presets = presets_for(config)
     ways = {
-        (preset, camera): dataclasses.replace(config, **{**PRESETS[preset], "mv_compensate": camera})
-        for preset in PRESETS
+        (name, camera): dataclasses.replace(used, mv_compensate=camera)
+        for name, used in presets.items()
         for camera in CAMERAS
     }
     corners, frames = slot_corners(config.grid, config.patch_size), {}
     with open_clip(path, config, start, end, believe, max_memory) as clip:
         scores = {way: ClipScores(clip, used) for way, used in ways.items()}
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             index = slot.picture.display_index
             for scored in scores.values():
                 scored.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(list(frames))
         facts = {
@@ -99,12 +114,13 @@ def _study(
         }
     compared = dataclasses.replace(config, signals=DIFFERENCE)
     with open_clip(path, compared, start, end, believe, max_memory) as clip:
-        plain = ClipScores(clip, config)
-        for slot in clip.slots(config.input_size):
+        plain = ClipScores(clip, compared)
+        for slot in clip.slots(config.input_size, config.fit):
             plain.add(slot)
         difference = plain.of(clip.nearest_decoded(plain.pictures))
     return Study(
         config=config,
+        presets=presets,
         frames=_jpeg(_sheet(np.stack([frames[index] for index in ids.tolist()]))),
         scores={way: scored.of(ids) for way, scored in scores.items()},
         difference=difference,

@@ -45,7 +45,7 @@ class Device:
 
         Raises:
             ConfigError: `bitstream`, `bits` or the decoder's fields are asked for and cannot be had, or patches are too
-                large for the GPU's kernels, or a clip's percentiles are asked of it.
+                large for the GPU's kernels, or what only the processor does is asked of it.
         """
         if self.gpus and config.patch_size > LARGEST_GPU_PATCH:
             raise ConfigError(
@@ -53,6 +53,8 @@ class Device:
             )
         if self.gpus and config.scale == "clip":
             raise ConfigError("scale ('clip') is the processor's; use device cpu")
+        if self.gpus and config.fit == "letterbox":
+            raise ConfigError("fit ('letterbox') is the processor's; use device cpu")
         if config.signals in ("search", "difference"):
             return config.signals, None
         if config.signals == "bits":

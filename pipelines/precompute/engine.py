@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from codecsieve.cache import CacheWriter, ClipArrays, IndexRecord, Layout, ShardWork
 from codecsieve.pipelines.config import RunOptions, SieveConfig
@@ -74,15 +74,7 @@ def _made(
 def for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
     """An outcome as the cache takes it: its record and arrays; the record alone where the clip failed."""
     request, clip = outcome.request, outcome.clip
-    asked: dict[str, Any] = {
-        "id": request.id,
-        "uri": request.path,
-        "fingerprint": request.fingerprint,
-        "label": request.label,
-        "start": request.start,
-        "end": request.end,
-        "seconds": outcome.seconds,
-    }
+    asked = {**request.known, "seconds": outcome.seconds}
     if clip is None:
         return IndexRecord(status="failed", error=outcome.error, **asked), None
     made = IndexRecord(

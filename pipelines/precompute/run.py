@@ -21,12 +21,11 @@ import av
 import pyarrow as pa
 
 from codecsieve.cache import CacheWriter, Layout, Location, Part, ShardWork, Store
-from codecsieve.cache.layout import GROUP
-from codecsieve.cache.metadata import read_group
-from codecsieve.errors import CacheError, ManifestError
-from codecsieve.pipelines.config import RunOptions, SieveConfig, decoder_fields_of
+from codecsieve.errors import ManifestError
+from codecsieve.pipelines.config import RunOptions, SieveConfig
 from codecsieve.pipelines.inputs.clips import RequestRanges, distinct
 from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.precompute.chosen import as_the_cache_reads, options_of_run
 from codecsieve.pipelines.precompute.engine import Engine, LocalEngine
 from codecsieve.pipelines.precompute.inputs import Inputs
 from codecsieve.pipelines.precompute.prune import prune_clips
@@ -65,7 +64,7 @@ def precompute(
     Args:
         requests: what `inputs.clips.read_inputs` returns, or `read_ranges`, for more clips than memory holds.
         out: the cache's folder, or its URL in an object store; there several runs may write one cache.
-        config: what is sampled, scored and kept; the defaults where None.
+        config: what is sampled, scored and kept; None: as the cache has it, or by the default preset.
         device: `cpu`; `cuda`, every GPU; `cuda:N`, one GPU; `auto`, the GPUs that can decode, or
             else the processor. With `search` signals the cache is the same, whichever it is.
         workers: clips at a time: on the processor each has a process, on each GPU as many are decoded at once. None:
@@ -103,7 +102,7 @@ def precompute(
         raise ManifestError("no clip in the inputs; name at least one video")
     distinct(first)  # before anything is made
     began = time.monotonic()
-    config = config or SieveConfig()
+    config = config or options_of_run(out)
     layout = Layout(config.num_frames, config.k_keep, config.patch_size, store)
     location, inputs, done = Location.of(out), Inputs(), list[RunSummary]()
     report = Report(requests.rows, progress or (lambda _: None))
@@ -192,17 +191,6 @@ def _engine_for(
 
 
 # --- before and after
-
-
-def as_the_cache_reads(location: Location, config: SieveConfig) -> SieveConfig:
-    """With `auto` for the decoder's fields, they are read or not as in a cache, if there is one."""
-    if config.decoder_fields != "auto" or not location.exists(GROUP):
-        return config
-    try:
-        made = read_group(location).config
-    except CacheError:
-        return config  # it cannot be gone on with, which opening it says
-    return dataclasses.replace(config, decoder_fields=decoder_fields_of(made.get("bitstream_reader")))
 
 
 def _versions() -> dict[str, str]:

@@ -24,10 +24,11 @@ from codecsieve.cache import SparseCache, open_cache
 from codecsieve.cache.layout import GROUP, config_difference, config_hash
 from codecsieve.cache.location import Location
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import SieveConfig, options_in
 from codecsieve.pipelines.inputs.clips import requests_of
 from codecsieve.pipelines.inputs.request import ClipRequest
-from codecsieve.pipelines.precompute.run import as_the_cache_reads, precompute
+from codecsieve.pipelines.precompute.chosen import as_the_cache_reads
+from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.probe.config import ProbeConfig, ProbeRun
 from codecsieve.pipelines.probe.datasets import SPLITS, LabelledSet
 from codecsieve.pipelines.probe.splits import Split, check_splits, find_clips, in_all, split_off_validation
@@ -75,7 +76,7 @@ def check_selection(run: ProbeRun) -> dict[str, Any]:
         cache = open_cache(run.cache_dir)
         cache.check_pixels()
         selection = selection_of(cache)
-        made = {name: selection.get(name, getattr(SieveConfig, name)) for name in run.selection}
+        made = {name: selection[name] for name in run.selection}
         if made != run.selection:
             difference = config_difference(made, run.selection)
             raise ConfigError(f"cache {run.cache_dir} {difference}; leave the option out, or use another --cache-dir")
@@ -100,8 +101,7 @@ def whole_frames(selection: dict[str, Any]) -> int:
 
 def selection_of(cache: SparseCache) -> dict[str, Any]:
     """The options that a cache was made with."""
-    known = {own.name for own in dataclasses.fields(SieveConfig)}
-    return {name: value for name, value in cache.config.items() if name in known}
+    return options_in(cache.config)
 
 
 def jittered(cache_dir: Path, seed: int) -> Path:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from codecsieve.errors import CodecsieveError, ConfigError, ManifestError, OptionError
 from codecsieve.text import one_line, quoted
 
-from . import routes_caches, routes_clips, routes_jobs, routes_roots, routes_state
+from . import routes_caches, routes_clips, routes_jobs, routes_roots, routes_state, routes_stream
 from .logs import LOGGER, event
 from .refusal import RefusedError
 from .service import Service
@@ -58,7 +58,7 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.service = service
-    for routes in (routes_state, routes_clips, routes_roots, routes_caches, routes_jobs):
+    for routes in (routes_state, routes_clips, routes_stream, routes_roots, routes_caches, routes_jobs):
         app.include_router(routes.router)
     app.mount("/", _Page(directory=PAGE, html=True), name="page")
     app.add_exception_handler(RefusedError, _refused)

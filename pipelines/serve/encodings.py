@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save
 
+from codecsieve.pipelines.sieve.kept import SievedClip
 from codecsieve.text import quoted
 
 from .refusal import RefusedError
@@ -52,6 +53,12 @@ def choose(accept: str | None, name: str | None = None) -> str:
                     return known
     raise RefusedError(406, f"Accept ({quoted(accept)}) must be one of {', '.join(NAMES.values())}; or say format="
                             f"{'|'.join(NAMES)} in the query, which goes before it")  # fmt: skip
+
+
+def facts_of(sieved: SievedClip) -> dict[str, Any]:
+    """What is known of a clip besides its arrays."""
+    names = ("codec", "width", "height", "fps", "frames", "distinct_frames", "filled", "order", "signals", "decoder")
+    return {name: getattr(sieved, name) for name in names}
 
 
 def encode(

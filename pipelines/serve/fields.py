@@ -12,7 +12,8 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import PRESETS, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
+from codecsieve.pipelines.stream.config import StreamOptions
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -21,6 +22,15 @@ class Fields(BaseModel):
     """No other fields."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Given(Fields):
+    """Fields among which are the sieve's options, None where they are not given."""
+
+    def given(self) -> dict[str, Any]:
+        """The options of the sieve that are given."""
+        values = {option.name: getattr(self, option.name) for option in declared(SieveConfig)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _options() -> dict[str, Any]:
@@ -34,20 +44,19 @@ def _options() -> dict[str, Any]:
     return fields
 
 
-Options: Any = create_model("Options", __base__=Fields, **_options())
+Options: Any = create_model("Options", __base__=Given, **_options())
 
 
 class SieveFields(Options):
     """What of a clip is sieved, and how."""
 
-    preset: str = Field("onevision", description=f"Options by one name: {', '.join(PRESETS)}.")
+    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
     start: float | None = Field(None, description="Seconds from the first frame.")
     end: float | None = Field(None, description="Seconds, exclusive.")
 
     def config(self) -> SieveConfig:
         """The configuration. Raises ConfigError."""
-        given = {option.name: getattr(self, option.name) for option in declared(SieveConfig)}
-        return SieveConfig.preset(self.preset, **{name: value for name, value in given.items() if value is not None})
+        return SieveConfig.preset(self.preset, **self.given())
 
 
 class SieveQuery(SieveFields):
@@ -62,6 +71,19 @@ class EmbedQuery(SieveFields):
 
     format: str | None = Field(None, description="arrow, npz, safetensors; json where neither it nor Accept says.")
     tokens: bool = Field(False, description="Whether token states are sent, too.")
+
+
+class StreamQuery(Options):
+    """Of `/v1/stream`."""
+
+    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
+    path: str | None = Field(None, description="ROOT/sub/clip.ts; without one the video comes as messages.")
+    window: int = Field(StreamOptions.window, description="Frames of a selection.")
+    stride: int | None = Field(None, description="Frames from one window's first to the next one's.")
+    every: int = Field(StreamOptions.every, description="Of the frames shown one in so many is taken.")
+    follow: bool = Field(False, description="The file is still written to.")
+    format: str = Field("npz", description="arrow, npz or safetensors.")
+    pixels: bool = Field(True, description="Whether patches are sent.")
 
 
 class InspectQuery(SieveFields):
@@ -80,7 +102,7 @@ class DescribeQuery(Fields):
 class SelectionQuery(Fields):
     """Of a study's selection."""
 
-    preset: str = "onevision"
+    preset: str | None = None
     mv_compensate: str = SieveConfig.mv_compensate
     k_keep: int = SieveConfig.k_keep
     anchors: int = SieveConfig.anchors
@@ -126,7 +148,11 @@ class JobBody(BaseModel):
     )
     columns: dict[str, str] = Field(default={}, description='What manifests call our columns: {"label": "action"}.')
     labels_from_folders: bool = False
-    preset: str = "onevision"
+    preset: str | None = Field(
+        None,
+        description="Options by one name. Default: those of the cache that is gone on with; of a new one, "
+        f"{DEFAULT_PRESET}.",
+    )
     options: dict[str, Any] = Field(default={}, description="Options of the sieve, by their names.")
     store: Literal["patches", "indices"] = "patches"
     device: str = "auto"

@@ -17,9 +17,9 @@ from typing import Any
 from codecsieve.errors import CodecsieveError
 from codecsieve.files import HeldError
 from codecsieve.objects import is_object_url
-from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.inputs.clips import input_rows, read_ranges
 from codecsieve.pipelines.inputs.row import ColumnNames
+from codecsieve.pipelines.precompute.chosen import options_of_run
 from codecsieve.pipelines.precompute.run import precompute
 from codecsieve.pipelines.precompute.summary import Progress
 
@@ -54,7 +54,7 @@ def _do(wanted: dict[str, Any]) -> None:
     columns = ColumnNames(wanted.get("columns") or {})
     _check_inputs(wanted["inputs"], columns, roots)
     requests = read_ranges(wanted["inputs"], columns, bool(wanted.get("labels_from_folders")))
-    config = SieveConfig.preset(wanted["preset"], **wanted["options"])
+    config = options_of_run(wanted["out"], wanted["preset"], **wanted["options"])
     summary = precompute(requests, wanted["out"], config, progress=_report, **wanted["run"])
     kept = [vars(failure) for failure in summary.failures[:_MOST_FAILURES]]
     tell(summary={

@@ -30,6 +30,8 @@ class Limits:
     job_workers: int | None = option(None, "Clips that a job makes at a time.", new="one a core", at_least=1)
     free_disk: int = option(10**9, "Bytes that must be free where data lies, or the service says it is not ready.",
                             size=True)  # fmt: skip
+    streams: int = option(4, "Streams at a time, each with a process of its own.", at_least=1)
+    stream_seconds: float = option(3600.0, "Seconds that one stream may last.", above=0)
     studies: int = option(16, "Clips that the page keeps at hand, to change the selection of at once.", at_least=1)
     max_json: int = option(16 * 10**6, "Bytes of a request's JSON, such as a job's manifest.", size=True, at_least=1)
 

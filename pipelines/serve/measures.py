@@ -27,6 +27,7 @@ class Measures:
         self.waiting = Gauge(
             "codecsieve_waiting", "Requests that wait for a worker, or are with one.", registry=registry
         )
+        self.streams = Gauge("codecsieve_streams", "Streams that are open.", registry=registry)
         self.jobs = Gauge("codecsieve_jobs", "Jobs by state.", ["state"], registry=registry)
         self.batch = Histogram("codecsieve_embed_batch", "Clips that were embedded at once.",
                                buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry)  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from codecsieve.errors import EncoderError, WorkerError
 from codecsieve.pipelines.engines.base import Lost
@@ -111,6 +112,9 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)  # a stream's process would be none of Ray's
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

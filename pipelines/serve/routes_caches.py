@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from codecsieve.cache import SparseCache
 from codecsieve.mosaic import png_of
+from codecsieve.pipelines.config import options_in
 
 from .encodings import choose, encode
 from .fields import Paging
@@ -87,6 +88,7 @@ def _counts(cache: SparseCache, table: pa.Table) -> dict[str, Any]:
         "columns": table.column_names,
         "clip_bytes": cache.layout.clip_bytes,
         "config": cache.config,
+        "options": options_in(cache.config),
     }
 
 

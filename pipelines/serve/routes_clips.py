@@ -11,12 +11,12 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from codecsieve.pipelines.config import PRESETS, SieveConfig
+from codecsieve.pipelines.config import PRESET_OPTIONS, SieveConfig
 from codecsieve.pipelines.look.study import COLUMNS, DIFFERENCE, Study, select_kept
 from codecsieve.pipelines.look.tiles import heat_of
-from codecsieve.pipelines.sieve.kept import SievedClip
+from codecsieve.pipelines.sieve.kept import SievedClip, select_by_sampling
 
-from .encodings import choose, encode
+from .encodings import choose, encode, facts_of
 from .fields import Describing, Embedding, Inspecting, Selecting, Sieving, Studying
 from .receive import JSON, media_type, read_json
 from .refusal import RefusedError
@@ -96,7 +96,8 @@ async def study(request: Request, query: Studying, service: Serving, caller: Sie
         "size": config.input_size,
         "columns": COLUMNS,
         "frames": f"/v1/studies/{study_id}/frames",
-        "presets": list(PRESETS),
+        "presets": list(made.presets),
+        "preset_options": PRESET_OPTIONS,
         "cameras": sorted({camera for _, camera in made.scores}),
     }
 
@@ -115,37 +116,24 @@ async def study_selection(study_id: str, query: Selecting, service: Serving, cal
     `heat`: the scores, 0..255, a byte a patch.
     """
     made = service.studies.get(caller.name, study_id)
-    if query.preset not in PRESETS:
-        raise RefusedError(422, f"preset must be one of {', '.join(PRESETS)}")
+    preset = query.preset or next(iter(made.presets))
+    if preset not in made.presets:
+        raise RefusedError(422, f"preset must be one of {', '.join(made.presets)}")
     config = dataclasses.replace(
-        made.config,
-        **{**PRESETS[query.preset], "mv_compensate": query.mv_compensate},
+        made.presets[preset],
+        mv_compensate=query.mv_compensate,
         k_keep=query.k_keep,
         anchors=query.anchors,
         policy="saliency",
     )
-    scores = made.scores[query.preset, query.mv_compensate]
-    plain = select_kept(made, query.preset, dataclasses.replace(config, signals=DIFFERENCE))
+    scores = made.scores[preset, query.mv_compensate]
+    plain = select_kept(made, preset, dataclasses.replace(config, signals=DIFFERENCE))
     return {
-        "kept": _bits(select_kept(made, query.preset, config), scores.size),
-        "sampling": _bits(_by_sampling(made, query.preset, config), scores.size),
+        "kept": _bits(select_kept(made, preset, config), scores.size),
+        "sampling": _bits(select_by_sampling(scores, config), scores.size),
         "difference": _bits(plain, scores.size),
         "heat": base64.b64encode(_heat(scores).tobytes()).decode(),
     }
-
-
-def facts_of(sieved: SievedClip) -> dict[str, Any]:
-    """What is known of a clip besides its arrays."""
-    names = ("codec", "width", "height", "fps", "frames", "distinct_frames", "filled", "order", "signals", "decoder")
-    return {name: getattr(sieved, name) for name in names}
-
-
-def _by_sampling(made: Study, preset: str, config: SieveConfig) -> np.ndarray:
-    """What uniform sampling keeps for the same budget, as far as that pays for whole slots."""
-    budget = config.k_keep - config.k_keep % config.grid**2
-    if not budget:
-        return np.zeros(0, np.int32)
-    return select_kept(made, preset, dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0))
 
 
 def _bits(indices: np.ndarray, count: int) -> str:

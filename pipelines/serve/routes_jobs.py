@@ -20,6 +20,7 @@ from codecsieve.cache.location import Location
 from codecsieve.cache.metadata import read_group
 from codecsieve.errors import CacheError
 from codecsieve.pipelines.config import RunOptions, SieveConfig, decoder_fields_of
+from codecsieve.pipelines.precompute.chosen import options_of_run
 from codecsieve.text import quoted
 
 from .access import Caller
@@ -171,7 +172,7 @@ def _wanted(service: Service, body: JobBody) -> tuple[dict[str, Any], bytes | No
         raise RefusedError(422, f"cache ({quoted(body.cache)}) must be a folder, or not be there yet")
     if sum(map(bool, (body.inputs, body.manifest, body.manifest_text))) != 1:
         raise RefusedError(422, "a job must have inputs, or a manifest, or manifest_text: one of them")
-    config = SieveConfig.preset(body.preset, **body.options)
+    config = options_of_run(folder, body.preset, **body.options)
     run = {"store": body.store, "device": body.device, "retry_failed": body.retry_failed, "prune": body.prune,
            "workers": service.limits.job_workers, "max_memory": service.limits.max_memory}  # fmt: skip
     RunOptions(**{**run, "prune": tuple(body.prune)})  # type: ignore[arg-type]

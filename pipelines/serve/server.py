@@ -22,6 +22,8 @@ from .service import Service, Settings
 
 _HEADERS_BYTES = 1 << 16
 MOST_CONNECTIONS = 1000
+MOST_MESSAGE = 1 << 20
+"""Bytes of one of a stream's messages to us."""
 DRAIN_SECONDS = 60
 
 
@@ -58,6 +60,11 @@ class PatientProtocol(H11Protocol):
         self._deadline.cancel()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The headers have come, and what comes now is another's."""
+        self._deadline.cancel()
+        super().handle_websocket_upgrade(event)
+
     def send_400_response(self, msg: str) -> None:
         """Say in one line, as all else is said, that this is no HTTP; and no more of it."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -93,7 +100,8 @@ def run(settings: Settings, host: str, port: int) -> None:
     service = Service(settings)
     protocol = type("Protocol", (PatientProtocol,), {"patience": settings.limits.patience})
     config = uvicorn.Config(
-        make_app(service), host=host, port=port, http=protocol, ws="none", lifespan="on", log_config=None,
+        make_app(service), host=host, port=port, http=protocol, ws="websockets-sansio", ws_max_size=MOST_MESSAGE,
+        ws_max_queue=4, ws_per_message_deflate=False, lifespan="on", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=30, h11_max_incomplete_event_size=_HEADERS_BYTES, timeout_graceful_shutdown=DRAIN_SECONDS,
     )  # fmt: skip

@@ -73,6 +73,8 @@ class Service:
         self.access = Access(Keys(self.data), self.limits.rate, settings.insecure, settings.local_only)
         self.shelf = Shelf(self.roots)
         self.studies = Studies(self.limits.studies)
+        self.streams = 0
+        """That are open."""
         self.store = JobStore(self.data / BASE)
         self.manifests = Manifests(self.data / JOBS, self.roots, self.store)
         crew, self.embedder = parts(self.limits, settings.model, self.measures)

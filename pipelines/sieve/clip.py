@@ -15,7 +15,7 @@ from codecsieve.codec.clip import ClipDecoder, in_true_order
 from codecsieve.codec.memory import HELD_BYTES
 from codecsieve.codec.upright import upright_size
 from codecsieve.machine import MAX_MEMORY
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
 from codecsieve.pipelines.sieve.crops import Crop, cut_patches, slot_corners, view_crop
 from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
 from codecsieve.pipelines.sieve.scores import ClipScores
@@ -44,7 +44,7 @@ def sieve_clip(
         VideoError: the file cannot be used: one line that names it and says what to do.
         ValueError: an option is out of range.
     """
-    used = config or SieveConfig()
+    used = config or SieveConfig.preset(DEFAULT_PRESET)
     return in_true_order(lambda believe: _sieve(path, used, start, end, pixels, believe, max_memory))
 
 
@@ -84,12 +84,12 @@ def _sieve(
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
         shelf = Shelf.of_thread()
-        for slot in clip.slots(config.input_size):
+        for slot in clip.slots(config.input_size, config.fit):
             index = slot.picture.display_index
             sizes[index] = upright_size(slot.picture)
             scores.add(slot)
             if pixels:
-                crop = view_crop(slot.picture, config.input_size, config.patch_size)
+                crop = view_crop(slot.picture, config.input_size, config.patch_size, config.fit)
                 if crop.nbytes * config.num_frames <= HELD_BYTES:
                     held[index] = crop.copied(shelf.copy)
                 else:  # a clip with more to hold has its slots resized whole as they come

@@ -37,6 +37,8 @@ class Crop:
     patch: int
     bit_depth: int
     matrix: ColourMatrix
+    seen: tuple[int, int, int, int]
+    """Begin and end of the model's rows, then of its columns, that show the picture; the others are black."""
 
     @property
     def nbytes(self) -> int:
@@ -48,15 +50,15 @@ class Crop:
         return replace(self, planes=tuple(copy(plane) for plane in self.planes))
 
 
-def hold_crop(picture: Picture, size: int, patch: int) -> Crop:
+def hold_crop(picture: Picture, size: int, patch: int, fit: str = "crop") -> Crop:
     """Copy the samples of the model's crop (size x size model pixels) out of a picture."""
-    return view_crop(picture, size, patch).copied(np.ndarray.copy)
+    return view_crop(picture, size, patch, fit).copied(np.ndarray.copy)
 
 
-def view_crop(picture: Picture, size: int, patch: int) -> Crop:
+def view_crop(picture: Picture, size: int, patch: int, fit: str = "crop") -> Crop:
     """The model's crop in the picture's own memory: for `Crop.copied`, or to know its size."""
     shown = upright_layout(picture.layout)
-    luma, chroma = crop_taps(shown, size, patch)
+    luma, chroma = crop_taps(shown, size, patch, fit)
     layout, upright = picture.layout, upright_planes(picture)
     return Crop(
         planes=(
@@ -69,6 +71,7 @@ def view_crop(picture: Picture, size: int, patch: int) -> Crop:
         patch=patch,
         bit_depth=layout.bit_depth,
         matrix=colour_matrix(layout.matrix, layout.full_range),
+        seen=geometry(shown.height, shown.width, size, patch, fit).seen,
     )
 
 
@@ -83,10 +86,10 @@ class PlaneTaps(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def crop_taps(shown: UprightLayout, size: int, patch: int) -> tuple[PlaneTaps, PlaneTaps]:
-    """What the crop's pixels are made of, in Y and in U, V."""
+def crop_taps(shown: UprightLayout, size: int, patch: int, fit: str = "crop") -> tuple[PlaneTaps, PlaneTaps]:
+    """What the crop's pixels are made of, in Y and in U, V; pixels beside the picture, of its nearest samples."""
     height, width = shown.height, shown.width
-    grids = geometry(height, width, size, patch)
+    grids = geometry(height, width, size, patch, fit)
     down_y, down_x = (1 << shift for shift in shown.subsampling)
     rows, columns = shown.chroma_size
     y_axis, x_axis = (grids.scaled_height, grids.crop_top), (grids.scaled_width, grids.crop_left)
@@ -119,7 +122,7 @@ def _part(plane: np.ndarray, origin: tuple[int, int], shown: PlaneTaps) -> np.nd
 
 def cut_patches(crop: Crop, corners: np.ndarray) -> np.ndarray:
     """Patches at int64 [n, 2] corners (top, left in model pixels): uint8 [n, 3, P, P], RGB."""
-    return gather_patches(
+    patches = gather_patches(
         crop.planes,
         crop.luma_taps,
         crop.chroma_taps,
@@ -129,6 +132,19 @@ def cut_patches(crop: Crop, corners: np.ndarray) -> np.ndarray:
         crop.matrix,
         crop.origins,
     )
+    side = len(crop.luma_taps[0].first)
+    if crop.seen != (0, side, 0, side):
+        blacken_padding(patches, corners, crop.seen)
+    return patches
+
+
+def blacken_padding(patches: np.ndarray, corners: np.ndarray, seen: tuple[int, int, int, int]) -> None:
+    """Make pixels of patches uint8 [n, 3, P, P] at int64 [n, 2] corners black that are beside the picture."""
+    inside = np.arange(patches.shape[-1])
+    top, bottom, left, right = seen
+    rows, columns = corners[:, :1] + inside, corners[:, 1:] + inside
+    patches.swapaxes(1, 2)[(rows < top) | (rows >= bottom)] = 0
+    patches.transpose(0, 3, 1, 2)[(columns < left) | (columns >= right)] = 0
 
 
 def slot_corners(grid: int, patch: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from codecsieve.codec.nvdec_support import check_supported, first_layout
 from codecsieve.codec.picture import PictureFormat
 from codecsieve.codec.search import with_previous
 from codecsieve.codec.upright import upright_layout
-from codecsieve.errors import VideoError
+from codecsieve.errors import ConfigError, VideoError
 from codecsieve.kernels.geometry import center_table, geometry
 from codecsieve.kernels.gpu import difference_signals, score_slots, search_signals
 from codecsieve.kernels.levels import Levels
@@ -61,10 +61,13 @@ def sieve_clip_on_gpu(
         max_memory: as for `clip.sieve_clip`, which refuses the same clips.
 
     Raises:
+        ConfigError: what only the processor does is asked for.
         NvdecError: this GPU cannot decode the clip so that every bit is right.
         VideoError: the file cannot be used.
         torch.OutOfMemoryError: the clip does not fit the GPU's free memory.
     """
+    if config.fit != "crop":
+        raise ConfigError(f"fit ({config.fit!r}) is the processor's; use device cpu")
     compared = config.signals if config.signals in ("search", "difference") else ""
     decoder = ClipDecoder(
         path, config.num_frames, compared or "search", start, end, max_memory=max_memory, spread=config.spreading
@@ -150,4 +153,4 @@ def _score(
     table = center_table(grids, config.center_prior, config.center_sigma)
     weights = fuse_weights(config.w_mv, config.w_res)
     mode, measure = config.mv_compensate, config.measure
-    return score_slots(motion, residual, grids, table, mode, config.fuse, weights, histograms, measure)
+    return score_slots(motion, residual, grids, table, mode, config.fused, weights, histograms, measure)

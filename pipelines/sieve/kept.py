@@ -5,13 +5,16 @@ The same for a clip that was sieved on a processor (`clip`) and on a GPU (`gpu_c
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
+from codecsieve.codec.plan import FrameSample
+from codecsieve.codec.source import PacketSource
+from codecsieve.kernels.blocks import block_scores, patches_of_blocks
 from codecsieve.kernels.cpu.select import select_patches
 from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
@@ -27,14 +30,14 @@ class SievedClip(Pictured):
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
     positions: np.ndarray
-    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending; with `target_frames`, in place of the
-    slot, where in the clip its frame is."""
+    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending, or with `merge` block by block; with
+    `target_frames`, in place of the slot, where in the clip its frame is."""
     scores: np.ndarray
-    """int32 [K]: energy (0..255) summed over the patch's pixels."""
+    """int32 [K]: energy (0..255) summed over the patch's pixels; -1 where it shows nothing of the picture."""
     frame_ids: np.ndarray
     """int32 [T]: display index in the file of the frame in each slot."""
     indices: np.ndarray
-    """int32 [K]: slot * gh * gw + row * gw + column, ascending."""
+    """int32 [K]: slot * gh * gw + row * gw + column, in the order of positions."""
     slot_scores: np.ndarray
     """int64 [T, gh, gw]: scores of all patches, kept or not."""
     codec: str
@@ -71,8 +74,21 @@ class SievedClip(Pictured):
         return draw_kept(patches, self.positions, self.slot_scores.shape[-1], slots)
 
 
+class Decoded(Protocol):
+    """What is asked of whatever was decoded: a `codec.clip.ClipDecoder`, or a window of a stream."""
+
+    @property
+    def source(self) -> PacketSource: ...
+    @property
+    def sample(self) -> FrameSample: ...
+    @property
+    def signals(self) -> str: ...
+    @property
+    def pictures_decoded(self) -> int: ...
+
+
 def assemble_clip(
-    clip: ClipDecoder,
+    clip: Decoded,
     config: SieveConfig,
     ids: np.ndarray,
     slot_scores: np.ndarray,
@@ -108,16 +124,37 @@ def assemble_clip(
 
 
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """The patches that a configuration keeps of a clip: int32 [K], ascending indices.
+    """The patches that a configuration keeps of a clip: int32 [K], ascending indices, or block by block.
 
-    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike:
-    a clip's scores are the seed, so that each clip has patches of its own, the same ones every time.
+    By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
+    but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
+    ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
+    `groups`, each stands for the clip.
     """
+    blocks = block_scores(scores, config.merge)
+    groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
+    kept = [number * groups[0].size + _kept_of(group, config) for number, group in enumerate(groups)]
+    return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
+
+
+def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
+    budget = config.k_keep - config.k_keep % config.grid**2
+    if not budget:
+        return np.zeros(0, np.int32)
+    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1)
+    return select_from(scores, whole)
+
+
+def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    """The blocks that are kept of a group, by their scores [T, bh, bw]: integers, ascending."""
     if config.policy == "sampling":
-        patches, count = config.grid**2, config.k_keep // config.grid**2
+        blocks, count = scores[0].size, config.selection.k_keep // scores[0].size
         slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
-        return (np.array(slots)[:, None] * patches + np.arange(patches)).ravel().astype(np.int32)
+        return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
-        return np.sort(random.permutation(scores.size)[: config.k_keep]).astype(np.int32)
+        drawn = random.permutation(scores.size)
+        last = scores.ravel()[drawn] < 0
+        return np.sort(np.concatenate([drawn[~last], drawn[last]])[: config.selection.k_keep])
     return select_patches(scores, config.selection)

@@ -9,21 +9,21 @@ from collections import Counter
 
 import numpy as np
 
-from codecsieve.codec.clip import ClipDecoder
 from codecsieve.codec.facts import check_memory
-from codecsieve.codec.memory import signal_bytes
+from codecsieve.codec.memory import further_bytes, signal_bytes
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.kernels.cpu.energy import held_scores, slot_scores
 from codecsieve.kernels.cpu.held import HeldSlot, clip_limits, hold_slot
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve.kept import Decoded
 
 
 class ClipScores:
     """Scores of the pictures that a clip's slots show. Each is added once, in any order."""
 
-    def __init__(self, clip: ClipDecoder, config: SieveConfig) -> None:
+    def __init__(self, clip: Decoded, config: SieveConfig) -> None:
         """Score a clip by a configuration.
 
         Raises VideoError where it takes more memory than it may, for what is held until its end.
@@ -31,10 +31,12 @@ class ClipScores:
         self._config = config
         self._scores: dict[int, np.ndarray] = {}
         self._held: dict[int, HeldSlot] = {}
-        if config.scale == "clip":
-            facts, pictures = clip.source.facts, len(np.unique(clip.sample.frame_ids))
-            held = signal_bytes(facts.width, facts.height, pictures)
-            check_memory(facts, facts.pixel_format, facts.width, facts.height, held=held)
+        facts, pictures = clip.source.facts, len(np.unique(clip.sample.frame_ids))
+        shape = facts.pixel_format, facts.width, facts.height
+        held = further_bytes(*shape, pictures, config.input_size, config.fit)
+        held += signal_bytes(*shape[1:], pictures, config.fit) if config.scale == "clip" else 0
+        if held:
+            check_memory(facts, *shape, held=held)
 
     def add(self, slot: SlotSignals) -> None:
         """Take in a picture's signals, which may be let go then."""
@@ -44,6 +46,11 @@ class ClipScores:
             self._held[index] = hold_slot(slot.motion, slot.residual, grids, config.mv_compensate, config.measure)
         else:
             self._scores[index] = score_slot(slot, config)
+
+    def forget(self, index: int) -> None:
+        """Let go of a picture, which no slot shows any more."""
+        self._scores.pop(index, None)
+        self._held.pop(index, None)
 
     @property
     def pictures(self) -> list[int]:
@@ -64,19 +71,19 @@ class ClipScores:
 
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
     """Scores of one slot's patches, as if it were the clip: int64 [gh, gw], see `score_patches`; 0 where it has no
-    prediction.
+    prediction, but for padding.
     """
-    if not slot.predicted:
-        return np.zeros((config.grid, config.grid), np.int64)
     grids = _grids(slot, config)
+    if not slot.predicted:
+        return grids.unscored
     table, fuse, weights = _fusing(grids, config)
     return slot_scores(slot.motion, slot.residual, grids, table, config.mv_compensate, fuse, weights, config.measure)
 
 
 def _grids(slot: SlotSignals, config: SieveConfig) -> Geometry:
-    return geometry(*slot.residual.shape, config.input_size, config.patch_size)
+    return geometry(*slot.residual.shape, config.input_size, config.patch_size, config.fit)
 
 
 def _fusing(grids: Geometry, config: SieveConfig) -> tuple[np.ndarray, str, tuple[int, int]]:
     table = center_table(grids, config.center_prior, config.center_sigma)
-    return table, config.fuse, fuse_weights(config.w_mv, config.w_res)
+    return table, config.fused, fuse_weights(config.w_mv, config.w_res)

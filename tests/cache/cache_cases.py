@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def make_clip(clip_id: str, layout: Layout = LAYOUT) -> ClipArrays:
     )
 
 
+def make_placed_clip(clip_id: str, layout: Layout, grid: int, blocks: bool = False) -> ClipArrays:
+    """A clip whose patches lie at places of their own, ascending: any, or four to a block of 2x2."""
+    clip, random = make_clip(clip_id, layout), np.random.default_rng(int(clip_id.rpartition("-")[2]))
+    shape = layout.num_frames, grid, grid
+    if blocks:
+        half = layout.num_frames, grid // 2, grid // 2
+        places = np.sort(random.permutation(np.prod(half))[: layout.k_keep // 4])
+        corners = np.stack(np.unravel_index(places, half), axis=1) * [1, 2, 2]
+        positions = (corners[:, None] + [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]]).reshape(-1, 3)
+        indices = np.sort(np.ravel_multi_index(tuple(positions.T), shape))
+    else:
+        indices = np.sort(random.permutation(np.prod(shape))[: layout.k_keep])
+    positions = np.stack(np.unravel_index(indices, shape), axis=1).astype(np.uint16)
+    return replace(clip, positions=positions)
+
+
 def make_record(clip_id: str, failed: bool = False) -> IndexRecord:
     if failed:
         return IndexRecord(id=clip_id, uri=f"/videos/{clip_id}.mp4", status="failed", error="no video stream")
@@ -61,12 +78,13 @@ def fill(
     retry_failed: bool = False,
     config: dict[str, Any] | None = None,
     part: Part = ALL,
+    make: Callable[[str, Layout], ClipArrays] = make_clip,
 ) -> list[str]:
     """What a precompute does: open, plan, write each shard. Returns the ids that had to be made."""
     made = []
     with CacheWriter.open(path, layout, CONFIG if config is None else config, part=part) as writer:
         for work in writer.plan(ids, retry_failed=retry_failed):
-            good = {clip_id: make_clip(clip_id, layout) for clip_id in work.ids if clip_id not in failing}
+            good = {clip_id: make(clip_id, layout) for clip_id in work.ids if clip_id not in failing}
             writer.write_shard(work.shard, good, [make_record(i, failed=i in failing) for i in work.ids])
             made += work.ids
     return made

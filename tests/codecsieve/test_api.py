@@ -12,6 +12,7 @@ import pytest
 from cache_cases import fill, names
 
 import codecsieve as cs
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -64,6 +65,7 @@ def test_signatures_have_the_defaults_of_the_method() -> None:
         "size": 224, "patch": 14, "mv_compensate": "median", "center_prior": 0.3, "center_sigma": 0.35,
         "fuse": "weighted", "w_mv": 1, "w_res": 1,
         "mv_inconsistency": "none", "mv_incon_ksize": 3, "res_use_grad": False, "scale": "slot",
+        "fit": "crop",
     }  # fmt: skip
     assert defaults(cs.select_patches) == {
         "static_fallback": False, "static_abs_thresh": 126, "static_rel_thresh": 0.38,
@@ -76,7 +78,7 @@ def test_the_steps_one_by_one_are_the_sieve(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=20, moving="square")
     whole = cs.sieve(path, num_frames=8, k_keep=50, input_size=112)
     clip = cs.read_clip(path, num_frames=8, size=112)
-    scores = cs.score_patches(clip.motion, clip.residual, clip.keyframe, size=112)
+    scores = cs.score_patches(clip.motion, clip.residual, clip.keyframe, size=112, **PRESETS[DEFAULT_PRESET])
     indices = cs.select_patches(scores, k_keep=50)
     assert scores.dtype == np.int64
     assert scores.shape == (8, 8, 8)

@@ -49,11 +49,16 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.transcode": {"codec"},
     "pipelines.sieve": {"pipelines.config", "codec", "codec.fields", *ON_CPU, *ON_GPU},
     "pipelines.look": {"pipelines.config", "pipelines.sieve", "codec", "codec.fields"},
+    "pipelines.stream": {"pipelines.config", "pipelines.sieve", "codec", "codec.fields"},
     "pipelines.precompute": {
         "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.sieve", "cache", "codec",
         "codec.fields",
     },
     "pipelines.exchange": {"cache"},
+    "pipelines.importing": {
+        "pipelines.config", "pipelines.engines", "pipelines.exchange", "pipelines.inputs", "pipelines.precompute",
+        "pipelines.sieve", "cache",
+    },
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
     "pipelines.concepts": {"pipelines.learn", "cache"},
@@ -65,20 +70,22 @@ KNOWS: dict[str, set[str]] = {
     },
     "pipelines.serve": {
         "pipelines.config", "pipelines.engines", "pipelines.inputs", "pipelines.precompute", "pipelines.look",
-        "pipelines.sieve", "cache", "codec", "encoder",
+        "pipelines.sieve", "pipelines.stream", "cache", "codec", "encoder",
     },
     "pipelines.demo": {"pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "cache"},
     "commands": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.look", "pipelines.transcode",
         "pipelines.learn", "pipelines.probe", "pipelines.demo", "pipelines.exchange", "pipelines.serve",
-        "pipelines.train", "pipelines.concepts",
+        "pipelines.importing",
+        "pipelines.train", "pipelines.concepts", "pipelines.stream",
         "cache",
     },
     "cli": {"__init__", "commands"},
     "__main__": {"cli"},
     "__init__": {
         "pipelines.config", "pipelines.inputs", "pipelines.sieve", "pipelines.precompute", "pipelines.loading",
-        "pipelines.exchange", "cache", "client", "codec", "encoder", "kernels.dispatch",
+        "pipelines.exchange", "pipelines.importing", "pipelines.stream", "cache", "client", "codec", "encoder",
+        "kernels.dispatch",
     },
 }  # fmt: skip
 """The rooms that each room may know, besides itself and the bottom. A room is a folder, or a module with a rule."""

@@ -15,7 +15,7 @@ from codecsieve.kernels.cpu import energy as cpu_energy
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference import energy as reference_energy
 from codecsieve.kernels.reference.energy import ENERGY_ONE, fuse_weights
-from codecsieve.kernels.rules import CAMERA_MODES, FUSE_MODES, INCONSISTENCY_MODES, SCALE_MODES, Measure
+from codecsieve.kernels.rules import CAMERA_MODES, FITS, FUSE_MODES, INCONSISTENCY_MODES, SCALE_MODES, Measure
 
 forms = pytest.mark.parametrize("form", [reference_energy, cpu_energy], ids=["reference", "cpu"])
 # numba compiles on the first call.
@@ -38,7 +38,7 @@ def slots(
 ) -> tuple[Geometry, npt.NDArray[np.int16], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """A picture of any size, its motion and residual (dense, extreme, sparse or zero), a centre table."""
     height, width = draw(st.integers(1, 70)), draw(st.integers(1, 70))
-    grids = geometry(height, width, *draw(st.sampled_from([(28, 14), (56, 7), (224, 14)])))
+    grids = geometry(height, width, *draw(st.sampled_from([(28, 14), (56, 7), (224, 14)])), draw(st.sampled_from(FITS)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     cells = (grids.cells_height, grids.cells_width)
     reach = draw(st.sampled_from([0, 1, 40, 32767]))
@@ -63,7 +63,8 @@ def test_numba_scores_the_same_bit_for_bit(
     ours = cpu_energy.slot_scores(motion, residual, grids, table, mode, fuse, mixed)
     assert ours.dtype == scores.dtype == np.int64
     assert (ours == scores).all()
-    assert scores.min() >= 0
+    np.testing.assert_array_equal(scores < 0, grids.unscored < 0)
+    assert scores.min() >= -1
     assert scores.max() <= 255 * grids.patch**2
     counts = cpu_energy.residual_histogram(residual)
     assert (counts == reference_energy.residual_histogram(residual)).all()
@@ -94,7 +95,7 @@ def test_numba_scores_clips_the_same_whatever_is_measured(
     arguments = (clip, residuals, np.array(keyframe), grids, table, mode, fuse, EQUAL, measure)
     scores = reference_energy.score_clip(*arguments)
     assert (cpu_energy.score_clip(*arguments) == scores).all()
-    assert scores.min() >= 0
+    assert ((scores < 0) == (grids.unscored < 0)).all()
     assert scores.max() <= 255 * grids.patch**2
 
 
@@ -363,3 +364,11 @@ def test_weights_count_by_their_ratio() -> None:
 def test_weights_that_mean_nothing_are_refused(pair: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match=r"w_mv|w_res"):
         fuse_weights(*pair)
+
+
+@forms
+def test_no_slots_have_no_scores(form: ModuleType) -> None:
+    grids = geometry(20, 30, 28, 14, "letterbox")
+    signals = np.zeros((0, 5, 8, 2), np.int16), np.zeros((0, 20, 30), np.uint8), np.zeros(0, bool)
+    scores = form.score_clip(*signals, grids, center_table(grids, 0.3, 0.35), "median", "max", EQUAL)
+    assert (scores.dtype, scores.shape) == (np.int64, (0, 2, 2))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecsieve.kernels.geometry import Pooling, center_table, geometry
+from codecsieve.kernels.rules import FITS
 
 sides = st.integers(1, 400)
 
@@ -32,17 +33,56 @@ def test_the_last_cells_hold_the_pixels_that_are_left() -> None:
     assert grids.cell_pixels_x.tolist() == [4, 2]
 
 
-@given(sides, sides, st.sampled_from([(14, 14), (28, 7), (112, 14), (224, 16)]))
-def test_each_patch_is_weighed_by_the_area_of_its_cells(height: int, width: int, size_patch: tuple[int, int]) -> None:
+@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([(14, 14), (112, 14), (504, 14), (576, 16)]))
+def test_a_letterbox_shows_the_whole_picture_in_its_middle(
+    height: int, width: int, size_patch: tuple[int, int]
+) -> None:
     size, patch = size_patch
-    grids = geometry(height, width, size, patch)
+    grids = geometry(height, width, size, patch, "letterbox")
+    top, bottom, left, right = grids.seen
+    assert (bottom - top, right - left) == (grids.scaled_height, grids.scaled_width)
+    assert max(grids.scaled_height, grids.scaled_width) == size
+    for length, side in ((bottom - top, height), (right - left, width)):
+        assert length == max(math.floor(side * size / max(height, width) + 0.5), 1)
+    assert 0 <= size - bottom - top <= 1
+    assert 0 <= size - right - left <= 1
+    # Where luma is brought to the model's resolution first, its grids are those of the picture.
+    again = geometry(grids.scaled_height, grids.scaled_width, size, patch, "letterbox")
+    assert again.seen == grids.seen
+    picture = np.zeros((size, size), bool)
+    picture[top:bottom, left:right] = True
+    shows = picture.reshape(grids.grid, patch, grids.grid, patch).any(axis=(1, 3))
+    np.testing.assert_array_equal(grids.unscored, np.where(shows, 0, -1))
+    np.testing.assert_array_equal(again.unscored, grids.unscored)
+
+
+def test_a_square_picture_needs_no_letterbox() -> None:
+    crop, box = geometry(100, 100, 112, 14), geometry(100, 100, 112, 14, "letterbox")
+    assert crop.seen == box.seen == (0, 112, 0, 112)
+    assert not crop.unscored.any()
+    assert not box.unscored.any()
+    np.testing.assert_array_equal(crop.pool_x.weights, box.pool_x.weights)
+
+
+def test_another_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"fit \('stretch'\) must be one of crop, letterbox"):
+        geometry(9, 16, 14, 14, "stretch")
+
+
+@given(sides, sides, st.sampled_from([(14, 14), (28, 7), (112, 14), (224, 16)]), st.sampled_from(FITS))
+def test_each_patch_is_weighed_by_the_area_of_its_cells(
+    height: int, width: int, size_patch: tuple[int, int], fit: str
+) -> None:
+    """Padding counts as what it is: part of the patch, and of no cell."""
+    size, patch = size_patch
+    grids = geometry(height, width, size, patch, fit)
     for side, scaled, crop, pool in (
         (height, grids.scaled_height, grids.crop_top, grids.pool_y),
         (width, grids.scaled_width, grids.crop_left, grids.pool_x),
     ):
         cells = math.ceil(side / 4)
         taps = pool.weights.shape[1]
-        assert (pool.weights.sum(axis=1) == 4096).all()
+        assert fit == "letterbox" or (pool.weights.sum(axis=1) == 4096).all()
         assert (pool.weights >= 0).all()
         assert (pool.first >= 0).all()
         assert (pool.first + taps <= cells).all()
@@ -55,9 +95,10 @@ def test_each_patch_is_weighed_by_the_area_of_its_cells(height: int, width: int,
             assert np.abs(exact - overlap / (edges[i + 1] - edges[i])).max() <= 1.001 / 4096
 
 
-def test_weights_that_do_not_fill_a_patch_are_refused() -> None:
-    with pytest.raises(ValueError, match="must sum to 4096"):
-        Pooling(np.zeros(1, np.int32), np.array([[4000, 95]], np.int32))
+@pytest.mark.parametrize("weights", [[4000, 97], [-1, 4096]])
+def test_weights_of_more_than_a_patch_are_refused(weights: list[int]) -> None:
+    with pytest.raises(ValueError, match="must be >= 0 and sum to at most 4096"):
+        Pooling(np.zeros(1, np.int32), np.array([weights], np.int32))
     with pytest.raises(ValueError, match="must match"):
         Pooling(np.zeros(2, np.int32), np.array([[4096]], np.int32))
 

@@ -139,13 +139,14 @@ def test_the_geometric_mean_is_rounded_down_exactly() -> None:
 
 
 @interpreted
-def test_slots_with_their_own_percentiles_score_as_in_the_definition() -> None:
+@pytest.mark.parametrize(("model", "fit"), [((28, 14), "crop"), ((56, 14), "letterbox")])
+def test_slots_with_their_own_percentiles_score_as_in_the_definition(model: tuple[int, int], fit: str) -> None:
     rng = np.random.default_rng(5)
-    grids = geometry(45, 62, 28, 14)
+    grids = geometry(45, 100, *model, fit)
     motion = rng.normal(0, 9, (3, grids.cells_height, grids.cells_width, 2)).astype(np.int16)
-    residual = rng.geometric(0.1, (3, 45, 62)).clip(0, 255).astype(np.uint8)
+    residual = rng.geometric(0.1, (3, 45, 100)).clip(0, 255).astype(np.uint8)
     slots = _measured(motion, residual, grids, "median")
-    scores = slots.score("weighted", (8192, 8192))
+    scores = slots.score("weighted", (8192, 8192)) + grids.unscored
     for t in range(3):
         arguments = (motion[t], residual[t], grids, slots.table, "median", "weighted", (8192, 8192))
         assert np.array_equal(scores[t], reference_energy.slot_scores(*arguments))

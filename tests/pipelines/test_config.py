@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from codecsieve.errors import ConfigError, OptionError
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import RunKeywords, RunOptions, SieveConfig, SieveKeywords
+from codecsieve.pipelines.config import PRESETS, RunKeywords, RunOptions, SieveConfig, SieveKeywords, options_in
 
 ADDED: dict[str, Any] = {
     "spread": "jitter",
@@ -27,6 +28,9 @@ ADDED: dict[str, Any] = {
     "suppress": "time",
     "suppress_slots": 5,
     "suppress_weight": 0.5,
+    "fit": "letterbox",
+    "merge": 2,
+    "groups": 4,
 }
 """Options that came later, none at its default."""
 
@@ -76,7 +80,7 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
         ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
-        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty"),
+        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe"),
         ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
         ({"mv_inconsistency": "median"}, "mv_inconsistency ('median') must be one of none, mean, variance"),
         ({"mv_incon_ksize": 1}, "mv_incon_ksize (1) must be in 3..17"),
@@ -86,6 +90,22 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
         ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
         ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
+        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox"),
+        ({"merge": 0}, "merge (0) must be >= 1"),
+        ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
+        ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
+        ({"groups": 0}, "groups (0) must be >= 1"),
+        ({"groups": 7}, "groups (7) must divide 64, the number of slots"),
+        ({"groups": 4, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, for groups 4"),
+        (
+            {"groups": 4, "merge": 2, "k_keep": 2044},
+            "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
+        ),
+        ({"groups": 4, "anchors": 17}, "anchors (17) must be in 0..16, the number of slots of a group"),
+        (
+            {"groups": 4, "k_keep": 512, "policy": "sampling"},
+            "k_keep (512) must be a multiple of 1024, the patches of a slot of every group, for policy sampling",
+        ),
         ({"suppress_weight": 1.01}, "suppress_weight (1.01) must be in 0..1"),
         ({"target_frames": 0}, "target_frames (0) must be in 1..65536"),
     ],
@@ -134,13 +154,36 @@ def test_a_configuration_does_not_change() -> None:
 
 
 def test_presets_are_options_by_one_name() -> None:
-    assert SieveConfig.preset("onevision") == SieveConfig()
+    assert SieveConfig.preset("onevision") == SieveConfig(mv_compensate="similarity", static_fallback=True)
+    assert SieveConfig.preset("onevision").center_prior == 0.3
     assert SieveConfig.preset("surprise", k_keep=8) == SieveConfig(w_mv=1, w_res=3, k_keep=8)
     assert SieveConfig.preset("surprise", w_res=2).w_res == 2
     contrast = SieveConfig.preset("contrast")
-    assert (contrast.fuse, contrast.measure.radius, contrast.center_prior) == ("product", 4, 0)
-    with pytest.raises(ConfigError, match=r"preset \('best'\) must be one of onevision, surprise, contrast"):
+    assert (contrast.mv_inconsistency, contrast.measure.radius, contrast.center_prior) == ("mean", 4, 0)
+    with pytest.raises(
+        ConfigError, match=r"preset \('best'\) must be one of contrast, onevision, onevision-lmm, surprise"
+    ):
         SieveConfig.preset("best")
+
+
+def test_another_preset_leaves_nothing_of_the_one_before() -> None:
+    for first, second in product(PRESETS, repeat=2):
+        shape = {"k_keep": 7, "input_size": 56, "anchors": 2, "fit": "crop"}
+        config = SieveConfig.preset(first, **shape, suppress="time").by_preset(second)
+        assert config == SieveConfig.preset(second, **shape, suppress="time")
+
+
+@pytest.mark.parametrize("signals", ["difference", "bits"])
+def test_signals_without_motion_are_not_multiplied_with_it(signals: Any) -> None:
+    assert SieveConfig(signals=signals, fuse="product").fused == "max"
+    assert SieveConfig(signals=signals, fuse="geomean").fused == "max"
+    assert SieveConfig(signals=signals, fuse="sum").fused == "sum"
+    assert SieveConfig(signals="search", fuse="product").fused == "product"
+
+
+def test_what_a_cache_does_not_say_is_at_its_default() -> None:
+    config = SieveConfig(k_keep=9, w_res=2)
+    assert SieveConfig(**options_in({"method": 1, "bitstream_reader": None, **config.to_dict()})) == config
 
 
 @pytest.mark.parametrize(("options", "keywords"), [(SieveConfig, SieveKeywords), (RunOptions, RunKeywords)])

@@ -21,6 +21,12 @@ assert_type(clip, cs.SievedClip)
 assert_type(clip.fps, float)
 patches: np.ndarray[Any, Any] = clip.patches
 
+with cs.stream("rtsp://camera/1", window=32, every=4, k_keep=1024) as stream:
+    assert_type(stream, cs.Stream)
+    for window in stream:
+        assert_type(window, cs.StreamWindow)
+        assert_type(window.selection, cs.SievedClip)
+
 config = cs.SieveConfig(k_keep=1024, signals="search")
 assert_type(config.k_keep, int)
 config_of_text = cs.SieveConfig(k_keep="many")  # type: ignore[arg-type]

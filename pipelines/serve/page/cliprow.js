@@ -8,7 +8,8 @@ import { linkTo } from "./source.js";
 const MADE_WITH = [
   "num_frames", "input_size", "patch_size", "k_keep", "signals", "mv_compensate", "center_prior", "center_sigma", "fuse",
   "w_mv", "w_res", "static_fallback", "static_abs_thresh", "static_rel_thresh", "static_uniform_frames", "anchors",
-  "spread", "spread_seed",
+  "spread", "spread_seed", "mv_inconsistency", "mv_incon_ksize", "res_use_grad", "scale", "suppress", "suppress_slots",
+  "suppress_weight", "fit", "merge", "groups",
 ];
 const COLUMNS = 6;
 
@@ -60,6 +61,6 @@ function picture(cache, clip) {
 function lookAt(cache, clip) {
   const fields = { path: clip.uri };
   for (const name of ["start", "end"]) if (clip[name] !== null && clip[name] !== undefined) fields[name] = clip[name];
-  for (const name of MADE_WITH) if ((cache.config[name] ?? null) !== null) fields[name] = cache.config[name];
+  for (const name of MADE_WITH) if ((cache.options[name] ?? null) !== null) fields[name] = cache.options[name];
   return fields;
 }

@@ -35,7 +35,7 @@ export class Controls {
     byId("anchors").max = study.slots;
     byId("anchors").value = clamp(Number(asked.anchors ?? 0), 0, study.slots);
     offerChoices("cameras", study.cameras, asked.mv_compensate ?? "median");
-    offerChoices("presets", study.presets, asked.preset ?? "onevision");
+    offerChoices("presets", study.presets, asked.preset ?? study.presets[0]);
     this.#tell();
   }
 

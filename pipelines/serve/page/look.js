@@ -11,6 +11,7 @@ import { watchSource } from "./source.js";
 import { Strip } from "./strip.js";
 import { openStudy } from "./study.js";
 
+const AS_IT_IS = "as it is"; // what the service calls options that no preset has
 const SELECTS = ["k_keep", "anchors", "mv_compensate", "preset"];
 const GONE = 404;
 const FILE_ENDS = { arrow: "arrows", npz: "npz", safetensors: "safetensors" };
@@ -137,8 +138,12 @@ async function download() {
   const format = byId("format").value;
   const button = byId("download");
   const query = new URLSearchParams({ ...current.options, ...controls.options, format });
-  // A preset that is not the first one has weights of its own, in place of those that a cache was made with.
-  if (controls.options.preset !== current.study.presets[0]) for (const name of ["w_mv", "w_res"]) query.delete(name);
+  // The first preset is how the clip was studied, whose own options say it; any other goes before these.
+  const { presets, presetOptions } = current.study;
+  if (controls.options.preset === AS_IT_IS) query.delete("preset");
+  else if (controls.options.preset !== presets[0]) {
+    for (const name of presetOptions) if (name !== "mv_compensate") query.delete(name);
+  }
   button.disabled = true;
   say("download-status", "Sieving.");
   try {

@@ -25,6 +25,7 @@ class Study {
     this.size = told.size;
     this.patches = this.slots * this.cells;
     ({ name: this.name, facts: this.facts, cameras: this.cameras, presets: this.presets } = told);
+    this.presetOptions = told.preset_options;
   }
 
   // Read anew each time: all slots' pixels at once would be hundreds of megabytes of a long clip.

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from codecsieve.cache import open_cache, unmade_clips, verify_cache
 from codecsieve.cli import main
-from codecsieve.pipelines.config import RunOptions, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, RunOptions, SieveConfig
 from codecsieve.pipelines.inputs.clips import read_inputs
 from codecsieve.pipelines.precompute.run import precompute
 
@@ -76,7 +76,8 @@ def test_two_machines_and_a_merge_are_one_run(
 def test_parts_of_one_cache_leave_what_is_not_theirs(
     manifest: Path, one: Path, tmp_path: Path, cache_content: Callable[[Path], dict[str, object]]
 ) -> None:
-    requests, config = read_inputs([manifest]), SieveConfig(num_frames=2, input_size=28, k_keep=4)
+    requests = read_inputs([manifest])
+    config = SieveConfig.preset(DEFAULT_PRESET, num_frames=2, input_size=28, k_keep=4)
     second = precompute(requests, tmp_path / "cache", config, workers=0, part="2/2")
     assert (second.made, second.complete, second.failures) == (6, True, ())
     third = precompute(requests, tmp_path / "cache", config, workers=0, part="3/3")

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from codecsieve.cache import open_cache
 from codecsieve.cli import main
 from codecsieve.commands.console import Meter
-from codecsieve.pipelines.config import METHOD, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, METHOD, PRESETS, SieveConfig
 from codecsieve.pipelines.look import pictures
 from codecsieve.pipelines.look.pictures import DrawnClip
 
@@ -103,7 +103,8 @@ def test_the_help_tells_the_defaults_that_are_used() -> None:
     text = " ".join(run("precompute", "--help").stdout.split())
     for field in fields(SieveConfig):
         option = f"--{field.name.replace('_', '-')}"
-        default = field.metadata["new"] or ("no" if field.default is False else str(field.default).removesuffix(".0"))
+        usual = PRESETS[DEFAULT_PRESET].get(field.name, field.default)
+        default = field.metadata["new"] or ("no" if usual is False else str(usual).removesuffix(".0"))
         assert re.search(rf"{option} [^\[]*\[default: {re.escape(default)}\]", text), option
 
 

@@ -38,7 +38,7 @@ def test_it_shows_progress_and_what_there_is(cache: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["--to", "csv"], 2, "'csv' is not one of 'webdataset', 'hf', 'npz', 'lance'"),
+        (["--to", "csv"], 2, "'csv' is not one of 'webdataset', 'hf', 'npz', 'lance', 'llava', 'assets', 'ov2'"),
         ([], 2, "Missing option '--to'"),
         (["--to", "npz", "--shard-size", "much"], 2, "shard_size ('much') must be a size"),
         (["--to", "npz", "--where", "fsp > 1"], 2, "where ('fsp > 1')"),

@@ -272,7 +272,18 @@ def test_the_published_script_s_options_are_understood(follower: Path, monkeypat
     assert SieveConfig(**selection_of(open_cache(report["cache"]))) == SieveConfig(
         mv_compensate="similarity", center_prior=0, static_fallback=True, static_abs_thresh=2, static_rel_thresh=0.15
     )
-    assert "codecsieve: no effect here: --mv_incon_ksize" in result.stderr
+    assert "codecsieve: --mv_incon_ksize has no effect here: it is of --mv_use_inconsistency" in result.stderr
+
+
+def test_the_published_measures_of_motion_and_residual_are_those_of_the_cache(
+    follower: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(follower / "data")
+    measured = ["--mv_use_inconsistency", "--mv_incon_ksize", "5", "--res_use_grad", "--out", "probe_measured"]
+    invoke([*published(SCRIPT, follower, save_report=follower / "measured"), *measured])
+    report = json.loads((follower / "data" / "probe_measured" / "report.json").read_text())
+    made = SieveConfig(**selection_of(open_cache(report["cache"])))
+    assert (made.mv_inconsistency, made.mv_incon_ksize, made.res_use_grad) == ("variance", 5, True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo")
@@ -425,7 +436,8 @@ def test_damaged_pixels_do_not_become_tokens(home: Path, tmp_path: Path) -> None
         (2, r"num_spatial_crops \(3\) must be 1: tokens are those of the centre", {}, ["--num_spatial_crops", 3]),
         (2, r"tubelet_size \(2\) must be 1: patches are of one frame", {}, ["--tubelet_size", 2]),
         (2, r"mean \(.*\) must be 0.48145466 0.4578275 0.40821073: colours", {}, ["--mean", 0.5, 0.5, 0.5]),
-        (2, r"res_use_grad \(True\) must be False", {}, ["--res_use_grad"]),
+        (2, "was made with res_use_grad=False, you asked True", {}, ["--res_use_grad"]),
+        (2, "was made with mv_inconsistency=none, you asked variance", {}, ["--mv_use_inconsistency"]),
         (2, r"resume_checkpoint \('x.pt'\) must be .*last.safetensors", {}, ["--resume_checkpoint", "x.pt"]),
         (2, r"seed \(1\) and seeds say the same", {}, ["--seed", 1, "--seeds", "1,2"]),
         (2, r"num_classes \(9\) must be 51", {"dataset": "hmdb51"}, ["--num_classes", 9]),

@@ -20,7 +20,7 @@ from codecsieve.commands.published import (
 )
 from codecsieve.encoder.tokens import MEAN, STD
 from codecsieve.errors import ConfigError
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
 from codecsieve.pipelines.probe.config import ProbeConfig
 
 
@@ -68,8 +68,6 @@ def test_options_without_a_meaning_are_named_and_those_that_would_have_one_refus
     assert not options
     with pytest.raises(ConfigError, match=r"std \(\(0.5, 0.5, 0.5\)\) must be 0.26862954 0.26130258 0.27577711: col"):
         take_foreign(dict.fromkeys(FOREIGN) | read("--std", "0.5", "0.5", "0.5"))
-    with pytest.raises(ConfigError, match=r"mv_use_inconsistency \(True\) must be False: motion is scored by"):
-        take_foreign(dict.fromkeys(FOREIGN) | read("--mv_use_inconsistency"))
 
 
 SAMPLINGS = [name for name, family in FAMILIES.items() if family.policy == "sampling"]
@@ -103,8 +101,9 @@ def test_published_codec_families_bring_their_own_defaults() -> None:
     for name in ("ov_encoder_codec", "llava_vit_codec"):
         asked, fresh = selection_of_family(family_of(name), {"mv_compensate": "median"}, None)
         assert SieveConfig(**fresh | asked) == SieveConfig(mv_compensate="median", static_fallback=True)
-    assert selection_of_family(family_of("codec"), {}, None) == ({"policy": "saliency"}, {})
-    assert selection_of_family(None, {"k_keep": 7}, None) == ({"k_keep": 7}, {})
+    usual = PRESETS[DEFAULT_PRESET]
+    assert selection_of_family(family_of("codec"), {}, None) == ({"policy": "saliency"}, usual)
+    assert selection_of_family(None, {"k_keep": 7}, None) == ({"k_keep": 7}, usual)
 
 
 def test_a_wrong_family_is_told_with_those_there_are() -> None:

@@ -6,27 +6,40 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from cache_cases import CONFIG, fill, flip_a_byte, names
+from cache_cases import CONFIG, fill, flip_a_byte, make_placed_clip, names
 
-from codecsieve.cache import Layout, SparseCache, open_cache
+from codecsieve.cache import ClipArrays, Layout, SparseCache, open_cache
 from codecsieve.cache.table import say_of_cache
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.files import lock
 from codecsieve.pipelines.exchange import to_lance
-from codecsieve.pipelines.exchange.config import FORMATS
+from codecsieve.pipelines.exchange.config import CANVAS_FORMATS, FORMATS
 from codecsieve.pipelines.exchange.export import Exported, export_cache
 from codecsieve.pipelines.exchange.folder import UNFINISHED
 
-SHARD = "17 KB"  # two clips
+SHARD = "27 KB"  # two clips
 FILES = [to for to in FORMATS if to != "lance"]  # Lance names its files at random
+LAYOUT = Layout(num_frames=4, k_keep=8, patch=14)
+GRID = 4
+
+
+def fill_placed(path: Path, **options: Any) -> None:
+    """A cache that every format takes."""
+    config = {**CONFIG, "input_size": GRID * LAYOUT.patch, **options}
+
+    def make(clip_id: str, layout: Layout) -> ClipArrays:
+        return make_placed_clip(clip_id, layout, GRID, blocks=True)
+
+    fill(path, names(5), failing={"clip-3"}, layout=LAYOUT, config=config, make=make)
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> SparseCache:
-    fill(tmp_path / "cache", names(5), failing={"clip-3"})
+    fill_placed(tmp_path / "cache")
     return open_cache(tmp_path / "cache")
 
 
@@ -120,10 +133,10 @@ def test_an_export_of_something_else_is_refused(cache: SparseCache, tmp_path: Pa
     with pytest.raises(CacheError, match=r"out is an export to npz, you asked for hf; use another OUT or delete it$"):
         export_cache(cache, out, "hf", shard_size=SHARD)
     with pytest.raises(CacheError, match="has shards of 2 clips, you asked for 1;"):
-        export_cache(cache, out, "npz", shard_size="9 KB")
+        export_cache(cache, out, "npz", shard_size="14 KB")
     with pytest.raises(CacheError, match=r"is an export of other clips, .* \(4 clips there, 1 here\)"):
         export_cache(cache, out, "npz", shard_size=SHARD, where="label = '0'")
-    fill(tmp_path / "other", names(5), failing={"clip-3"}, config=CONFIG | {"fuse": "max"})
+    fill_placed(tmp_path / "other", fuse="max")
     with pytest.raises(CacheError, match="of a cache that was made with fuse=weighted, you asked max;"):
         export_cache(tmp_path / "other", out, "npz", shard_size=SHARD)
     say_of_cache(tmp_path / "cache", pa.table({"id": ["clip-0"], "label": ["new"]}))
@@ -144,7 +157,7 @@ def test_options_that_cannot_work_make_nothing(
     cache: SparseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match=r"to \('csv'\) must be one of webdataset, hf, npz, lance"):
+    with pytest.raises(ConfigError, match=r"to \('csv'\) must be one of webdataset, hf, npz, lance, llava, assets, "):
         export_cache(cache, out, "csv")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"shard_size \('many'\) must be a size"):
         export_cache(cache, out, "npz", shard_size="many")
@@ -182,7 +195,7 @@ def test_columns_that_would_have_one_name_are_refused(cache: SparseCache, tmp_pa
 def test_a_damaged_clip_ends_the_export_in_one_line_and_is_never_in_it(
     cache: SparseCache, tmp_path: Path, to: str
 ) -> None:
-    flip_a_byte(next((tmp_path / "cache" / "patches").glob("c.0*")), 100)
+    flip_a_byte(next((tmp_path / "cache" / "patches").glob("c.0*")), 4800)
     with pytest.raises(
         CacheError, match=r"^clip clip-1 of cache .* does not match its checksum; run `codecsieve verify"
     ):
@@ -194,6 +207,10 @@ def test_a_damaged_clip_ends_the_export_in_one_line_and_is_never_in_it(
 def test_a_cache_of_indices_has_no_patches(tmp_path: Path) -> None:
     fill(tmp_path / "cache", names(2), layout=Layout(4, 5, 2, store="indices"))
     for to in FORMATS:
+        if to in CANVAS_FORMATS:
+            with pytest.raises(ConfigError, match="holds no pixels"):
+                export_cache(tmp_path / "cache", tmp_path / to, to)  # type: ignore[arg-type]
+            continue
         export_cache(tmp_path / "cache", tmp_path / to, to)  # type: ignore[arg-type]
         arrays = json.loads((tmp_path / to / "export.json").read_text())["arrays"]
         assert list(arrays) == ["positions", "scores", "frame_ids"]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cache_cases import fill, names
+from cache_cases import fill, make_placed_clip, names
 
+from codecsieve.cache import ClipArrays, Layout
 from codecsieve.pipelines.exchange.config import FORMATS
 from codecsieve.pipelines.exchange.export import export_cache
 
@@ -19,7 +20,13 @@ pytestmark = pytest.mark.slow
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["codecsieve.pipelines.exchange.export", "cache_cases"])
-SHARD = "17 KB"  # two clips
+SHARD = "27 KB"  # two clips
+LAYOUT = Layout(num_frames=4, k_keep=8, patch=14)
+GRID = 4
+
+
+def make(clip_id: str, layout: Layout) -> ClipArrays:
+    return make_placed_clip(clip_id, layout, GRID, blocks=True)
 
 
 def export(cache: Path, out: Path, to: str, step: Callable[[], None]) -> None:
@@ -60,7 +67,7 @@ def content(out: Path, to: str) -> object:
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_killed_at_any_step_a_second_run_ends_with_the_same(tmp_path: Path, to: str) -> None:
-    fill(tmp_path / "cache", names(3))
+    fill(tmp_path / "cache", names(3), layout=LAYOUT, config={"input_size": GRID * LAYOUT.patch}, make=make)
     steps: list[None] = []
     export(tmp_path / "cache", tmp_path / "whole", to, lambda: steps.append(None))
     assert len(steps) > 8

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
 
-SMALL = SieveConfig(num_frames=8, input_size=56, k_keep=16)
+SMALL = SieveConfig.preset(DEFAULT_PRESET, num_frames=8, input_size=56, k_keep=16)
 SMALL_OPTIONS = ["--num-frames", "8", "--input-size", "56", "--k-keep", "16"]
 
 

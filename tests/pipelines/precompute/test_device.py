@@ -171,6 +171,13 @@ def test_percentiles_of_a_clip_are_the_processors() -> None:
         Device((NEW,)).resolve(clip)
 
 
+def test_letterboxes_are_the_processors() -> None:
+    clip = dataclasses.replace(SMALL, fit="letterbox", signals="search")
+    assert Device().resolve(clip) == ("search", None)
+    with pytest.raises(ConfigError, match=r"^fit \('letterbox'\) is the processor's; use device cpu$"):
+        Device((NEW,)).resolve(clip)
+
+
 @pytest.mark.parametrize(
     ("chosen", "asked", "resolved"),
     [

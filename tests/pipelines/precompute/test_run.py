@@ -309,7 +309,7 @@ def test_a_clip_that_is_in_as_something_else_is_refused(clip: Path, tmp_path: Pa
 
 def test_a_cache_of_another_config_is_refused(clip: Path, tmp_path: Path) -> None:
     precompute(read_inputs([clip]), tmp_path / "cache", SMALL, workers=0)
-    other = SieveConfig(num_frames=8, input_size=56, k_keep=17)
+    other = dataclasses.replace(SMALL, k_keep=17)
     with pytest.raises(CacheError, match="was made with k_keep=16, you asked 17"):
         precompute(read_inputs([clip]), tmp_path / "cache", other, workers=0)
 

@@ -80,6 +80,23 @@ def test_every_line_runs(service: Running, desk: Path, monkeypatch: pytest.Monke
     assert (desk / "kept.gif").read_bytes().startswith(b"GIF8")
 
 
+def test_the_python_of_the_streams_runs(
+    service: Running, desk: Path, monkeypatch: pytest.MonkeyPatch, make_video: Callable[..., Path]
+) -> None:
+    make_video(desk / "clip.ts", frames=48)
+    monkeypatch.chdir(desk)
+    alone, served = PYTHON.findall((ROOT / "docs" / "streaming.md").read_text())
+    names: dict[str, Any] = {}
+    exec(compile(alone, "docs/streaming.md, the first snippet", "exec"), names)
+    assert names["stream"].windows == 5
+    exec(
+        compile(here(served, service).replace("ws://http://", "ws://"), "docs/streaming.md, the second", "exec"), names
+    )
+    assert names["told"] == {"end": True, "frames": 48, "windows": 5}
+    last = list(cs.stream("clip.ts", window=16, stride=8, k_keep=1024))[-1]
+    assert (names["arrays"]["patches"] == last.selection.patches).all()
+
+
 def test_every_route_is_asked_for(service: Running) -> None:
     asked = " ".join(SHELL.findall(TEXT)).replace("\\\n", " ")
     lines = [line for line in asked.splitlines() if "curl" in line]

@@ -661,9 +661,10 @@ def test_keys_open_what_their_roles_say_and_nothing_of_others(place: Path, tmp_p
             assert ask("GET", f"/v1/studies/{study['id']}/selection?k_keep=4", key).status_code == status
         keys_command(tmp_path, "remove", "reader")
         assert ask("GET", "/v1/caches", "reader").status_code == 401
-        answers = [ask("GET", "/v1/jobs", "one") for _ in range(210)]
-        assert int(answers[-1].headers["Retry-After"]) >= 1
-        refused(answers[-1], 429)
+        asked = (ask("GET", "/v1/jobs", "one") for _ in range(5000))  # a slow machine earns requests meanwhile
+        answer = next(answer for answer in asked if answer.status_code != 200)
+        assert int(answer.headers["Retry-After"]) >= 1
+        refused(answer, 429)
         guesses = [ask("GET", "/v1/jobs", f"cs_{number}") for number in range(70)]
         assert int(guesses[-1].headers["Retry-After"]) >= 1
         refused(guesses[-1], 429)

@@ -18,7 +18,7 @@ from fake_nvdec import FakeNvdec
 
 from codecsieve.codec.nvdec import NvdecSession
 from codecsieve.codec.nvdec_packets import NvdecError
-from codecsieve.errors import VideoError
+from codecsieve.errors import ConfigError, VideoError
 from codecsieve.kernels.cupy import launch
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve import gpu_clip, gpu_stack
@@ -88,6 +88,20 @@ def test_what_changed_since_the_frame_before(tmp_path: Path, make_video, session
     path = make_video(tmp_path / "a.mp4", frames=12, size=(96, 64), moving="square")
     config = dataclasses.replace(SMALL, signals="difference", policy="random")
     assert_same(sieve_clip_on_gpu(session, path, config), sieve_clip(path, config))
+
+
+def test_blocks_of_groups_off_keyframes(tmp_path: Path, make_video, session: NvdecSession) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=20, size=(96, 64), options=OPEN_GOP)
+    config = SieveConfig(
+        num_frames=4, input_size=56, k_keep=24, signals="search", merge=2, groups=2, anchors=1, spread="off-keyframe"
+    )
+    assert_same(sieve_clip_on_gpu(session, path, config), sieve_clip(path, config))
+
+
+def test_letterboxes_are_the_processors(tmp_path: Path, make_video, session: NvdecSession) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=4, size=(96, 64))
+    with pytest.raises(ConfigError, match=r"^fit \('letterbox'\) is the processor's; use device cpu$"):
+        sieve_clip_on_gpu(session, path, dataclasses.replace(SMALL, fit="letterbox"))
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
