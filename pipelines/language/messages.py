@@ -103,13 +103,13 @@ def _path(video: str) -> str:
     return video
 
 
-def request_config(request: VideoRequest, config: SieveConfig, merge_size: int) -> SieveConfig:
+def request_config(request: VideoRequest, config: SieveConfig) -> SieveConfig:
     """The sieve's options for one video: as many slots and as large a square as its message says, at most so many kept.
 
     The square's side is the largest multiple of a block that max_pixels allow, and not more than `input_size`. Raises
     ConfigError where that is none, VideoError where fps is given and the video cannot be opened.
     """
-    block = config.patch_size * merge_size
+    block = config.patch_size * config.merge
     side = config.input_size
     if request.max_pixels is not None:
         side = min(side, math.isqrt(int(request.max_pixels)) // block * block)
@@ -124,25 +124,24 @@ def request_config(request: VideoRequest, config: SieveConfig, merge_size: int) 
     return replace(config, num_frames=slots, input_size=side, k_keep=min(config.k_keep, patches))
 
 
-def sieve_requests(requests: Sequence[VideoRequest], config: SieveConfig, merge_size: int = 1) -> dict[str, Tensor]:
-    """Videos sieved, in format B.
+def sieve_requests(requests: Sequence[VideoRequest], config: SieveConfig) -> dict[str, Tensor]:
+    """Videos sieved, in format B; `merge` of the options is the side of the blocks that the model makes one token of.
 
     Returns:
         pixel_values: float32 [N, 3 * P * P], patches of all videos end to end, colours normalised, channel by channel.
-        image_grid_thw: int64 [videos, 3]: of each video one canvas, 1, merge_size and K / merge_size patches: its K
-            patches belong together, and none but `patch_positions` says where they are.
+        image_grid_thw: int64 [videos, 3]: of each video one canvas, 1, merge and K / merge patches: its K patches
+            belong together, and none but `patch_positions` says where they are.
         patch_positions: int64 [N, 3]: slot, row and column of each.
 
-    Patches are in the order of blocks of merge_size x merge_size, by slot, row and column, and row by row in a block.
-    Raises ConfigError where not all of a block is kept, or an option cannot work, VideoError for a video.
+    Patches are in the sieve's order: of blocks of merge x merge by slot, row and column, and row by row in a block.
+    Raises ConfigError for an option that cannot work, VideoError for a video.
     """
     pixels, grids, places = [], [], []
     for request in requests:
-        clip = sieve_clip(request.path, request_config(request, config, merge_size), request.start, request.end)
-        order = block_order(clip.positions, merge_size)
-        pixels.append(normalise(torch.from_numpy(clip.patches[order])).flatten(1))
-        places.append(torch.from_numpy(clip.positions[order].astype(np.int64)))
-        grids.append([1, merge_size, len(order) // merge_size])
+        clip = sieve_clip(request.path, request_config(request, config), request.start, request.end)
+        pixels.append(normalise(torch.from_numpy(clip.patches)).flatten(1))
+        places.append(torch.from_numpy(clip.positions.astype(np.int64)))
+        grids.append([1, config.merge, len(clip.patches) // config.merge])
     if not pixels:
         return {}
     return {
@@ -150,25 +149,6 @@ def sieve_requests(requests: Sequence[VideoRequest], config: SieveConfig, merge_
         "image_grid_thw": torch.tensor(grids),
         "patch_positions": torch.cat(places),
     }
-
-
-def block_order(positions: np.ndarray, merge_size: int) -> np.ndarray:
-    """The order that puts positions [K, 3] (slot, row, column) block by block: int64 [K].
-
-    Raises ConfigError where a block is not whole.
-    """
-    slot, row, column = positions.astype(np.int64).T
-    down, right = row // merge_size, column // merge_size
-    order = np.lexsort((column, row, right, down, slot))
-    blocks = np.stack((slot, down, right), axis=1)
-    _, counts = np.unique(blocks, axis=0, return_counts=True)
-    partial = int((counts != merge_size**2).sum())
-    if partial:
-        raise ConfigError(
-            f"merge_size ({merge_size}) needs whole blocks, and of {partial} only a part is "
-            "kept; keep whole frames (policy sampling), or take merge_size 1"
-        )
-    return order
 
 
 def lengths_of(image_grid_thw: Tensor, merge_size: int) -> Iterator[int]:

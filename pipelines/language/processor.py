@@ -20,7 +20,7 @@ from transformers.processing_utils import ProcessorMixin
 from codecsieve.encoder.auto import OneVisionEncoderConfig
 from codecsieve.errors import ConfigError
 from codecsieve.options import check_names
-from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
 from codecsieve.pipelines.language.chat import Chat, Style
 from codecsieve.pipelines.language.collate import pad_rendered
 from codecsieve.pipelines.language.messages import lengths_of, read_messages, sieve_requests
@@ -36,6 +36,7 @@ class CodecProcessor(ProcessorMixin):
         self,
         tokenizer: Any = None,
         sieve: Mapping[str, Any] | None = None,
+        preset: str = DEFAULT_PRESET,
         merge_size: int = 1,
         video_token: str = "<|video_pad|>",
         style: Mapping[str, str] | None = None,
@@ -45,7 +46,8 @@ class CodecProcessor(ProcessorMixin):
         Args:
             tokenizer: of transformers'; it must know `video_token`.
             sieve: options of `SieveConfig`; `k_keep` is the most that is kept of a video.
-            merge_size: side of the block of patches that the model makes one token of.
+            preset: those by one name, see `PRESETS`; `sieve` goes before it.
+            merge_size: side of the block of patches that the model makes one token of; blocks are kept whole.
             video_token: stands where a video's tokens go.
             style: fields of `chat.Style`; None: ChatML.
 
@@ -53,9 +55,11 @@ class CodecProcessor(ProcessorMixin):
         """
         super().__init__(tokenizer)
         self.sieve, self.style = dict(sieve or {}), dict(style or {})
-        self.merge_size, self.video_token = merge_size, video_token
+        self.preset, self.merge_size, self.video_token = preset, merge_size, video_token
         check_names("sieve", self.sieve, SieveConfig)
-        self._config = SieveConfig(**self.sieve)
+        if "merge" in self.sieve:
+            raise ConfigError("merge, among the sieve's options, is given by merge_size; give that")
+        self._config = SieveConfig.preset(preset, **self.sieve, merge=merge_size)
         filler = tokenizer.convert_tokens_to_ids(video_token)
         if filler is None or filler == tokenizer.unk_token_id:
             raise ConfigError(f"video_token ({quoted(video_token)}) must be a token of the tokenizer; add it there")
@@ -71,7 +75,7 @@ class CodecProcessor(ProcessorMixin):
         them. Raises ConfigError for messages that cannot be understood, VideoError for a video that cannot be used.
         """
         read = [read_messages(one) for one in _conversations(messages)]
-        visual = sieve_requests([video for _, videos in read for video in videos], self._config, self.merge_size)
+        visual = sieve_requests([video for _, videos in read for video in videos], self._config)
         lengths = iter(lengths_of(visual["image_grid_thw"], self.merge_size) if visual else ())
         rendered = [self._chat.render(said, list(islice(lengths, len(videos)))) for said, videos in read]
         text = pad_rendered(rendered, self._chat.tokenizer.pad_token_id, "left")

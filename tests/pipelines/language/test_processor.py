@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from numpy.typing import NDArray
 from small_models import byte_tokenizer
 
 from codecsieve import sieve
 from codecsieve.encoder import normalise
 from codecsieve.errors import ConfigError, OptionError
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.language.messages import VideoRequest, block_order, request_config, sieve_requests
+from codecsieve.pipelines.language.messages import VideoRequest, request_config
 from codecsieve.pipelines.language.processor import CodecProcessor
 
 OPTIONS = {"num_frames": 8, "input_size": 56, "patch_size": 14, "k_keep": 20}
@@ -57,35 +56,40 @@ def test_frames_range_and_size_are_the_messages(video: str) -> None:
 def test_fps_counts_the_frames_of_the_range(video: str) -> None:
     config = SieveConfig(**OPTIONS)  # type: ignore[arg-type]
     for fps, frames in ((2, 4), (0.1, 1), (1000, 50)):
-        assert request_config(VideoRequest(video, fps=fps), config, 1).num_frames == frames
-    assert request_config(VideoRequest(video, 0.0, 1.0, fps=4), config, 1).num_frames == 4
+        assert request_config(VideoRequest(video, fps=fps), config).num_frames == frames
+    assert request_config(VideoRequest(video, 0.0, 1.0, fps=4), config).num_frames == 4
 
 
-def test_whole_frames_come_block_by_block(video: str) -> None:
-    whole = SieveConfig(**{**OPTIONS, "policy": "sampling", "k_keep": 32})  # type: ignore[arg-type]
-    made = sieve_requests([VideoRequest(video)], whole, merge_size=2)
-    blocks = made["patch_positions"].unflatten(0, (8, 4))
-    assert made["image_grid_thw"].tolist() == [[1, 2, 16]]
-    assert blocks[0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]]
-    assert blocks[1].tolist() == [[0, 0, 2], [0, 0, 3], [0, 1, 2], [0, 1, 3]]
-    assert blocks[4, 0].tolist() == [7, 0, 0]
-    assert (blocks[:, :1] // torch.tensor([1, 2, 2]) == blocks // torch.tensor([1, 2, 2])).all()
-    raster = sieve_requests([VideoRequest(video)], whole)
-    rows = {
-        tuple(place): pixels
-        for place, pixels in zip(raster["patch_positions"].tolist(), raster["pixel_values"], strict=True)
-    }
-    for place, pixels in zip(made["patch_positions"].tolist(), made["pixel_values"], strict=True):
-        assert torch.equal(rows[tuple(place)], pixels)
+@pytest.mark.parametrize("policy", ["saliency", "sampling", "random"])
+def test_patches_that_a_model_merges_are_kept_block_by_block(video: str, policy: str) -> None:
+    options = {**OPTIONS, "policy": policy, "k_keep": 32}
+    inputs = CodecProcessor(byte_tokenizer(), sieve=options, merge_size=2)(messages(video))
+    kept = sieve(video, **options, merge=2)  # type: ignore[arg-type]
+    assert torch.equal(inputs["patch_positions"], torch.from_numpy(kept.positions.astype(np.int64)))
+    assert torch.equal(inputs["pixel_values"], normalise(torch.from_numpy(kept.patches)).flatten(1))
+    assert inputs["image_grid_thw"].tolist() == [[1, 2, 16]]
+    assert (inputs["input_ids"] == byte_tokenizer().convert_tokens_to_ids("<|video_pad|>")).sum() == 8
+    blocks = inputs["patch_positions"].unflatten(0, (8, 4))
+    corners = blocks[:, :1]
+    assert not (corners[..., 1:] % 2).any()
+    assert torch.equal(blocks - corners, torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]]).expand_as(blocks))
 
 
-def test_a_block_that_is_not_whole_is_refused(video: str) -> None:
-    positions: NDArray[np.uint16] = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [3, 0, 0]], np.uint16)
-    assert block_order(positions[[3, 1, 0, 2]], 2).tolist() == [2, 1, 3, 0]
-    with pytest.raises(ConfigError, match=r"merge_size \(2\) needs whole blocks, and of 1 only a part is kept"):
-        block_order(positions, 2)
-    with pytest.raises(ConfigError, match=r"merge_size \(2\) needs whole blocks"):
-        CodecProcessor(byte_tokenizer(), sieve={**OPTIONS, "k_keep": 19}, merge_size=2)(messages(video))
+def test_patches_are_chosen_by_the_preset_that_is_named(video: str, tmp_path: Path) -> None:
+    processor = CodecProcessor(byte_tokenizer(), sieve=OPTIONS, preset="surprise")
+    kept = sieve(video, preset="surprise", **OPTIONS)  # type: ignore[arg-type]
+    found = processor(messages(video))["patch_positions"]
+    assert torch.equal(found, torch.from_numpy(kept.positions.astype(np.int64)))
+    assert not torch.equal(found, CodecProcessor(byte_tokenizer(), sieve=OPTIONS)(messages(video))["patch_positions"])
+    processor.save_pretrained(tmp_path)
+    assert transformers.AutoProcessor.from_pretrained(tmp_path).preset == "surprise"
+
+
+def test_budgets_that_blocks_do_not_fill_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"k_keep \(18\) must be a multiple of 4"):
+        CodecProcessor(byte_tokenizer(), sieve={**OPTIONS, "k_keep": 18}, merge_size=2)
+    with pytest.raises(ConfigError, match="is given by merge_size"):
+        CodecProcessor(byte_tokenizer(), sieve={**OPTIONS, "merge": 2})
 
 
 def test_conversations_of_a_batch_have_their_own_videos(video: str) -> None:
