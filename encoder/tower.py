@@ -59,24 +59,64 @@ class Projector(nn.Sequential):
         super().__init__(nn.Linear(vision_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size))
 
 
+class Standard(nn.Module):
+    """Brings each channel of tokens to mean 0 and deviation 1, as these are over clips that were seen before.
+
+    For before a projector, `nn.Sequential(Standard(size), Projector(size, hidden_size))`: what a tower's tokens have in
+    common is often far larger than what tells them apart. The numbers are not trained; they are saved with weights.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, vision_size: int) -> None:
+        """For tokens of so many channels, which stay as they are until `measure`."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(vision_size))
+        self.register_buffer("deviation", torch.ones(vision_size))
+
+    def measure(self, tokens: Tensor) -> None:
+        """Take mean and deviation from tokens [..., C]. Raises EncoderError where a channel is the same in all."""
+        deviation, mean = torch.std_mean(tokens.float().flatten(0, -2), dim=0)
+        if not (deviation > 0).all():
+            raise EncoderError("tokens must differ in every channel; give those of more clips")
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., C] of any float type -> [..., C]."""
+        return (tokens - self.mean.to(tokens.dtype)) / self.deviation.to(tokens.dtype)
+
+
 class PlaceEmbedding(nn.Module):
-    """Where and when a token is, as something to add to its embedding: a linear map of waves, 0 until it is trained.
+    """Where and when a token is, as something to add to its embedding: 0 until it is trained.
 
     A trained tower tells a language model where its tokens are, one that was never trained does not: and of kept
     patches, other than of whole frames, the order alone does not tell it either.
+
+    Linear - GELU - Linear of waves: along time, rows and columns, and along directions across all three. The latter are
+    in phase along what moves at one speed, so that motion is a sum of tokens rather than a comparison between them.
     """
 
-    waves: Tensor
+    axes: Tensor
+    directions: Tensor
 
-    def __init__(self, hidden_size: int) -> None:
-        """For embeddings of so many channels."""
+    def __init__(self, hidden_size: int, directions: int = 64) -> None:
+        """For embeddings of so many channels; directions: of waves across, up to a quarter turn a step in each."""
         super().__init__()
-        self.register_buffer("waves", math.pi * 0.5 ** torch.arange(_WAVES), persistent=False)
-        self.linear = nn.Linear(6 * _WAVES, hidden_size)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        random = torch.Generator().manual_seed(0)
+        self.register_buffer("axes", math.pi * 0.5 ** torch.arange(_WAVES), persistent=False)
+        across = torch.rand(3, directions, generator=random) * 2 - 1
+        self.register_buffer("directions", math.pi / 2 * across, persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * (3 * _WAVES + directions), hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions [..., 3] of any number type -> [..., C]."""
-        angles = (positions[..., None].to(self.waves.dtype) * self.waves).flatten(-2)
-        return self.linear(torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.linear.weight.dtype))
+        places = positions.to(self.axes.dtype)
+        along = (places[..., None] * self.axes).flatten(-2)
+        angles = torch.cat((along, places @ self.directions), dim=-1)
+        return self.layers(torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.layers[0].weight.dtype))

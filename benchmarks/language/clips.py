@@ -1,39 +1,47 @@
-"""The clips as files: H.264 videos, and conversations about them in LLaVA's form, one question each.
+"""The clips as files: H.264 videos, and conversations about them in LLaVA's form.
 
-`videos/SPLIT-NUMBER.mp4` are all of them; `train.jsonl` has every question of every training clip, `test.jsonl` of
-every other.
+`videos/SPLIT-NUMBER.mp4` are all of them. Of training clips `ways.jsonl` asks the way alone, `train.jsonl` all
+questions in one conversation each, in any order; of those that are judged by, `SPLIT.jsonl` has a conversation for each
+question.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
+import numpy as np
 
 from benchmarks.language.crossings import QUESTIONS, SIDE, Shot, draw_shot, pictures
 from codecsieve.pipelines.language.chat import VIDEO, Conversation, Turn
 from codecsieve.pipelines.language.conversations import write_conversations
-
-SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How many clips there are to learn from, and to be judged by."""
 
-    train: int = 1200
-    test: int = 240
+    train: int = 800
+    judged: int = 240
 
 
-def make_clips(folder: Path, sizes: Sizes, seed: int) -> None:
-    """Draw and encode all clips, one after the other, and write what is asked of them."""
+def make_clips(folder: Path, sizes: Sizes, judged: str, seed: int) -> None:
+    """Draw and encode clips, one after the other, and write what is asked of them; judged: `val` or `test`."""
     (folder / "videos").mkdir(parents=True)
-    for split in SPLITS:
-        shots = [draw_shot(split, number, seed) for number in range(getattr(sizes, split))]
-        for shot in shots:
-            encode(shot, folder / "videos" / name_of(shot))
-        write_conversations(folder / f"{split}.jsonl", [ask(shot, kind) for shot in shots for kind in QUESTIONS])
+    shots = {
+        split: [draw_shot(split, number, seed) for number in range(count)]
+        for split, count in (("train", sizes.train), (judged, sizes.judged))
+    }
+    for shot in chain.from_iterable(shots.values()):
+        encode(shot, folder / "videos" / name_of(shot))
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(list(QUESTIONS)) for _ in shots["train"]]
+    write_conversations(folder / "ways.jsonl", [ask(shot, ["way"]) for shot in shots["train"]])
+    write_conversations(folder / "train.jsonl", [ask(*one) for one in zip(shots["train"], orders, strict=True)])
+    write_conversations(folder / f"{judged}.jsonl", [ask(shot, [kind]) for shot in shots[judged] for kind in QUESTIONS])
 
 
 def name_of(shot: Shot) -> str:
@@ -41,10 +49,11 @@ def name_of(shot: Shot) -> str:
     return f"{shot.split}-{shot.number:04d}.mp4"
 
 
-def ask(shot: Shot, kind: str) -> Conversation:
-    """One question of a clip, and its answer; the id ends with the kind of question."""
-    turns = (Turn("user", f"{VIDEO}\n{QUESTIONS[kind]}"), Turn("assistant", shot.answer(kind)))
-    return Conversation(turns, (name_of(shot),), f"{shot.split}-{shot.number:04d}-{kind}")
+def ask(shot: Shot, kinds: Sequence[str]) -> Conversation:
+    """Questions of a clip, and their answers; the id ends with the kinds."""
+    turns = [turn for kind in kinds for turn in (Turn("user", QUESTIONS[kind]), Turn("assistant", shot.answer(kind)))]
+    turns[0] = Turn("user", f"{VIDEO}\n{turns[0].text}")
+    return Conversation(tuple(turns), (name_of(shot),), "-".join([shot.split, f"{shot.number:04d}", *kinds]))
 
 
 def encode(shot: Shot, path: Path) -> None:

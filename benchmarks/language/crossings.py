@@ -37,7 +37,8 @@ ANSWERS = {"way": tuple(WAYS), "count": COUNTS, "first": tuple(COLOURS)}
 """Four to each question; every clip draws all alike."""
 
 BACKGROUNDS = {
-    "train": ("brick", "cars", "crossing", "cyclist", "grass", "meadow", "page", "stars", "coffee", "pagoda", "retina"),
+    "train": ("brick", "cars", "crossing", "cyclist", "meadow", "stars", "coffee", "pagoda"),
+    "val": ("grass", "page", "retina"),
     "test": ("gravel", "rocket", "street", "moon", "pavement", "script"),
 }
 """By split: no photo of one is in the other."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
-from codecsieve.encoder.tower import PlaceEmbedding, Projector, VisionTower
+from codecsieve.encoder.tower import PlaceEmbedding, Projector, Standard, VisionTower
 from codecsieve.pipelines.language.chat import Chat, Style
 from codecsieve.pipelines.language.model import VideoLanguageModel
 from codecsieve.pipelines.learn.frozen import fingerprint
@@ -20,11 +20,14 @@ _USER, _ASSISTANT, _END = "<|user|>", "<|assistant|>", "<|end|>"
 
 @dataclass(frozen=True)
 class Models:
-    """What sees and answers, and how it is spoken to; end: the token that ends an answer."""
+    """What sees and answers, and how it is spoken to; end: the token that ends an answer; standard: what comes before
+    the projector.
+    """
 
     model: VideoLanguageModel
     chat: Chat
     end: int
+    standard: Standard
 
 
 class TowerTokens:
@@ -49,19 +52,20 @@ def tiny_tower(seed: int, image_size: int, patch_size: int) -> VisionTower:
 
 
 def tiny_models(seed: int, vision_size: int) -> Models:
-    """A language model like Qwen3, of 0.8 M parameters, that reads bytes; it is given what a tower made before."""
+    """A language model like Qwen3, of 0.6 M parameters, that reads bytes; it is given what a tower made before."""
     torch.manual_seed(seed)
     tokenizer = ByT5Tokenizer(extra_ids=0)
     tokenizer.add_special_tokens({"additional_special_tokens": [_USER, _ASSISTANT, _END]})
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=1024,
         tie_word_embeddings=True,
     )  # fmt: skip
-    parts = Projector(vision_size, config.hidden_size), PlaceEmbedding(config.hidden_size)
-    model = VideoLanguageModel(Qwen3ForCausalLM(config), None, *parts)
+    standard, places = Standard(vision_size), PlaceEmbedding(config.hidden_size)
+    projector = nn.Sequential(standard, Projector(vision_size, config.hidden_size))
+    model = VideoLanguageModel(Qwen3ForCausalLM(config), None, projector, places)
     chat = Chat(tokenizer, Style(user=_USER, assistant=_ASSISTANT, end=_END, between=""))
-    return Models(model, chat, tokenizer.convert_tokens_to_ids(_END))
+    return Models(model, chat, tokenizer.convert_tokens_to_ids(_END), standard)
 
 
 def load_models(language_model: str, encoder: str | Path) -> Models:
@@ -72,6 +76,7 @@ def load_models(language_model: str, encoder: str | Path) -> Models:
     loaded = AutoModelForCausalLM.from_pretrained(language_model)
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     tower = VisionTower(OneVisionEncoder.from_pretrained(encoder))
-    model = VideoLanguageModel(loaded, tower, Projector(tower.hidden_size, loaded.config.hidden_size))
+    standard, projector = Standard(tower.hidden_size), Projector(tower.hidden_size, loaded.config.hidden_size)
+    model = VideoLanguageModel(loaded, tower, nn.Sequential(standard, projector))
     chat = Chat(tokenizer)
-    return Models(model, chat, tokenizer.convert_tokens_to_ids(chat.style.end))
+    return Models(model, chat, tokenizer.convert_tokens_to_ids(chat.style.end), standard)

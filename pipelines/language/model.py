@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codecsieve.encoder.tower import PlaceEmbedding, Projector, VisionTower
+from codecsieve.encoder.tower import PlaceEmbedding, VisionTower
 from codecsieve.errors import ConfigError
 
 
@@ -24,10 +24,12 @@ class VideoLanguageModel(nn.Module):
         self,
         language_model: Any,
         tower: VisionTower | None,
-        projector: Projector,
+        projector: nn.Module,
         places: PlaceEmbedding | None = None,
     ) -> None:
-        """Take the parts as they are. tower: None where batches hold features; places: added to embeddings."""
+        """Take the parts as they are. tower: None where batches hold features; projector: a `Projector`, or a
+        `Standard` and one in a row; places: added to embeddings.
+        """
         super().__init__()
         self.language_model = language_model
         self.tower = tower

