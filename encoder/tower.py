@@ -107,16 +107,15 @@ class PlaceEmbedding(nn.Module):
         random = torch.Generator().manual_seed(0)
         self.register_buffer("axes", math.pi * 0.5 ** torch.arange(_WAVES), persistent=False)
         across = torch.rand(3, directions, generator=random) * 2 - 1
-        self.register_buffer("directions", math.pi / 2 * across, persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * (3 * _WAVES + directions), hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
-        )
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        self.register_buffer("directions", math.pi / 2 * across)
+        last = nn.Linear(hidden_size, hidden_size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(2 * (3 * _WAVES + directions), hidden_size), nn.GELU(), last)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions [..., 3] of any number type -> [..., C]."""
         places = positions.to(self.axes.dtype)
         along = (places[..., None] * self.axes).flatten(-2)
         angles = torch.cat((along, places @ self.directions), dim=-1)
-        return self.layers(torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.layers[0].weight.dtype))
+        return self.layers(torch.cat((angles.sin(), angles.cos()), dim=-1).to(next(self.parameters()).dtype))
