@@ -89,7 +89,7 @@ class Standard(nn.Module):
 
 
 class PlaceEmbedding(nn.Module):
-    """Where and when a token is, as something to add to its embedding: 0 until it is trained.
+    """Where and when a token is, as something to add to its embedding.
 
     A trained tower tells a language model where its tokens are, one that was never trained does not: and of kept
     patches, other than of whole frames, the order alone does not tell it either.
@@ -108,10 +108,8 @@ class PlaceEmbedding(nn.Module):
         self.register_buffer("axes", math.pi * 0.5 ** torch.arange(_WAVES), persistent=False)
         across = torch.rand(3, directions, generator=random) * 2 - 1
         self.register_buffer("directions", math.pi / 2 * across)
-        last = nn.Linear(hidden_size, hidden_size)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(nn.Linear(2 * (3 * _WAVES + directions), hidden_size), nn.GELU(), last)
+        waves = 2 * (3 * _WAVES + directions)
+        self.layers = nn.Sequential(nn.Linear(waves, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size))
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions [..., 3] of any number type -> [..., C]."""

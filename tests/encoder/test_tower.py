@@ -60,14 +60,16 @@ def test_a_projector_has_llavas_names() -> None:
     assert list(Projector(6, 8).state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
-def test_places_are_nothing_until_they_are_trained() -> None:
+@torch.no_grad()
+def test_places_tell_slots_rows_and_columns_apart() -> None:
     places = PlaceEmbedding(8)
-    positions = torch.randint(0, 64, (5, 3), dtype=torch.int32)
-    assert not places(positions).any()
-    torch.nn.init.normal_(places.layers[-1].weight)
-    here, again, elsewhere = places(positions), places(positions), places(positions + 1)
-    assert torch.equal(here, again)
-    assert not torch.isclose(here, elsewhere).all(dim=-1).any()
+    grid = torch.cartesian_prod(*[torch.arange(size) for size in (64, 6, 6)]).to(torch.int32)
+    embedded = places(grid)
+    assert torch.equal(embedded[7], places(grid[7]))
+    assert len(embedded.unique(dim=0)) == len(grid)
+    again = PlaceEmbedding(8)
+    again.load_state_dict(places.state_dict())
+    assert torch.equal(again(grid), embedded)
 
 
 def test_channels_are_brought_to_one_mean_and_deviation() -> None:
