@@ -24,7 +24,7 @@ from codecsieve.pipelines.language.conversations import write_conversations
 class Sizes:
     """How many clips there are to learn from, and to be judged by."""
 
-    train: int = 800
+    train: int = 1000
     judged: int = 240
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.language.demo [--out lmm-demo] [--seeds N] [--judged val|test] [--publish]
 
 Clips of quick crossings (`crossings`) are drawn, encoded by x264 and sieved; a frozen encoder that was never trained
-makes tokens of what is kept; a language model of 0.6 M parameters, random to begin with, that reads bytes, is tuned in
+makes tokens of what is kept; a language model of 0.4 M parameters, random to begin with, that reads bytes, is tuned in
 two stages: projector alone, then projector and language model, which are asked the hardest question alone at first. It
 is asked of clips before photos that no training clip has, beside the same model fed whole frames, uniformly spaced, of
 as many tokens, and the likeliest answer to each question. The two learn side by side, on one core each.

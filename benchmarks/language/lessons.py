@@ -19,6 +19,7 @@ from benchmarks.language.crossings import SIDE
 from benchmarks.language.mirrors import MirroredSamples, MirroredTokens, mirrors
 from benchmarks.language.models import Models, TowerTokens, tiny_models, tiny_tower
 from benchmarks.language.questions import judge, learn
+from benchmarks.language.thinned import ThinnedSamples
 from codecsieve.cache import SparseCache, open_cache
 from codecsieve.cache.features import FeatureCache
 from codecsieve.pipelines.config import SieveConfig
@@ -33,10 +34,11 @@ _TUNE = {"projector": 2e-3, "places": 2e-3, "language_model": 2e-3}
 
 @dataclass(frozen=True)
 class Lesson:
-    """A stage, and what is asked in it: `ways`, or `train`, which is everything."""
+    """A stage; what is asked in it: `ways`, or `train`, which is everything; the part of tokens that is left out."""
 
     asked: str
     stage: Stage
+    thinned: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Recipe:
     lessons: tuple[Lesson, ...] = (
         Lesson("ways", Stage(50, _ALIGN)),
         Lesson("ways", Stage(600, _TUNE, warm_up=0.1, weight_decay=0.01)),
-        Lesson("train", Stage(700, _TUNE, warm_up=0.1, weight_decay=0.01)),
+        Lesson("train", Stage(1000, _TUNE, warm_up=0.1, weight_decay=0.01), thinned=0.2),
     )
     batch_size: int = 16
     measured: int = 256
@@ -79,7 +81,8 @@ def learn_seed(out: Path, arm: str, seed: int, recipe: Recipe, judged: str) -> d
     losses = []
     for number, lesson in enumerate(recipe.lessons, start=1):
         with clock.part(f"lesson {number}"):
-            (run,) = learn(models, lessons[lesson.asked], [lesson.stage], recipe.batch_size, seed)
+            samples = ThinnedSamples(lessons[lesson.asked], lesson.thinned, seed)
+            (run,) = learn(models, samples, [lesson.stage], recipe.batch_size, seed)
         last = run[-max(1, len(run) // 10) :]
         losses.append(round(sum(last) / len(last), 4))
     with clock.part("questions"):

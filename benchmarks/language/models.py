@@ -52,12 +52,12 @@ def tiny_tower(seed: int, image_size: int, patch_size: int) -> VisionTower:
 
 
 def tiny_models(seed: int, vision_size: int) -> Models:
-    """A language model like Qwen3, of 0.6 M parameters, that reads bytes; it is given what a tower made before."""
+    """A language model like Qwen3, of 0.4 M parameters, that reads bytes; it is given what a tower made before."""
     torch.manual_seed(seed)
     tokenizer = ByT5Tokenizer(extra_ids=0)
     tokenizer.add_special_tokens({"additional_special_tokens": [_USER, _ASSISTANT, _END]})
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=3,
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=1024,
         tie_word_embeddings=True,
     )  # fmt: skip

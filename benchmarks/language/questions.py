@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.language.models import Models
 from codecsieve.pipelines.language.collate import Sample, pad_samples
@@ -18,7 +18,7 @@ from codecsieve.pipelines.language.training import Stage, run_stage
 
 def learn(
     models: Models,
-    samples: Samples,
+    samples: Dataset[Sample],
     stages: Sequence[Stage],
     batch_size: int,
     seed: int,

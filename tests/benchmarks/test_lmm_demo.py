@@ -20,6 +20,7 @@ from benchmarks.language.crossings import ANSWERS, BACKGROUNDS, FRAMES, QUESTION
 from benchmarks.language.lessons import Lesson, Recipe
 from benchmarks.language.mirrors import MirroredSamples, MirroredTokens, mirrors
 from benchmarks.language.models import tiny_models, tiny_tower
+from benchmarks.language.thinned import ThinnedSamples
 from codecsieve.cache import open_cache
 from codecsieve.encoder import tokens_of_frames
 from codecsieve.pipelines.config import SieveConfig
@@ -37,7 +38,7 @@ SMALL = Recipe(
     sieve=SieveConfig.preset("contrast", num_frames=12, input_size=SIDE, k_keep=36),
     lessons=(
         Lesson("ways", Stage(1, {"projector": 1e-3})),
-        Lesson("train", Stage(2, {"projector": 1e-3, "language_model": 1e-3})),
+        Lesson("train", Stage(2, {"projector": 1e-3, "language_model": 1e-3}), thinned=0.5),
     ),
     batch_size=2,
 )
@@ -120,6 +121,20 @@ def test_a_mirror_shows_what_would_be_drawn_going_the_other_way() -> None:
         assert sample.conversation.turns[2:] == said.turns[2:]
         turned.add(tuple(map(mirror.way, WAYS)))
     assert len(turned) == 8
+
+
+def test_what_is_left_out_of_clips_is_drawn_anew_each_time() -> None:
+    tokens = torch.arange(100.0)[:, None]
+    samples = [Sample(ask(draw_shot("train", 0, 0), ["way"]), ((tokens, tokens.long().expand(-1, 3)),))]
+    thinned = ThinnedSamples(samples, 0.2, seed=0)
+    first, second = (thinned[0].clips[0] for _ in range(2))
+    for left, positions in (first, second):
+        assert 60 < len(left) < 95
+        assert torch.equal(left.long().expand(-1, 3), positions)
+    assert first[0].tolist() != second[0].tolist()
+    assert torch.equal(first[0], ThinnedSamples(samples, 0.2, seed=0)[0].clips[0][0])
+    assert len(ThinnedSamples(samples, 1.0, seed=0)[0].clips[0][0]) == 1
+    assert len(ThinnedSamples(samples, 0.0, seed=0)[0].clips[0][0]) == 100
 
 
 def test_a_mirror_turns_the_way_as_it_turns_the_picture() -> None:
