@@ -66,7 +66,7 @@ train-demo: install warm  ## train a tiny encoder on clips drawn from photos: tr
 	rm -rf train-demo
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.training.demo --out train-demo --seeds 2
 
-lmm-demo: install warm  ## have a tiny language model learn to answer questions about clips, on one core
+lmm-demo: install warm  ## have a tiny language model learn to answer questions about clips: lmm-demo/figures.json
 	rm -rf lmm-demo
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.language.demo --out lmm-demo
 

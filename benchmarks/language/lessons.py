@@ -17,7 +17,7 @@ from benchmarks.language.clips import Sizes
 from benchmarks.language.clock import Clock
 from benchmarks.language.crossings import SIDE
 from benchmarks.language.mirrors import MirroredSamples, MirroredTokens, mirrors
-from benchmarks.language.models import Models, TowerTokens, tiny_models, tiny_tower
+from benchmarks.language.models import TowerTokens, tiny_models, tiny_tower
 from benchmarks.language.questions import judge, learn
 from benchmarks.language.thinned import ThinnedSamples
 from codecsieve.cache import SparseCache, open_cache
@@ -75,9 +75,9 @@ def learn_seed(out: Path, arm: str, seed: int, recipe: Recipe, judged: str) -> d
     cache = open_cache(out / arm)
     said = {name: read_conversations(out / f"{name}.jsonl") for name in ("ways", "train", judged)}
     tower = TowerTokens(tiny_tower(seed, recipe.sieve.input_size, recipe.sieve.patch_size), "untrained")
-    models = tiny_models(seed, tower.tower.hidden_size)
     with clock.part("tokens"):
-        lessons, asked = _see(out / f"{arm}-{seed}", cache, said, judged, tower, models, recipe)
+        lessons, asked, some = _see(out / f"{arm}-{seed}", cache, said, judged, tower, recipe)
+    models = tiny_models(seed, some)
     losses = []
     for number, lesson in enumerate(recipe.lessons, start=1):
         with clock.part(f"lesson {number}"):
@@ -96,12 +96,10 @@ def _see(
     said: dict[str, list[Conversation]],
     judged: str,
     tower: TowerTokens,
-    models: Models,
     recipe: Recipe,
-) -> tuple[dict[str, ConcatDataset[Any]], Samples]:
-    """Tokens of all clips, of those to learn from in every mirror: samples of each lesson, and those to be judged by.
-
-    `standard` is told what they are like.
+) -> tuple[dict[str, ConcatDataset[Any]], Samples, torch.Tensor]:
+    """Tokens of all clips, of those to learn from in every mirror: samples of each lesson, those to be judged by, and
+    tokens of some to learn from.
     """
     learned = [number for own in Samples(cache, said["train"]).numbers for number in own]
     seen = list(enumerate(mirrors(recipe.sieve.grid)))
@@ -110,11 +108,11 @@ def _see(
         return cached_features(cache, clips, MirroredTokens(tower, seen[number][1]), folder / str(number), 32)
 
     features = [tokens(number, learned) for number, _ in seen]
-    models.standard.measure(torch.from_numpy(features[0].read(learned[: recipe.measured])))
     lessons = {
         name: ConcatDataset(
             MirroredSamples(Samples(cache, said[name], features[number]), mirror) for number, mirror in seen
         )
         for name in ("ways", "train")
     }
-    return lessons, Samples(cache, said[judged], tokens(0, range(len(cache))))
+    some = torch.from_numpy(features[0].read(learned[: recipe.measured]))
+    return lessons, Samples(cache, said[judged], tokens(0, range(len(cache)))), some

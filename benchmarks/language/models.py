@@ -20,14 +20,11 @@ _USER, _ASSISTANT, _END = "<|user|>", "<|assistant|>", "<|end|>"
 
 @dataclass(frozen=True)
 class Models:
-    """What sees and answers, and how it is spoken to; end: the token that ends an answer; standard: what comes before
-    the projector.
-    """
+    """What sees and answers, and how it is spoken to; end: the token that ends an answer."""
 
     model: VideoLanguageModel
     chat: Chat
     end: int
-    standard: Standard
 
 
 class TowerTokens:
@@ -51,8 +48,10 @@ def tiny_tower(seed: int, image_size: int, patch_size: int) -> VisionTower:
     return VisionTower(OneVisionEncoder(EncoderConfig(96, 384, 4, 3, image_size=image_size, patch_size=patch_size)))
 
 
-def tiny_models(seed: int, vision_size: int) -> Models:
-    """A language model like Qwen3, of 0.4 M parameters, that reads bytes; it is given what a tower made before."""
+def tiny_models(seed: int, seen: Tensor) -> Models:
+    """A language model like Qwen3, of 0.4 M parameters, that reads bytes; it is given what a tower made before, of
+    which `seen`, tokens [..., C], are some: by these all are standardised.
+    """
     torch.manual_seed(seed)
     tokenizer = ByT5Tokenizer(extra_ids=0)
     tokenizer.add_special_tokens({"additional_special_tokens": [_USER, _ASSISTANT, _END]})
@@ -61,11 +60,12 @@ def tiny_models(seed: int, vision_size: int) -> Models:
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=1024,
         tie_word_embeddings=True,
     )  # fmt: skip
-    standard, places = Standard(vision_size), PlaceEmbedding(config.hidden_size)
-    projector = nn.Sequential(standard, Projector(vision_size, config.hidden_size))
+    standard, places = Standard(seen.shape[-1]), PlaceEmbedding(config.hidden_size)
+    standard.measure(seen)
+    projector = nn.Sequential(standard, Projector(seen.shape[-1], config.hidden_size))
     model = VideoLanguageModel(Qwen3ForCausalLM(config), None, projector, places)
     chat = Chat(tokenizer, Style(user=_USER, assistant=_ASSISTANT, end=_END, between=""))
-    return Models(model, chat, tokenizer.convert_tokens_to_ids(_END), standard)
+    return Models(model, chat, tokenizer.convert_tokens_to_ids(_END))
 
 
 def load_models(language_model: str, encoder: str | Path) -> Models:
@@ -76,7 +76,6 @@ def load_models(language_model: str, encoder: str | Path) -> Models:
     loaded = AutoModelForCausalLM.from_pretrained(language_model)
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     tower = VisionTower(OneVisionEncoder.from_pretrained(encoder))
-    standard, projector = Standard(tower.hidden_size), Projector(tower.hidden_size, loaded.config.hidden_size)
-    model = VideoLanguageModel(loaded, tower, nn.Sequential(standard, projector))
+    model = VideoLanguageModel(loaded, tower, Projector(tower.hidden_size, loaded.config.hidden_size))
     chat = Chat(tokenizer)
-    return Models(model, chat, tokenizer.convert_tokens_to_ids(chat.style.end), standard)
+    return Models(model, chat, tokenizer.convert_tokens_to_ids(chat.style.end))

@@ -167,7 +167,7 @@ def test_each_stage_leaves_what_it_should(tmp_path: Path) -> None:
 
 def check_own_models(out: Path, folder: Path) -> None:
     """Models and conversations at hand take the same stages; what is left is a language model and a projector."""
-    models = tiny_models(0, 96)
+    models = tiny_models(0, torch.randn(9, 96))
     tokenizer = models.chat.tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     models.model.language_model.resize_token_embeddings(len(tokenizer))
