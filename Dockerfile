@@ -18,22 +18,16 @@ FROM nvidia/cuda:13.0.2-base-ubuntu24.04 AS cuda
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
-ENV EXTRAS=gpu,transcode,service,encoder
 
 FROM python:3.12-slim AS cpu
-ENV EXTRAS=transcode,service
 
 FROM ${VARIANT} AS build
 WORKDIR /src
-# The packages first: they change less often than the sources, and are most of the image.
-COPY pyproject.toml constraints.txt ./
+# The packages first: they change less often than the sources, and are most of the image. Each is held to its hash.
+ARG VARIANT
+COPY deploy/image-${VARIANT}.txt ./
 RUN python3 -m venv /opt/codecsieve \
- && /opt/codecsieve/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-names = lambda d: d.partition('[')[2].partition(']')[0].split(','); \
-of = lambda es: [x for e in es for d in p['optional-dependencies'][e] \
-                 for x in (of(names(d)) if d.startswith('codecsieve[') else [d])]; \
-print('\n'.join(p['dependencies'] + of('${EXTRAS}'.split(','))))" > /tmp/packages.txt \
- && /opt/codecsieve/bin/pip install --no-cache-dir -c constraints.txt -r /tmp/packages.txt
+ && /opt/codecsieve/bin/pip install --no-cache-dir --require-hashes -r image-${VARIANT}.txt
 COPY . .
 RUN /opt/codecsieve/bin/pip install --no-cache-dir --no-deps .
 

@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench docs lock package clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,5 +80,18 @@ bench: install  ## measure this machine: tables, and JSON in benchmarks/results
 	$(BIN)/python -m benchmarks.speed.stores
 	$(BIN)/python -m benchmarks.speed.first_batch
 
+# Offline, and no warning is let pass. docs/conf.py says what it is made of.
+docs: install  ## the book, as a site: build/book/index.html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/book
+
+lock: install  ## what the images hold, with hashes: deploy/image-*.txt
+	$(PIP) install --quiet uv
+	$(BIN)/python deploy/lock.py
+
+package: install  ## wheel and sdist, each tried in an environment of its own: PYTHONS='python3.11 python3.12'
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python deploy/try_package.py dist $(or $(PYTHONS),$(PYTHON))
+
 clean:  ## remove what was made, except .venv
-	rm -rf build demo train-demo lmm-demo .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf build dist demo train-demo lmm-demo .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -49,7 +49,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "end": pa.float64(),  # seconds; null: to the end
     "seconds": pa.float64(),  # spent on the clip
 }
-ADDED = ("filled", "order")
+ADDED = ("filled", "order", "decoder")
 """Columns that older caches lack, whose clips have null there."""
 SCHEMA = pa.schema(_COLUMNS)
 

@@ -42,7 +42,9 @@ _KERNEL_TYPES = (torch.float16, torch.bfloat16)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+# Told apart by identity, all three: tensors have no equality that is one bool, and torch.compile asks for the hash of
+# what a forward pass calls before it has its fields.
+@dataclass(frozen=True, eq=False)
 class Pack:
     """Clips that lie end to end: the tokens of each, and where they do so, int32 [clips + 1], as kernels want it."""
 
@@ -50,7 +52,7 @@ class Pack:
     ends: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reach:
     """Which tokens an attention reaches; without either, a clip's tokens reach all of that clip.
 
@@ -61,7 +63,7 @@ class Reach:
     pack: Pack | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attend:
     """Scaled dot-product attention as one forward pass does it."""
 

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -53,14 +55,36 @@ def test_the_image_is_nobodys_root_and_looks_after_its_health() -> None:
     assert "VOLUME /data" in text
 
 
-def test_the_images_packages_are_those_of_its_extras() -> None:
-    """The lines that list them are run as they are: extras of extras are looked up, not asked of PyPI."""
-    (code,) = re.findall(r'python -c "(import tomllib.*?)" >', dockerfile(), re.DOTALL)
-    code = code.replace("${EXTRAS}", "transcode,service")
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = {re.split(r"[\[>=]", line)[0] for line in told.split()}
-    assert {"fastapi", "uvicorn", "httpx", "prometheus-client", "imageio-ffmpeg", "zarr"} <= names
-    assert "codecsieve" not in names
+def of_extras(names: Iterable[str]) -> Iterator[str]:
+    """The packages that the project needs with some extras, those of extras that these name among them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in [
+        *project["dependencies"],
+        *(line for name in names for line in project["optional-dependencies"][name]),
+    ]:
+        package, _, extras = re.split(r"[>=;]", line)[0].strip().partition("[")
+        yield from of_extras(extras.rstrip("]").split(",")) if package == "codecsieve" else [package]
+
+
+@pytest.mark.parametrize(
+    ("variant", "extras"), [("cpu", ["transcode", "service"]), ("cuda", ["gpu", "transcode", "service", "encoder"])]
+)
+def test_an_images_packages_are_those_of_its_extras_each_with_its_hashes(variant: str, extras: list[str]) -> None:
+    """At the versions that the tests run with."""
+    text = (ROOT / "deploy" / f"image-{variant}.txt").read_text()
+    locked = re.findall(r"^([\w.-]+)==(\S+)[^\\]*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.MULTILINE)
+    assert len(locked) == len(re.findall("==", re.sub(r";.*", "", text)))
+    versions = {plain(name): version for name, version, _ in locked}
+    assert {plain(name) for name in of_extras(extras)} <= set(versions)
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    tested = {plain(name): version for name, version in tested.items()}
+    assert {name: version for name, version in versions.items() if tested.get(name, version) != version} == {}
+    assert "--require-hashes -r image-${VARIANT}.txt" in dockerfile()
+
+
+def plain(name: str) -> str:
+    """A package's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize(("status", "ends"), [(200, 0), (503, 1), (None, 1)])

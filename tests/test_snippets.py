@@ -20,7 +20,7 @@ from codecsieve.pipelines.train.config import TrainConfig, read_toml
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WITH_PYTHON = {
-    "README.md": 3, "docs/concepts.md": 2, "docs/language-models.md": 3, "docs/loading.md": 6,
+    "README.md": 3, "docs/concepts.md": 2, "docs/language-models.md": 3, "docs/loading.md": 6, "docs/quickstart.md": 3,
     "docs/service.md": 4, "docs/streaming.md": 2, "docs/training.md": 1,
 }  # fmt: skip
 """How many snippets each document has. Those of docs/service.md and docs/streaming.md run in
@@ -72,6 +72,19 @@ def test_the_readme(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (desk / "kept.png").stat().st_size
     assert names["tokens"].shape[1:] == (2048, 32)
     assert names["one"].patches.shape == (1024, 3, 14, 14)
+
+
+@pytest.mark.slow
+def test_the_quick_start(tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "videos").mkdir()
+    for seed, name in enumerate(("clip", "other")):
+        make_video(tmp_path / "videos" / f"{name}.mp4", frames=24, seed=seed)
+    monkeypatch.chdir(tmp_path)
+    cs.precompute("videos", "cache", num_frames=16, k_keep=512, workers=0)  # its commands run in tests/test_commands.py
+    names: dict[str, Any] = {"__name__": "quickstart"}
+    run("docs/quickstart.md", names)
+    assert names["patches"].shape == (2, 512, 3, 14, 14)
+    assert (tmp_path / "clip.png").stat().st_size
 
 
 @pytest.mark.slow

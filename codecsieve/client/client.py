@@ -54,7 +54,7 @@ class Client:
     """A service of codecsieve, from any thread; used in a `with` block, it lets its connections go at the end.
 
     Requests that fail for a reason which may pass (no connection, 429, 502, 503, 504) are sent again, at longer and
-    longer intervals, or when the service says. What cannot be is a ServiceError, the service's own line.
+    longer intervals, or when the service says. What cannot be is a ServiceError, the service's own line::
 
         with cs.Client("http://localhost:8000", key="cs_...") as client:
             clip = client.sieve("video.mp4", k_keep=1024)

@@ -17,6 +17,7 @@ import codecsieve as cs
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 TESTED = {
     "sieve_one_clip", "make_a_cache", "compare_selections", "feed_the_encoder", "loop_over_batches", "ask_a_service",
+    "read_with_numpy",
 }  # fmt: skip
 
 
@@ -100,6 +101,17 @@ def test_loop_over_batches(video: Path, tmp_path: Path) -> None:
     assert "classes ('early', 'late'), 2 steps an epoch" in said
     assert "8 of 8 clips seen" in said
     assert "one process, from step 1 on: 4 clips left" in said
+
+
+@pytest.mark.slow
+def test_read_with_numpy(video: Path, tmp_path: Path) -> None:
+    """Without the package. tests/cache/test_earlier.py compares all arrays."""
+    cs.precompute(video, tmp_path / "cache", num_frames=8, k_keep=64, workers=0)
+    said = run("read_with_numpy", tmp_path, "cache")
+    assert "format 1, made with k_keep 64, signals auto" in said
+    assert "patches uint8 (64, 3, 14, 14), positions uint16 (64, 3)" in said
+    assert said.rstrip().endswith("as it was written")
+    assert "codecsieve" not in re.findall(r"^(?:import|from) (\w+)", (FOLDER / "read_with_numpy.py").read_text(), re.M)
 
 
 @pytest.mark.slow
