@@ -38,6 +38,8 @@ _COLUMNS: dict[str, pa.DataType] = {
     "codec": pa.string(),
     "width": pa.int32(),
     "height": pa.int32(),
+    "grid_rows": pa.int32(),  # of patches: the square's, or of a clip at a size of its own those that show it
+    "grid_columns": pa.int32(),
     "fps": pa.float64(),
     "frames": pa.int64(),  # of the clip
     "distinct_frames": pa.int32(),  # among the sampled slots
@@ -49,7 +51,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "end": pa.float64(),  # seconds; null: to the end
     "seconds": pa.float64(),  # spent on the clip
 }
-ADDED = ("filled", "order", "decoder")
+ADDED = ("filled", "order", "decoder", "grid_rows", "grid_columns")
 """Columns that older caches lack, whose clips have null there."""
 SCHEMA = pa.schema(_COLUMNS)
 
@@ -58,7 +60,8 @@ SCHEMA = pa.schema(_COLUMNS)
 class IndexRecord:
     """One clip's row of the index. `row` and `crc32c` are the writer's to fill in; a failed clip has neither.
 
-    frames: frames in the clip; distinct_frames: different ones among the sampled slots; filled: slots that show the
+    grid_rows, grid_columns: patches of its pictures, the square's, or at a size of its own those that show it; frames:
+    frames in the clip; distinct_frames: different ones among the sampled slots; filled: slots that show the
     nearest frame instead of their own; order: what told the frames' order; start, end: seconds; seconds: time spent on
     the clip.
     """
@@ -74,6 +77,8 @@ class IndexRecord:
     codec: str | None = None
     width: int | None = None
     height: int | None = None
+    grid_rows: int | None = None
+    grid_columns: int | None = None
     fps: float | None = None
     frames: int | None = None
     distinct_frames: int | None = None

@@ -28,6 +28,7 @@ from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource, PacketTableError
 from codecsieve.codec.spread import Spread
 from codecsieve.errors import VideoError
+from codecsieve.kernels.rules import Fit
 from codecsieve.machine import MAX_MEMORY
 
 Result = TypeVar("Result")
@@ -109,7 +110,7 @@ class ClipDecoder:
     def __exit__(self, *_: object) -> None:
         self.source.close()
 
-    def slots(self, size: int, fit: str = "crop") -> Iterator[SlotSignals]:
+    def slots(self, size: int, fit: Fit = "crop") -> Iterator[SlotSignals]:
         """Signals of each distinct frame that some slot shows, as far as it can be decoded, nearly in order.
 
         size, fit: of the model's square, see `Geometry`, for signals that are made of what it shows.
@@ -152,7 +153,7 @@ def slot_signals(
     chosen: Container[int],
     decode: Callable[[bool, Watch | None], Iterator[Picture]],
     size: int,
-    fit: str = "crop",
+    fit: Fit = "crop",
 ) -> Iterator[SlotSignals]:
     """Signals of the chosen pictures among those that are decoded, nearly in order.
 

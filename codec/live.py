@@ -29,6 +29,7 @@ from codecsieve.codec.signals import choose_signals
 from codecsieve.codec.slots import SlotSignals
 from codecsieve.codec.source import PacketSource
 from codecsieve.errors import VideoError
+from codecsieve.kernels.rules import Fit
 from codecsieve.machine import MAX_MEMORY
 
 
@@ -123,7 +124,7 @@ class LiveDecoder:
     def __exit__(self, *_: object) -> None:
         self.source.close()
 
-    def slots(self, size: int, fit: str = "crop") -> Iterator[tuple[SlotSignals, Arrival]]:
+    def slots(self, size: int, fit: Fit = "crop") -> Iterator[tuple[SlotSignals, Arrival]]:
         """Signals of pictures 0, every, 2 * every, ... in that order, each as soon as it is there.
 
         Raises VideoError where the source falls silent or breaks off, behind all that came before.

@@ -12,6 +12,7 @@ import av
 
 from codecsieve.codec.readable import readable_format
 from codecsieve.codec.signals import MOTION_CODECS
+from codecsieve.kernels.rules import Fit
 
 HELD_BYTES = 256 << 20
 """Of pictures that were decoded, samples held at once for one clip: those of the model's crop."""
@@ -49,28 +50,28 @@ def clip_bytes(codec: str, pixel_format: str, width: int, height: int, reference
     return _LOADED + held + round(pixels * _picture_bytes(codec, samples, converted, references))
 
 
-def further_bytes(pixel_format: str, width: int, height: int, pictures: int, size: int, fit: str) -> int:
+def further_bytes(pixel_format: str, width: int, height: int, pictures: int, size: int, fit: Fit) -> int:
     """Bytes of what is held of so many pictures beyond what `clip_bytes` counts, which are the crops of 64.
 
     size: of the model's square, as which pictures are held where their samples would take more; fit: how they are
-    brought into it, of a letterbox whole.
+    brought into it, whole where they are not cropped.
     """
     if fit == "crop" and pictures <= _HELD_SLOTS:
         return 0
     crop = _held_bytes(pixel_format, min(width, height) ** 2)
-    seen = _held_bytes(pixel_format, width * height) if fit == "letterbox" else crop
+    seen = _held_bytes(pixel_format, width * height) if fit != "crop" else crop
     counted = crop * _HELD_SLOTS if crop * _HELD_SLOTS <= HELD_BYTES else crop
     held = seen * pictures if seen * pictures <= HELD_BYTES else seen + 3 * size**2 * pictures
     return max(held - counted, 0)
 
 
-def signal_bytes(width: int, height: int, pictures: int, fit: str = "crop") -> int:
+def signal_bytes(width: int, height: int, pictures: int, fit: Fit = "crop") -> int:
     """Bytes of what is held of so many pictures' signals until a clip is through: `kernels.cpu.held.HeldSlot`.
 
     A byte a pixel of the crop's residual, four for each 16 pixels of the whole picture; once, a histogram of lengths.
     """
     whole, crop = _aligned(width) * _aligned(height), _aligned(min(width, height)) ** 2
-    return pictures * ((whole if fit == "letterbox" else crop) + whole // 4) + _HISTOGRAM
+    return pictures * ((whole if fit != "crop" else crop) + whole // 4) + _HISTOGRAM
 
 
 def largest_picture(codec: str, pixel_format: str, references: int | None, limit: int) -> int:

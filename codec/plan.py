@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from codecsieve.codec.fixed_rate import frames_at_rate
 from codecsieve.codec.gop import Gop
 from codecsieve.codec.off_keyframe import frames_off_keyframes
 from codecsieve.codec.source import PacketSource
@@ -33,6 +34,8 @@ class FrameSample:
     """Frames in the clip, from `start` to `end`."""
     first: int = 0
     """Display index in the file of the clip's first frame."""
+    spare: int = 0
+    """The last so many slots are left over: they repeat the last frame, and nothing of it counts as seen in them."""
 
     def places(self, frame_ids: np.ndarray, target_frames: int) -> np.ndarray:
         """Where frames are in the clip, in places 0..target_frames-1: round(frame / (N - 1) * (target_frames - 1))."""
@@ -83,6 +86,10 @@ def sample_frames(
         length = f"{source.frames} frames, {source.facts.seconds:.2f} s"
         raise VideoError(f"{path}: no frame between {start or 0.0:g} s and {until} (the file has {length})")
     frames, slots = stop - first, np.arange(num_frames)
+    if spread.kind == "fps":
+        at_rate = frames_at_rate(source, first, frames, num_frames, spread.fps)
+        spare = num_frames - len(at_rate)
+        return FrameSample(np.pad(at_rate, (0, spare), mode="edge"), frames, first, spare)
     if spread.kind == "ends":
         ids = np.linspace(0, frames - 1, num_frames, dtype=np.int64)
     elif frames < num_frames:

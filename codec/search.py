@@ -19,22 +19,23 @@ from codecsieve.kernels.cpu.search import area_resize, pyramid, search_signals
 from codecsieve.kernels.geometry import geometry
 from codecsieve.kernels.reference.search import difference_signals
 from codecsieve.kernels.resample import Taps, area_taps
+from codecsieve.kernels.rules import Fit
 
 
-def model_luma(picture: Picture, size: int, fit: str = "crop") -> np.ndarray:
+def model_luma(picture: Picture, size: int, fit: Fit = "crop") -> np.ndarray:
     """Luma of what the model sees of a picture, at its resolution and without padding: uint8, see `seen_size`."""
     shown = upright_layout(picture.layout)
     luma = upright_planes(picture)[0]
     return area_resize(luma, *shown.origins[0], *luma_taps(shown, size, fit), picture.layout.bit_depth)
 
 
-def seen_size(shown: UprightLayout, size: int, fit: str = "crop") -> tuple[int, int]:
+def seen_size(shown: UprightLayout, size: int, fit: Fit = "crop") -> tuple[int, int]:
     """Rows and columns of the model's square that show the picture: of a crop, all."""
     top, bottom, left, right = geometry(shown.height, shown.width, size, size, fit).seen
     return bottom - top, right - left
 
 
-def luma_taps(shown: UprightLayout, size: int, fit: str = "crop") -> tuple[Taps, Taps]:
+def luma_taps(shown: UprightLayout, size: int, fit: Fit = "crop") -> tuple[Taps, Taps]:
     """Area weights of the rows and the columns that the model sees of a picture, which count shown luma samples."""
     grids = geometry(shown.height, shown.width, size, size, fit)
     rows, columns = seen_size(shown, size, fit)
@@ -50,7 +51,7 @@ def with_previous(wanted: np.ndarray) -> np.ndarray:
 
 
 def search_pictures(
-    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: Fit = "crop"
 ) -> Iterator[SlotSignals]:
     """`search` signals of the wanted pictures, see `_compare`."""
     return _compare(
@@ -59,7 +60,7 @@ def search_pictures(
 
 
 def subtract_pictures(
-    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: str = "crop"
+    pictures: Iterator[Picture], wanted: Container[int], size: int, fit: Fit = "crop"
 ) -> Iterator[SlotSignals]:
     """`difference` signals of the wanted pictures, see `_compare`."""
     return _compare(pictures, wanted, size, fit, lambda picture: model_luma(picture, size, fit), difference_signals)
@@ -72,7 +73,7 @@ def _compare(
     pictures: Iterator[Picture],
     wanted: Container[int],
     size: int,
-    fit: str,
+    fit: Fit,
     look: Callable[[Picture], Look],
     compare: Callable[[Look, Look], tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[SlotSignals]:

@@ -1,5 +1,5 @@
-"""Blocks of patches that language models merge to one token, so that all of a block are kept or none: their scores, and
-the patches of those that are kept.
+"""Blocks of patches that language models merge to one token, so that all of a block are kept or none: their scores,
+and the patches of those that are kept, in the order in which tokens stand.
 
 Host-only integers, the same for every device. Which blocks are kept is left to `select`, which takes them for patches.
 """
@@ -29,6 +29,18 @@ def block_scores(scores: npt.NDArray[np.integer], merge: int) -> npt.NDArray[np.
     blocks = scores.reshape(slots, rows // merge, merge, columns // merge, merge).astype(np.int64)
     shows = (blocks >= 0).any(axis=(2, 4))
     return np.where(shows, np.maximum(blocks, 0).sum(axis=(2, 4)), -1)
+
+
+def zigzag(blocks: npt.NDArray[np.integer], rows: int, columns: int) -> npt.NDArray[np.integer]:
+    """Blocks by slot and row, those of rows 0, 2, 4, ... from left to right, of the others from right to left.
+
+    Args:
+        blocks: integers [n], indices of blocks, `t*rows*columns + h*columns + w`.
+        rows, columns: blocks of a slot.
+    """
+    slot_rows, places = np.divmod(blocks, columns)
+    back = slot_rows % rows % 2 == 1
+    return blocks[np.argsort(slot_rows * columns + np.where(back, columns - 1 - places, places), kind="stable")]
 
 
 def patches_of_blocks(blocks: npt.NDArray[np.integer], grid: tuple[int, int], merge: int) -> npt.NDArray[np.int32]:

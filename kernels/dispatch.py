@@ -13,8 +13,10 @@ import numpy as np
 from codecsieve.kernels.cpu import energy as on_cpu
 from codecsieve.kernels.cpu import select as select_on_cpu
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
+from codecsieve.kernels.groups import seen_slots, select_in_groups
 from codecsieve.kernels.reference.energy import check_signals, fuse_weights
-from codecsieve.kernels.rules import Measure, Scoring, Selection
+from codecsieve.kernels.reference.select import check_selection
+from codecsieve.kernels.rules import Grouping, Measure, Scoring, Selection
 
 if TYPE_CHECKING:
     import torch
@@ -95,8 +97,14 @@ def select_patches(
     suppress: str = Selection.suppress,
     suppress_slots: int = Selection.suppress_slots,
     suppress_weight: float = Selection.suppress_weight,
+    merge: int = 1,
+    groups: int = Grouping.groups,
+    groups_by: str = Grouping.by,
+    min_group_frames: int = Grouping.min_frames,
+    max_group_frames: int = Grouping.max_frames,
+    token_order: str = "raster",
 ) -> Array:
-    """The patches worth keeping: top-K of the whole clip, not of each slot.
+    """The patches worth keeping: top-K of the whole clip, or of each group of slots, not of each slot.
 
     The selection is made on the processor; torch tensors go there and back.
 
@@ -113,17 +121,35 @@ def select_patches(
             in a slot nearby; cell, its rank among all of them, by which it is divided.
         suppress_slots: slots before and behind a kept patch that are nearby, for `time`.
         suppress_weight: what a score counts there of itself, for `time`.
+        merge: side of the blocks of patches of which all are kept or none; gh, gw and k_keep must be whole blocks'.
+        groups: groups of slots of which each keeps k_keep / groups as if it were a clip.
+        groups_by: equal, as many slots a group; motion, as much energy, see `groups.group_edges`.
+        min_group_frames: slots that a group by motion has at least.
+        max_group_frames: slots that a group by motion has at most.
+        token_order: raster, patches or blocks row by row; zigzag, every second row of a slot from right to left.
 
     Returns:
-        int32 [K], ascending: slot * gh * gw + row * gw + column. Of equal scores the smaller index is kept.
+        int32 [K]: slot * gh * gw + row * gw + column, ascending but for `merge` and `token_order`. Of equal scores the
+        smaller index is kept.
 
     Raises:
         ValueError: an option out of range.
     """
+    if merge < 1 or groups < 1 or k_keep % (groups * merge**2):
+        raise ValueError(
+            f"k_keep ({k_keep}) must be a multiple of groups ({groups}) times the square of merge ({merge}), both >= 1"
+        )
     on_host = np.ascontiguousarray(scores) if isinstance(scores, np.ndarray) else scores.cpu().numpy()
     static = static_fallback, static_abs_thresh, static_rel_thresh, static_uniform_frames
     spread_out = suppress, suppress_slots, suppress_weight
-    kept = select_on_cpu.select_patches(on_host, Selection(k_keep, *static, anchors, patch, *spread_out))
+    rule = Selection(k_keep // (groups * merge**2), *static, anchors, patch * merge, *spread_out)
+    grouping = Grouping(groups, groups_by, min_group_frames, max_group_frames)
+    check_selection(on_host, rule)
+
+    def keep(group: np.ndarray) -> np.ndarray:
+        return select_on_cpu.select_patches(seen_slots(group, rule), rule)
+
+    kept = select_in_groups(on_host, merge, grouping, keep, token_order)
     if isinstance(scores, np.ndarray):
         return kept
     import torch

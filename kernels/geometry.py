@@ -2,7 +2,8 @@
 
 The picture of `height x width` luma pixels is divided into cells of 4x4 pixels, on which motion and energy
 live. The model sees it with the short side resized to `size`, cropped about the centre to `size x size`, or with the
-long side resized to `size` and black beside it (`letterbox`), and divided into a grid of `patch x patch` patches.
+long side resized to `size` and black beside it (`letterbox`), or at a size of its own, in the square's upper left
+(`Native`), and divided into a grid of `patch x patch` patches.
 Everything here is computed on the host, once for each picture size, and is handed to the kernels as integer tables; the
 kernels themselves are elsewhere.
 """
@@ -12,12 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from codecsieve.kernels.rules import FITS, MAX_CENTER_PRIOR
+from codecsieve.kernels.rules import FITS, MAX_CENTER_PRIOR, Fit, Native
 
 CELL = 4
 """Side of a cell, in luma pixels: the smallest block that carries its own motion."""
@@ -59,7 +61,7 @@ class Geometry:
         width: of the picture, in luma pixels.
         size: side of the square that the model sees, in its pixels.
         patch: side of a patch, in the model's pixels.
-        fit: how the picture is brought into the square, one of `codecsieve.kernels.rules.FITS`.
+        fit: how the picture is brought into the square.
 
     Raises:
         ValueError: a side is not positive, `size` is not a multiple of `patch`, or there is no such fit.
@@ -69,7 +71,7 @@ class Geometry:
     width: int
     size: int
     patch: int
-    fit: str = "crop"
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         """Check the numbers, and the fit."""
@@ -78,7 +80,7 @@ class Geometry:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
         if self.size % self.patch:
             raise ValueError(f"size ({self.size}) must be a multiple of patch ({self.patch})")
-        if self.fit not in FITS:
+        if not isinstance(self.fit, Native) and self.fit not in FITS:
             raise ValueError(f"fit ({self.fit!r}) must be one of {', '.join(FITS)}")
 
     @property
@@ -99,12 +101,12 @@ class Geometry:
     @property
     def scaled_height(self) -> int:
         """Height of the picture once the side that is fitted is `size`, in the model's pixels, rounded half up."""
-        return self._scaled(self.height)
+        return self._scaled[0]
 
     @property
     def scaled_width(self) -> int:
         """Width of the picture once the side that is fitted is `size`, in the model's pixels, rounded half up."""
-        return self._scaled(self.width)
+        return self._scaled[1]
 
     @property
     def crop_top(self) -> int:
@@ -158,16 +160,50 @@ class Geometry:
         scores.setflags(write=False)
         return scores
 
-    def _scaled(self, side: int) -> int:
+    @cached_property
+    def _scaled(self) -> tuple[int, int]:
+        if isinstance(self.fit, Native):
+            return native_size(self.height, self.width, self.size, self.fit)
         fitted = (min if self.fit == "crop" else max)(self.height, self.width)
-        return max((2 * side * self.size + fitted) // (2 * fitted), 1)
+        height, width = (max((2 * side * self.size + fitted) // (2 * fitted), 1) for side in (self.height, self.width))
+        return height, width
 
     def _before(self, scaled: int) -> int:
+        if isinstance(self.fit, Native):
+            return 0
         return (scaled - self.size) // 2 if scaled >= self.size else -((self.size - scaled) // 2)
 
 
+def native_size(height: int, width: int, size: int, fit: Native) -> tuple[int, int]:
+    """The size at which a picture is seen whole: its own in whole blocks, or the largest of its shape that is allowed.
+
+    Each side is rounded to the nearest multiple, of two the even one, and is one at least. Where that has more than
+    `max_pixels`, or a side more than `size`, the picture is scaled so that it has just as many, or as long a side, and
+    its sides are rounded down. This is the rule of Qwen2-VL's processors, in integers, but that no picture is made
+    larger, and that a strip that is less than a block wide is cut short rather than over the limit.
+
+    Args:
+        height, width: of the picture, in luma pixels.
+        size: what no side is longer than, in the model's pixels, a multiple as well.
+        fit: the limit and the multiple.
+
+    Returns:
+        Height and width in the model's pixels.
+    """
+    step, most = fit.multiple, fit.max_pixels // fit.multiple**2
+    rows, columns = (max(round(Fraction(side, step)), 1) for side in (height, width))
+    if rows * columns > most or max(rows, columns) * step > size:
+        longest = max(height, width)
+        rows, columns = (
+            max(min(math.isqrt(side * fit.max_pixels // (other * step**2)), side * size // (longest * step)), 1)
+            for side, other in ((height, width), (width, height))
+        )
+        rows, columns = min(rows, most // columns) or 1, min(columns, most // rows) or 1
+    return rows * step, columns * step
+
+
 @lru_cache(maxsize=256)
-def geometry(height: int, width: int, size: int, patch: int, fit: str = "crop") -> Geometry:
+def geometry(height: int, width: int, size: int, patch: int, fit: Fit = "crop") -> Geometry:
     """The grids of a picture of `height x width` luma pixels, seen at `size` in patches of `patch` pixels."""
     return Geometry(height, width, size, patch, fit)
 

@@ -6,10 +6,25 @@ Nothing is computed here, and nothing heavy imported: the command line reads the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 FITS = ("crop", "letterbox")
 """How a picture is brought into the model's square: its short side fills that, and what is too much of the other is cut
 off on both sides; or its long side does, and beside it the square is black."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """The third: a picture is seen whole, at a size of its own that is whole blocks; see `geometry.native_size`."""
+
+    max_pixels: int
+    """The most that it has, in the model's pixels."""
+    multiple: int
+    """What both of its sides are a multiple of: a patch, or a block of patches."""
+
+
+Fit: TypeAlias = str | Native
+"""One of `FITS`, or a size of its own."""
 
 CAMERA_MODES = ("none", "mean", "median", "similarity", "rigid", "affine")
 """How camera motion is estimated; the last three are fitted, and fall back to the median.
@@ -31,6 +46,13 @@ SCALE_MODES = ("slot", "clip", "none")
 
 SUPPRESS_MODES = ("none", "time", "cell")
 """What makes patches of one place count less, once others of that place are kept."""
+
+GROUPINGS = ("equal", "motion")
+"""What groups of slots have in common: their length, or how much moves in them."""
+
+TOKEN_ORDERS = ("raster", "zigzag")
+"""In which order tokens stand, slot after slot and row after row of blocks: always from left to right, or to and fro,
+so that what follows each other lies close together."""
 
 MAX_CENTER_PRIOR = 7
 """A lifted energy must fit 32 bits."""
@@ -88,3 +110,35 @@ class Selection:
     """Slots before and behind a kept patch in which its place counts less, for `time`."""
     suppress_weight: float = 0.25
     """How much less, for `time`: what remains of a score, counted in 256ths."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which slots make a group; see `groups.group_edges`. Names and values of the bounds are codec-video-prep's."""
+
+    groups: int = 1
+    """How many there are."""
+    by: str = "equal"
+    """One of `GROUPINGS`."""
+    min_frames: int = 8
+    """Slots that a group has at least, by `motion`."""
+    max_frames: int = 64
+    """Slots that a group has at most, by `motion`."""
+
+    def check(self, slots: int) -> None:
+        """Raise ValueError, naming options as they are called outside, unless so many slots make such groups."""
+        groups, least, most = self.groups, self.min_frames, self.max_frames
+        if self.by not in GROUPINGS:
+            raise ValueError(f"groups_by ({self.by!r}) must be one of {', '.join(GROUPINGS)}")
+        if groups < 1:
+            raise ValueError(f"groups ({groups}) must be >= 1")
+        if self.by == "equal":
+            if slots % groups:
+                raise ValueError(f"groups ({groups}) must divide {slots}, the number of slots")
+        elif not 1 <= least <= most:
+            raise ValueError(f"min_group_frames ({least}) must be in 1..{most}, which is max_group_frames")
+        elif not groups * least <= slots <= groups * most:
+            raise ValueError(
+                f"groups ({groups}) of min_group_frames ({least}) to max_group_frames ({most}) have "
+                f"{groups * least} to {groups * most} slots, not {slots}"
+            )

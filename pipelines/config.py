@@ -20,13 +20,18 @@ from codecsieve.kernels.rules import (
     CAMERA_MODES,
     FITS,
     FUSE_MODES,
+    GROUPINGS,
     INCONSISTENCY_MODES,
     LEAST_KSIZE,
     MAX_CENTER_PRIOR,
     MOST_KSIZE,
     SCALE_MODES,
     SUPPRESS_MODES,
+    TOKEN_ORDERS,
+    Fit,
+    Grouping,
     Measure,
+    Native,
     Scoring,
     Selection,
 )
@@ -125,7 +130,7 @@ class SieveKeywords(TypedDict, total=False):
     static_uniform_frames: int
     anchors: int
     policy: Literal["saliency", "sampling", "random"]
-    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe"]
+    spread: Literal["ends", "middle", "jitter", "thrifty", "off-keyframe", "fps"]
     spread_seed: int
     target_frames: int | None
     decoder_fields: Literal["auto", "on", "off"]
@@ -136,9 +141,15 @@ class SieveKeywords(TypedDict, total=False):
     suppress: Literal["none", "time", "cell"]
     suppress_slots: int
     suppress_weight: float
-    fit: Literal["crop", "letterbox"]
+    fit: Literal["crop", "letterbox", "native"]
     merge: int
     groups: int
+    groups_by: Literal["equal", "motion"]
+    min_group_frames: int
+    max_group_frames: int
+    token_order: Literal["raster", "zigzag"]
+    max_pixels: int
+    fps: float
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,8 @@ class SieveConfig:
     spread: str = option(
         "ends",
         "Which frames the slots show: evenly from first to last; of equal segments the middle one, any one, the one "
-        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing.",
+        "for which the fewest pictures are decoded, or the middle one but for keyframes, which predict nothing; --fps "
+        "frames a second, as far as there are slots.",
         choices=SPREADS,
         added=True,
     )
@@ -241,8 +253,9 @@ class SieveConfig:
     fit: str = option(
         "crop",
         "How a picture is brought into the square: its short side fills it, and the long one is cropped; its long side "
-        "fills it, centred on black, whose patches are kept last.",
-        choices=FITS,
+        "fills it, centred on black, whose patches are kept last; or it is as large as it is, in whole blocks, up to "
+        "--max-pixels and the square's side.",
+        choices=(*FITS, "native"),
         added=True,
     )
     merge: int = option(
@@ -254,10 +267,34 @@ class SieveConfig:
     )
     groups: int = option(
         1,
-        "Equal groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
+        "Groups of slots, each of which keeps its share of --k-keep as if it were a clip, --anchors and all.",
         at_least=1,
         added=True,
     )
+    groups_by: str = option(
+        Grouping.by,
+        "What groups have in common: as many slots; or as much motion and residual, so that they are short where much "
+        "moves.",
+        choices=GROUPINGS,
+        added=True,
+    )
+    min_group_frames: int = option(
+        Grouping.min_frames, "Slots that a group by motion has at least.", at_least=1, added=True
+    )
+    max_group_frames: int = option(
+        Grouping.max_frames, "Slots that a group by motion has at most.", at_least=1, added=True
+    )
+    token_order: str = option(
+        "raster",
+        "In which order a slot's patches stand, or its blocks with --merge: row by row from left to right; or every "
+        "second row from right to left, so that neighbours follow each other.",
+        choices=TOKEN_ORDERS,
+        added=True,
+    )
+    max_pixels: int = option(
+        392 * 392, "Pixels that a picture of --fit native has at most, once it is resized.", at_least=1, added=True
+    )
+    fps: float = option(Spread.fps, "Slots a second of --spread fps.", at_least=0.001, at_most=1000, added=True)
 
     def __post_init__(self) -> None:
         """Check every value against its rule, and against the others."""
@@ -276,14 +313,21 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.merge**2}, the patches of a block, "
                 f"for merge {self.merge}"
             )
-        if self.num_frames % self.groups:
-            raise ConfigError(f"groups ({self.groups}) must divide {self.num_frames}, the number of slots")
+        try:
+            self.grouping.check(self.num_frames)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         if self.k_keep % (self.groups * self.merge**2):
             raise ConfigError(
                 f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.merge**2}, for groups {self.groups}"
                 + (f" of blocks of {self.merge**2}" if self.merge > 1 else "")
             )
-        slots, of = self.num_frames // self.groups, " of a group" if self.groups > 1 else ""
+        slots, of = self.group_slots, " of a group" if self.groups > 1 else ""
+        if self.k_keep > self.groups * slots * self.grid**2:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be <= {self.groups * slots * self.grid**2}, the patches of {self.groups} "
+                f"groups of {slots} slots, which is min_group_frames"
+            )
         if self.anchors > slots:
             raise ConfigError(f"anchors ({self.anchors}) must be in 0..{slots}, the number of slots{of}")
         if self.policy == "sampling" and self.k_keep % (self.groups * self.grid**2):
@@ -291,10 +335,29 @@ class SieveConfig:
                 f"k_keep ({self.k_keep}) must be a multiple of {self.groups * self.grid**2}, the patches of a slot"
                 f"{' of every group' if of else ''}, for policy sampling"
             )
+        if self.fit == "native":
+            self._check_native()
         if self.mv_incon_ksize % 2 == 0:
             raise ConfigError(f"mv_incon_ksize ({self.mv_incon_ksize}) must be odd: the side of a square about a cell")
         if self.w_mv + self.w_res == 0:
             raise ConfigError("w_mv (0) and w_res (0) must not both be 0")
+
+    def _check_native(self) -> None:
+        block, square = (self.patch_size * self.merge) ** 2, self.input_size**2
+        if not block <= self.max_pixels <= square:
+            raise ConfigError(
+                f"max_pixels ({self.max_pixels}) must be in {block}..{square}, a block's and those of the square of "
+                f"input_size ({self.input_size}), which is the longest that a side may be"
+            )
+        most = self.num_frames * (self.max_pixels // block) * self.merge**2
+        if self.k_keep > most:
+            raise ConfigError(
+                f"k_keep ({self.k_keep}) must be <= {most}, the patches of {self.num_frames} slots of "
+                f"{self.max_pixels} pixels"
+            )
+        if self.policy == "sampling":
+            raise ConfigError("policy ('sampling') keeps whole slots, of which patches of clips of --fit native have "
+                              "different numbers; use fit crop or letterbox")  # fmt: skip
 
     @classmethod
     def preset(cls, name: str, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
@@ -341,9 +404,26 @@ class SieveConfig:
         return METHOD + (self.mv_compensate == "similarity")
 
     @property
+    def fitting(self) -> Fit:
+        """How a picture is brought into the square, with its numbers."""
+        return Native(self.max_pixels, self.patch_size * self.merge) if self.fit == "native" else self.fit
+
+    @property
     def spreading(self) -> Spread:
         """Which frames the slots show."""
-        return Spread(self.spread, self.spread_seed)
+        return Spread(self.spread, self.spread_seed, self.fps)
+
+    @property
+    def grouping(self) -> Grouping:
+        """Which slots make a group."""
+        return Grouping(self.groups, self.groups_by, self.min_group_frames, self.max_group_frames)
+
+    @property
+    def group_slots(self) -> int:
+        """Slots that every group has at least."""
+        if self.groups == 1 or self.groups_by == "equal":
+            return self.num_frames // self.groups
+        return self.min_group_frames
 
     @property
     def selection(self) -> Selection:

@@ -5,14 +5,14 @@
                                         takes them (a block is what it merges to one token)
     clips/KEY/src_patch_position.npy    the same canvas after canvas, row by row, as codec-video-prep reads them
     clips/KEY/image_grid_thw.npy        int64 [n, 3]: 1, rows, columns
-    clips/KEY/gop_ids.npy               int64 [n]: which group of frames a canvas belongs to
+    clips/KEY/gop_ids.npy               int64 [n]: which group of slots a canvas belongs to, 0 for the first
     clips/KEY/source_pts.npy            float32 [n]: seconds of the first frame on a canvas, by the video's frame rate
     clips/KEY/frame_ids.npy             int32 [T]
     clips/KEY/meta.json                 fps, canvas_files, video, configuration; `padding`: places that hold no patch
     clips.jsonl                         {"id", "messages", "images", "patch_positions", "fps", "images_source"}
 
 A canvas is as large as the model's own frame. Only where the kept patches do not fill a whole number of them are they
-lower, and what is left of the last one is black, at position -1. All frames of a clip are one group.
+lower, and what is left of the last one is black, at position -1. Each group of slots has as many canvases of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from codecsieve.cache.parquet import column
 from codecsieve.errors import ConfigError
 from codecsieve.files import publish
-from codecsieve.text import shortened
+from codecsieve.text import quoted, shortened
 
 from .blocks import in_blocks, raster_order
 from .canvases import SUFFIXES, Sheet, check_canvases, encode, pack
@@ -51,6 +51,12 @@ def check_ov2(selection: Selection, options: ExportOptions) -> None:
         raise ConfigError(
             "--to ov2 wants each patch's frame, which a cache made with target_frames does not tell; make it without"
         )
+    groups, kept = groups_of(selection), selection.cache.layout.k_keep
+    if not isinstance(groups, int) or groups < 1 or kept % groups:
+        raise ConfigError(
+            f"--to ov2: cache {selection.cache.location} says that it has {quoted(groups)} groups, of {kept} patches; "
+            "make it again"
+        )
     clip = selection.cache[column(selection.table, "id")[0]]
     _blocks(selection, clip.positions, clip.clip_id)
 
@@ -69,11 +75,16 @@ def write_ov2(selection: Selection, folder: Path, count: Count, options: ExportO
     publish(folder / LINES, _lines(selection, keys, options))
 
 
+def groups_of(selection: Selection) -> int:
+    """How many groups of slots a clip has. Each keeps as many patches, and these follow each other."""
+    return selection.cache.config.get("groups", 1)
+
+
 def sheet_of(selection: Selection) -> tuple[Sheet, int]:
-    """What fits on a canvas, and how many a clip has: as few as can be, no larger than the model's frame."""
+    """What fits on a canvas, and how many a group has: as few as can be, no larger than the model's frame."""
     grid, layout = selection.cache.grid, selection.cache.layout
     across = grid // 2
-    blocks = layout.k_keep // 4
+    blocks = layout.k_keep // groups_of(selection) // 4
     count = math.ceil(blocks / across**2)
     return Sheet(2 * math.ceil(blocks / (count * across)), 2 * across, layout.patch), count
 
@@ -81,13 +92,13 @@ def sheet_of(selection: Selection) -> tuple[Sheet, int]:
 def _files(
     selection: Selection, row: dict[str, Any], arrays: dict[str, np.ndarray], form: str
 ) -> Iterator[tuple[str, bytes]]:
-    sheet, count = sheet_of(selection)
+    (sheet, each), groups = sheet_of(selection), groups_of(selection)
     order = _blocks(selection, arrays["positions"], row["id"])
-    padding = count * sheet.patches - len(order)
+    count, padding = groups * each, groups * each * sheet.patches - len(order)
     kept = arrays["positions"][order].astype(np.int32)
     kept[:, 0] = arrays["frame_ids"][kept[:, 0]]
-    places = np.pad(kept, ((0, padding), (0, 0)), constant_values=-1)
-    patches = np.pad(arrays["patches"][order], ((0, padding), (0, 0), (0, 0), (0, 0)))
+    places = _filled_up(kept, groups, padding, -1)
+    patches = _filled_up(arrays["patches"][order], groups, padding, 0)
     raster = raster_order(sheet.rows, sheet.columns, count)
     names = _canvas_names(count, form)
     for name, canvas in zip(names, pack(patches[raster], sheet), strict=True):
@@ -95,11 +106,18 @@ def _files(
     yield "patch_positions.npy", npy(places)
     yield POSITIONS, npy(places[raster])
     yield "image_grid_thw.npy", npy(np.tile(np.array([[1, sheet.rows, sheet.columns]]), (count, 1)))
-    yield "gop_ids.npy", npy(np.zeros(count, np.int64))
+    yield "gop_ids.npy", npy(np.repeat(np.arange(groups), each))
     first = places[:: sheet.patches, 0]
     yield "source_pts.npy", npy((first / row["fps"] if row["fps"] else np.zeros(count)).astype(np.float32))
     yield "frame_ids.npy", npy(arrays["frame_ids"].astype(np.int32))
     yield "meta.json", json.dumps(_meta(selection, row, names, sheet, padding), ensure_ascii=False, indent=1).encode()
+
+
+def _filled_up(kept: np.ndarray, groups: int, padding: int, value: int) -> np.ndarray:
+    """What is kept [K, ...], with its share of so much padding behind each group's: [K + padding, ...]."""
+    grouped = kept.reshape(groups, -1, *kept.shape[1:])
+    behind = [(0, 0), (0, padding // groups)] + [(0, 0)] * (grouped.ndim - 2)
+    return np.pad(grouped, behind, constant_values=value).reshape(-1, *kept.shape[1:])
 
 
 def _blocks(selection: Selection, positions: np.ndarray, clip_id: str) -> np.ndarray:
@@ -125,7 +143,7 @@ def _meta(selection: Selection, row: dict[str, Any], names: list[str], sheet: Sh
         "block_size": 2,
         "hb_wb": [sheet.rows, sheet.columns],
         "seq_len": cache.layout.num_frames,
-        "num_groups": 1,
+        "num_groups": groups_of(selection),
         "total_images": len(names),
         "total_patches": len(names) * sheet.patches,
         "canvas_files": names,
@@ -140,7 +158,7 @@ def _meta(selection: Selection, row: dict[str, Any], names: list[str], sheet: Sh
 
 
 def _lines(selection: Selection, keys: list[str], options: ExportOptions) -> Iterator[bytes]:
-    _, count = sheet_of(selection)
+    count = groups_of(selection) * sheet_of(selection)[1]
     for number, row in enumerate(selection.known()):
         root = PurePosixPath(options.path_prefix) / CLIPS / keys[number]
         turns = conversation(row, options.question, count)

@@ -40,10 +40,10 @@ def _draw(
     with open_clip(path, config, start, end, believe) as clip:
         corners = slot_corners(config.grid, config.patch_size)
         scores, frames = ClipScores(clip, config), {}
-        for slot in clip.slots(config.input_size, config.fit):
+        for slot in clip.slots(config.input_size, config.fitting):
             index = slot.picture.display_index
             scores.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fitting)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(scores.pictures)
         slot_scores = scores.of(ids)

@@ -99,11 +99,11 @@ def _study(
     corners, frames = slot_corners(config.grid, config.patch_size), {}
     with open_clip(path, config, start, end, believe, max_memory) as clip:
         scores = {way: ClipScores(clip, used) for way, used in ways.items()}
-        for slot in clip.slots(config.input_size, config.fit):
+        for slot in clip.slots(config.input_size, config.fitting):
             index = slot.picture.display_index
             for scored in scores.values():
                 scored.add(slot)
-            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fit)
+            crop = hold_crop(slot.picture, config.input_size, config.patch_size, config.fitting)
             frames[index] = whole_frame(cut_patches(crop, corners), config)
         ids = clip.nearest_decoded(list(frames))
         facts = {
@@ -115,7 +115,7 @@ def _study(
     compared = dataclasses.replace(config, signals=DIFFERENCE)
     with open_clip(path, compared, start, end, believe, max_memory) as clip:
         plain = ClipScores(clip, compared)
-        for slot in clip.slots(config.input_size, config.fit):
+        for slot in clip.slots(config.input_size, config.fitting):
             plain.add(slot)
         difference = plain.of(clip.nearest_decoded(plain.pictures))
     return Study(

@@ -53,8 +53,8 @@ class Device:
             )
         if self.gpus and config.scale == "clip":
             raise ConfigError("scale ('clip') is the processor's; use device cpu")
-        if self.gpus and config.fit == "letterbox":
-            raise ConfigError("fit ('letterbox') is the processor's; use device cpu")
+        if self.gpus and config.fit != "crop":
+            raise ConfigError(f"fit ({config.fit!r}) is the processor's; use device cpu")
         if config.signals in ("search", "difference"):
             return config.signals, None
         if config.signals == "bits":

@@ -82,6 +82,8 @@ def for_cache(outcome: ClipOutcome, layout: Layout) -> Outcome:
         codec=clip.codec,
         width=clip.width,
         height=clip.height,
+        grid_rows=clip.grid[0],
+        grid_columns=clip.grid[1],
         fps=clip.fps,
         frames=clip.frames,
         distinct_frames=clip.distinct_frames,

@@ -84,12 +84,12 @@ def _sieve(
         held: dict[int, Crop | np.ndarray] = {}
         sizes: dict[int, tuple[int, int]] = {}
         shelf = Shelf.of_thread()
-        for slot in clip.slots(config.input_size, config.fit):
+        for slot in clip.slots(config.input_size, config.fitting):
             index = slot.picture.display_index
             sizes[index] = upright_size(slot.picture)
             scores.add(slot)
             if pixels:
-                crop = view_crop(slot.picture, config.input_size, config.patch_size, config.fit)
+                crop = view_crop(slot.picture, config.input_size, config.patch_size, config.fitting)
                 if crop.nbytes * config.num_frames <= HELD_BYTES:
                     held[index] = crop.copied(shelf.copy)
                 else:  # a clip with more to hold has its slots resized whole as they come

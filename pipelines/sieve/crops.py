@@ -18,6 +18,7 @@ from codecsieve.codec.upright import UprightLayout, upright_layout, upright_plan
 from codecsieve.kernels.cpu.gather import gather_patches
 from codecsieve.kernels.geometry import geometry
 from codecsieve.kernels.resample import ColourMatrix, Taps, colour_matrix, cubic_taps, few_taps
+from codecsieve.kernels.rules import Fit
 
 FEW = 16
 """Chroma samples of an axis below which it matters what is taken to lie beyond them."""
@@ -50,12 +51,12 @@ class Crop:
         return replace(self, planes=tuple(copy(plane) for plane in self.planes))
 
 
-def hold_crop(picture: Picture, size: int, patch: int, fit: str = "crop") -> Crop:
+def hold_crop(picture: Picture, size: int, patch: int, fit: Fit = "crop") -> Crop:
     """Copy the samples of the model's crop (size x size model pixels) out of a picture."""
     return view_crop(picture, size, patch, fit).copied(np.ndarray.copy)
 
 
-def view_crop(picture: Picture, size: int, patch: int, fit: str = "crop") -> Crop:
+def view_crop(picture: Picture, size: int, patch: int, fit: Fit = "crop") -> Crop:
     """The model's crop in the picture's own memory: for `Crop.copied`, or to know its size."""
     shown = upright_layout(picture.layout)
     luma, chroma = crop_taps(shown, size, patch, fit)
@@ -86,7 +87,7 @@ class PlaneTaps(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def crop_taps(shown: UprightLayout, size: int, patch: int, fit: str = "crop") -> tuple[PlaneTaps, PlaneTaps]:
+def crop_taps(shown: UprightLayout, size: int, patch: int, fit: Fit = "crop") -> tuple[PlaneTaps, PlaneTaps]:
     """What the crop's pixels are made of, in Y and in U, V; pixels beside the picture, of its nearest samples."""
     height, width = shown.height, shown.width
     grids = geometry(height, width, size, patch, fit)

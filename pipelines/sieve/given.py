@@ -101,7 +101,8 @@ def _cut(clip: ClipDecoder, positions: np.ndarray, config: SieveConfig) -> tuple
         if picture.display_index not in missing:
             continue
         here = shown == picture.display_index
-        patches[here] = cut_patches(view_crop(picture, config.input_size, side, config.fit), positions[here, 1:] * side)
+        crop = view_crop(picture, config.input_size, side, config.fitting)
+        patches[here] = cut_patches(crop, positions[here, 1:] * side)
         missing.discard(picture.display_index)
         size = upright_size(picture)
     if missing:

@@ -29,7 +29,7 @@ from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.pipelines.config import SieveConfig
 from codecsieve.pipelines.sieve.gpu_stack import MOST_STACKED, PictureStack
-from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from
+from codecsieve.pipelines.sieve.kept import SievedClip, assemble_clip, select_from, without_spare
 
 _ANY_TIME = contextlib.nullcontext()
 
@@ -95,7 +95,7 @@ def sieve_clip_on_gpu(
             scores = _compared_scores(stack, compare, config)
         clip.pictures_decoded = stack.passed
         ids = clip.nearest_decoded(list(scores))
-        slot_scores = np.stack([scores[display] for display in ids.tolist()])
+        slot_scores = without_spare(np.stack([scores[display] for display in ids.tolist()]), clip.sample)
         indices = select_from(slot_scores, config)
         positions = np.stack(np.unravel_index(indices, slot_scores.shape), axis=1)
         patches = stack.cut(ids[positions[:, 0]], positions[:, 1:] * config.patch_size)

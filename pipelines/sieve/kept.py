@@ -5,7 +5,6 @@ The same for a clip that was sieved on a processor (`clip`) and on a GPU (`gpu_c
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -14,10 +13,12 @@ import numpy as np
 
 from codecsieve.codec.plan import FrameSample
 from codecsieve.codec.source import PacketSource
-from codecsieve.kernels.blocks import block_scores, patches_of_blocks
 from codecsieve.kernels.cpu.select import select_patches
+from codecsieve.kernels.groups import seen_slots, select_in_groups
+from codecsieve.kernels.rules import Selection
 from codecsieve.mosaic import Pictured, draw_kept
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.sieve.native import grid_to_keep_of, in_square, seen_grid
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,8 +31,8 @@ class SievedClip(Pictured):
     patches: np.ndarray
     """uint8 [K, 3, P, P], RGB; [0, 3, P, P] where pixels were not asked for."""
     positions: np.ndarray
-    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, ascending, or with `merge` block by block; with
-    `target_frames`, in place of the slot, where in the clip its frame is."""
+    """uint16 [K, 3]: slot, patch row, patch column of each kept patch, slot by slot; with `target_frames`, in place of
+    the slot, where in the clip its frame is."""
     scores: np.ndarray
     """int32 [K]: energy (0..255) summed over the patch's pixels; -1 where it shows nothing of the picture."""
     frame_ids: np.ndarray
@@ -44,6 +45,8 @@ class SievedClip(Pictured):
     width: int
     """Of the clip's first picture, upright, in luma samples."""
     height: int
+    grid: tuple[int, int]
+    """Rows and columns of patches that its pictures have: the square's, or at a size of its own those that show it."""
     fps: float
     frames: int
     """Frames in the clip."""
@@ -112,6 +115,7 @@ def assemble_clip(
         codec=facts.codec,
         width=size[1],
         height=size[0],
+        grid=seen_grid(slot_scores) if config.fit == "native" else (config.grid, config.grid),
         fps=facts.fps,
         frames=clip.sample.frames,
         distinct_frames=len(np.unique(ids)),
@@ -123,38 +127,60 @@ def assemble_clip(
     )
 
 
+def without_spare(scores: np.ndarray, sample: FrameSample) -> np.ndarray:
+    """Scores of slots [T, gh, gw], but -1, as of what shows nothing, in the slots that are left over of a sample."""
+    if sample.spare:
+        scores[-sample.spare :] = -1
+    return scores
+
+
 def select_from(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
-    """The patches that a configuration keeps of a clip: int32 [K], ascending indices, or block by block.
+    """The patches that a configuration keeps of a clip: int32 [K], indices slot by slot, ascending, or block by block.
 
     By saliency, `select_patches`. By sampling, whole slots, round(i / (n - 1) * (T - 1)). At random, all patches alike,
     but for padding, which comes last: a clip's scores are the seed, so that each clip has patches of its own, the same
     ones every time. With `merge`, blocks stand for patches in all of this, and blocks are in ascending order. With
-    `groups`, each stands for the clip.
+    `groups`, each stands for the clip. In zigzag the order within slots is another, and nothing else. Last slots of
+    which nothing is seen count only where the others are too few. Of clips at a size of their own it is chosen in that.
     """
-    blocks = block_scores(scores, config.merge)
-    groups = blocks.reshape(config.groups, -1, *blocks.shape[1:])
-    kept = [number * groups[0].size + _kept_of(group, config) for number, group in enumerate(groups)]
-    return patches_of_blocks(np.concatenate(kept), scores.shape[1:], config.merge)
+    if config.fit == "native":
+        own = grid_to_keep_of(scores, config)
+        return in_square(_select(scores[:, : own[0], : own[1]], config), own, config.grid)
+    return _select(scores, config)
 
 
 def select_by_sampling(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     """What `--policy sampling` keeps for as many tokens, as far as these pay for whole slots: int32, ascending."""
-    budget = config.k_keep - config.k_keep % config.grid**2
-    if not budget:
+    own = seen_grid(scores) if config.fit == "native" else (config.grid, config.grid)
+    scores = scores[:, : own[0], : own[1]]
+    rule = Selection(config.k_keep - config.k_keep % scores[0].size)
+    if not rule.k_keep:
         return np.zeros(0, np.int32)
-    whole = dataclasses.replace(config, policy="sampling", k_keep=budget, anchors=0, groups=1)
-    return select_from(scores, whole)
+    kept = _whole_slots(seen_slots(scores, rule), rule.k_keep)
+    return in_square(kept, own, config.grid)
+
+
+def _select(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
+    def keep(group: np.ndarray) -> np.ndarray:
+        return _kept_of(seen_slots(group, config.selection), config)
+
+    return select_in_groups(scores, config.merge, config.grouping, keep, config.token_order)
 
 
 def _kept_of(scores: np.ndarray, config: SieveConfig) -> np.ndarray:
     """The blocks that are kept of a group, by their scores [T, bh, bw]: integers, ascending."""
     if config.policy == "sampling":
-        blocks, count = scores[0].size, config.selection.k_keep // scores[0].size
-        slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
-        return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()
+        return _whole_slots(scores, config.selection.k_keep)
     if config.policy == "random":
         random = np.random.RandomState(zlib.crc32(np.ascontiguousarray(scores).tobytes()))  # the same in every numpy
         drawn = random.permutation(scores.size)
         last = scores.ravel()[drawn] < 0
         return np.sort(np.concatenate([drawn[~last], drawn[last]])[: config.selection.k_keep])
     return select_patches(scores, config.selection)
+
+
+def _whole_slots(scores: np.ndarray, k_keep: int) -> np.ndarray:
+    """All of so many slots, uniformly spaced, as k_keep pays for: int64, ascending."""
+    blocks, count = scores[0].size, min(k_keep // scores[0].size, len(scores))
+    slots = [(2 * i * (len(scores) - 1) + count - 1) // max(2 * (count - 1), 1) for i in range(count)]
+    return (np.array(slots)[:, None] * blocks + np.arange(blocks)).ravel()

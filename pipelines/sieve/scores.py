@@ -17,7 +17,7 @@ from codecsieve.kernels.cpu.held import HeldSlot, clip_limits, hold_slot
 from codecsieve.kernels.geometry import Geometry, center_table, geometry
 from codecsieve.kernels.reference.energy import fuse_weights
 from codecsieve.pipelines.config import SieveConfig
-from codecsieve.pipelines.sieve.kept import Decoded
+from codecsieve.pipelines.sieve.kept import Decoded, without_spare
 
 
 class ClipScores:
@@ -28,13 +28,13 @@ class ClipScores:
 
         Raises VideoError where it takes more memory than it may, for what is held until its end.
         """
-        self._config = config
+        self._config, self._sample = config, clip.sample
         self._scores: dict[int, np.ndarray] = {}
         self._held: dict[int, HeldSlot] = {}
         facts, pictures = clip.source.facts, len(np.unique(clip.sample.frame_ids))
         shape = facts.pixel_format, facts.width, facts.height
-        held = further_bytes(*shape, pictures, config.input_size, config.fit)
-        held += signal_bytes(*shape[1:], pictures, config.fit) if config.scale == "clip" else 0
+        held = further_bytes(*shape, pictures, config.input_size, config.fitting)
+        held += signal_bytes(*shape[1:], pictures, config.fitting) if config.scale == "clip" else 0
         if held:
             check_memory(facts, *shape, held=held)
 
@@ -59,14 +59,15 @@ class ClipScores:
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Scores of slots that show these pictures, int64 [T, gh, gw]; a clip's percentiles are those of its slots."""
-        shown = Counter(index for index in ids.tolist() if index in self._held)
+        seen = ids[: len(ids) - self._sample.spare]
+        shown = Counter(index for index in seen.tolist() if index in self._held)
         scores = dict(self._scores)
         if shown:
             limits = clip_limits([self._held[index] for index in shown], list(shown.values()))
             for index in shown:
                 held = self._held[index]
                 scores[index] = held_scores(held, limits, *_fusing(held.geometry, self._config))
-        return np.stack([scores[index] for index in ids.tolist()])
+        return without_spare(np.stack([scores[index] for index in ids.tolist()]), self._sample)
 
 
 def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
@@ -81,7 +82,7 @@ def score_slot(slot: SlotSignals, config: SieveConfig) -> np.ndarray:
 
 
 def _grids(slot: SlotSignals, config: SieveConfig) -> Geometry:
-    return geometry(*slot.residual.shape, config.input_size, config.patch_size, config.fit)
+    return geometry(*slot.residual.shape, config.input_size, config.patch_size, config.fitting)
 
 
 def _fusing(grids: Geometry, config: SieveConfig) -> tuple[np.ndarray, str, tuple[int, int]]:

@@ -49,7 +49,7 @@ class StreamOptions:
         return max(1, self.window // 4) if self.stride is None else self.stride
 
 
-REFUSED = ("num_frames", "spread", "spread_seed")
+REFUSED = ("num_frames", "spread", "spread_seed", "fps")
 """Options of the sieve that say which frames of a clip its slots show: here they are consecutive."""
 
 

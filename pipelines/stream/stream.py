@@ -108,7 +108,7 @@ class Stream(Iterator[StreamWindow]):
     def _slide(self, config: SieveConfig) -> Generator[StreamWindow, None, None]:
         options = self._options
         with self._live as live:
-            for slot, arrival in live.slots(config.input_size, config.fit):
+            for slot, arrival in live.slots(config.input_size, config.fitting):
                 self._window.add(slot, arrival)
                 self.frames += 1
                 if self.frames >= options.window and (self.frames - options.window) % options.step == 0:

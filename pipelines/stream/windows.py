@@ -91,7 +91,7 @@ class SlidingWindow:
 
     def _hold(self, slot: SlotSignals) -> SlotPatches:
         config = self._config
-        crop = view_crop(slot.picture, config.input_size, config.patch_size, config.fit)
+        crop = view_crop(slot.picture, config.input_size, config.patch_size, config.fitting)
         if crop.nbytes * config.num_frames <= HELD_BYTES:
             return SlotPatches(crop.copied(np.ndarray.copy), config.grid)
         patches = SlotPatches(crop, config.grid)  # a window with more to hold has its slots resized whole as they come

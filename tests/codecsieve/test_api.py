@@ -71,6 +71,8 @@ def test_signatures_have_the_defaults_of_the_method() -> None:
         "static_fallback": False, "static_abs_thresh": 126, "static_rel_thresh": 0.38,
         "static_uniform_frames": 4, "anchors": 0, "patch": 14,
         "suppress": "none", "suppress_slots": 3, "suppress_weight": 0.25,
+        "merge": 1, "groups": 1, "groups_by": "equal", "min_group_frames": 8, "max_group_frames": 64,
+        "token_order": "raster",
     }  # fmt: skip
 
 

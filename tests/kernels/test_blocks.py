@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from codecsieve.kernels.blocks import block_scores, patches_of_blocks
+from codecsieve.kernels.blocks import block_scores, patches_of_blocks, zigzag
 
 merges = st.integers(1, 3)
 
@@ -41,6 +41,24 @@ def test_the_patches_of_a_block_are_side_by_side(merge: int, rows: int, columns:
     ]
     assert found.dtype == np.int32
     assert found.tolist() == [int(np.ravel_multi_index(place, (4, *grid))) for place in expected]
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.data())
+def test_in_zigzag_every_second_row_of_a_slot_goes_back(rows: int, columns: int, data: st.DataObject) -> None:
+    blocks = sorted(data.draw(st.lists(st.integers(0, 3 * rows * columns - 1), unique=True)))
+    there = set(blocks)
+    expected = []
+    for t in range(3):
+        for row in range(rows):
+            for column in range(columns) if row % 2 == 0 else reversed(range(columns)):
+                expected += [(t * rows + row) * columns + column]
+    found = zigzag(np.array(blocks, np.int64), rows, columns)
+    assert found.tolist() == [block for block in expected if block in there]
+
+
+def test_in_zigzag_what_follows_each_other_of_a_whole_slot_is_side_by_side() -> None:
+    rows, columns = np.divmod(zigzag(np.arange(36 * 36), 36, 36), 36)
+    assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()
 
 
 def test_blocks_of_one_patch_are_patches() -> None:

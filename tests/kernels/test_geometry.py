@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecsieve.kernels.geometry import Pooling, center_table, geometry
-from codecsieve.kernels.rules import FITS
+from codecsieve.kernels.geometry import Pooling, center_table, geometry, native_size
+from codecsieve.kernels.rules import FITS, Native
 
 sides = st.integers(1, 400)
 
@@ -62,6 +63,70 @@ def test_a_square_picture_needs_no_letterbox() -> None:
     assert not crop.unscored.any()
     assert not box.unscored.any()
     np.testing.assert_array_equal(crop.pool_x.weights, box.pool_x.weights)
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.sampled_from([14, 28, 32]),
+    st.integers(1, 4000),
+    st.sampled_from([8, 40, 10**4]),
+)
+def test_a_size_of_its_own_is_the_nearest_that_is_allowed(
+    height: int, width: int, step: int, most: int, longest: int
+) -> None:
+    fit, size = Native(most * step**2 + step, step), longest * step
+    own = native_size(height, width, size, fit)
+    (rows, over), (columns, beside) = (divmod(side, step) for side in own)
+    assert over == beside == 0
+    assert min(rows, columns) >= 1
+    assert rows * columns <= most
+    assert max(own) <= size
+    nearest = [max(round(Fraction(side, step)), 1) for side in (height, width)]
+    if nearest[0] * nearest[1] <= most and max(nearest) <= longest:
+        assert [rows, columns] == nearest
+    elif min(rows, columns) > 1:  # not cut short: of the same shape as largely as is allowed, each side rounded down
+        for side, other, blocks in ((height, width, rows), (width, height, columns)):
+            assert (blocks * step) ** 2 * other <= side * fit.max_pixels
+            assert blocks * step * max(height, width) <= side * size
+            more = (blocks + 1) * step
+            assert more**2 * other > side * fit.max_pixels or more * max(height, width) > side * size
+    # Where luma is brought to the model's resolution first, its grids are those of the picture.
+    assert native_size(*own, size, fit) == own
+
+
+@given(st.integers(28, 3000), st.integers(28, 3000), st.sampled_from([392 * 392, 10**6]))
+def test_sizes_are_those_of_qwen2_vl_but_that_nothing_is_made_larger(height: int, width: int, most: int) -> None:
+    theirs = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
+    own = native_size(height, width, 10**5, Native(most, 28))
+    for side, other, found, expected in zip(
+        (height, width), (width, height), own, theirs.smart_resize(height, width, 28, 1, most), strict=True
+    ):
+        just_so = found**2 * other == side * most  # where floating point may lose a block
+        assert found == expected or (just_so and found == expected + 28)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (1080, 1920, (280, 504)),
+        (240, 320, (252, 308)),
+        (70, 98, (56, 112)),  # 2.5 and 3.5 blocks: to the even one
+        (4, 1000, (28, 1008)),
+        (4, 9000, (28, 1008)),
+        (9000, 4, (1008, 28)),
+    ],
+)
+def test_a_size_of_its_own_is_the_upper_left_of_the_square(height: int, width: int, expected: tuple[int, int]) -> None:
+    grids = geometry(height, width, 1008, 14, Native(392 * 392, 28))
+    assert (grids.scaled_height, grids.scaled_width) == expected
+    assert grids.seen == (0, expected[0], 0, expected[1])
+    shows = np.zeros((72, 72), bool)
+    shows[: expected[0] // 14, : expected[1] // 14] = True
+    np.testing.assert_array_equal(grids.unscored, np.where(shows, 0, -1))
+    for pool, blocks in ((grids.pool_y, expected[0] // 14), (grids.pool_x, expected[1] // 14)):
+        assert (pool.weights[:blocks].sum(axis=1) == 4096).all()
+        assert not pool.weights[blocks:].any()
 
 
 def test_another_fit_is_refused() -> None:

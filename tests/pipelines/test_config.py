@@ -31,6 +31,12 @@ ADDED: dict[str, Any] = {
     "fit": "letterbox",
     "merge": 2,
     "groups": 4,
+    "groups_by": "motion",
+    "min_group_frames": 2,
+    "max_group_frames": 3,
+    "token_order": "zigzag",
+    "max_pixels": 1000,
+    "fps": 4.0,
 }
 """Options that came later, none at its default."""
 
@@ -80,7 +86,8 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"w_mv": float("inf")}, "w_mv (inf) must be a number >= 0"),
         ({"w_mv": 0, "w_res": 0}, "w_mv (0) and w_res (0) must not both be 0"),
         ({"static_abs_thresh": -1}, "static_abs_thresh (-1) must be >= 0"),
-        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe"),
+        ({"spread": "random"}, "spread ('random') must be one of ends, middle, jitter, thrifty, off-keyframe, fps"),
+        ({"fps": 0}, "fps (0) must be in 0.001..1000"),
         ({"spread_seed": -1}, "spread_seed (-1) must be in 0..4.29497e+09"),
         ({"mv_inconsistency": "median"}, "mv_inconsistency ('median') must be one of none, mean, variance"),
         ({"mv_incon_ksize": 1}, "mv_incon_ksize (1) must be in 3..17"),
@@ -90,7 +97,27 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"scale": "frame"}, "scale ('frame') must be one of slot, clip, none"),
         ({"suppress": "space"}, "suppress ('space') must be one of none, time, cell"),
         ({"suppress_slots": 0}, "suppress_slots (0) must be >= 1"),
-        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox"),
+        ({"fit": "stretch"}, "fit ('stretch') must be one of crop, letterbox, native"),
+        ({"max_pixels": 0}, "max_pixels (0) must be >= 1"),
+        (
+            {"fit": "native"},
+            "max_pixels (153664) must be in 196..50176, a block's and those of the square of input_size (224), which "
+            "is the longest that a side may be",
+        ),
+        (
+            {"fit": "native", "merge": 2, "max_pixels": 783},
+            "max_pixels (783) must be in 784..50176, a block's and those of the square of input_size (224), which is "
+            "the longest that a side may be",
+        ),
+        (
+            {"fit": "native", "max_pixels": 31 * 196 + 195},
+            "k_keep (2048) must be <= 1984, the patches of 64 slots of 6271 pixels",
+        ),
+        (
+            {"fit": "native", "max_pixels": 50176, "policy": "sampling"},
+            "policy ('sampling') keeps whole slots, of which patches of clips of --fit native have different numbers; "
+            "use fit crop or letterbox",
+        ),
         ({"merge": 0}, "merge (0) must be >= 1"),
         ({"merge": 3}, "merge (3) must divide 16, the patches on each side of the square"),
         ({"merge": 2, "k_keep": 2046}, "k_keep (2046) must be a multiple of 4, the patches of a block, for merge 2"),
@@ -100,6 +127,25 @@ def test_defaults_are_those_of_the_method() -> None:
         (
             {"groups": 4, "merge": 2, "k_keep": 2044},
             "k_keep (2044) must be a multiple of 16, for groups 4 of blocks of 4",
+        ),
+        ({"groups_by": "time"}, "groups_by ('time') must be one of equal, motion"),
+        ({"token_order": "hilbert"}, "token_order ('hilbert') must be one of raster, zigzag"),
+        ({"min_group_frames": 0}, "min_group_frames (0) must be >= 1"),
+        (
+            {"groups": 4, "groups_by": "motion", "num_frames": 30},
+            "groups (4) of min_group_frames (8) to max_group_frames (64) have 32 to 256 slots, not 30",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "min_group_frames": 65},
+            "min_group_frames (65) must be in 1..64, which is max_group_frames",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "min_group_frames": 1},
+            "k_keep (2048) must be <= 1024, the patches of 4 groups of 1 slots, which is min_group_frames",
+        ),
+        (
+            {"groups": 4, "groups_by": "motion", "anchors": 9},
+            "anchors (9) must be in 0..8, the number of slots of a group",
         ),
         ({"groups": 4, "anchors": 17}, "anchors (17) must be in 0..16, the number of slots of a group"),
         (

@@ -9,7 +9,8 @@ const MADE_WITH = [
   "num_frames", "input_size", "patch_size", "k_keep", "signals", "mv_compensate", "center_prior", "center_sigma", "fuse",
   "w_mv", "w_res", "static_fallback", "static_abs_thresh", "static_rel_thresh", "static_uniform_frames", "anchors",
   "spread", "spread_seed", "mv_inconsistency", "mv_incon_ksize", "res_use_grad", "scale", "suppress", "suppress_slots",
-  "suppress_weight", "fit", "merge", "groups",
+  "suppress_weight", "fit", "merge", "groups", "groups_by", "min_group_frames", "max_group_frames",
+  "token_order", "max_pixels", "fps",
 ];
 const COLUMNS = 6;
 

@@ -264,6 +264,33 @@ def test_ov2_has_whole_blocks_on_canvases_no_larger_than_a_frame(
         assert line["patch_positions"] == [f"clips/{clip.clip_id}/src_patch_position.npy"]
 
 
+def test_ov2_has_canvases_of_its_own_for_each_group_of_slots(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", k_keep=4 * 40, blocks=True, groups=4)
+    export_cache(cache, tmp_path / "out", "ov2")
+    for line, clip in zip(lines(tmp_path / "out" / "clips.jsonl"), cache, strict=True):
+        folder = tmp_path / "out" / "clips" / clip.clip_id
+        arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
+        np.testing.assert_array_equal(arrays["gop_ids"], [0, 0, 1, 1, 2, 2, 3, 3])
+        np.testing.assert_array_equal(arrays["image_grid_thw"], [[1, 4, GRID]] * 8)
+        order = in_blocks(clip.positions, GRID)
+        assert order is not None
+        kept = clip.positions[order].astype(int)
+        kept[:, 0] = clip.frame_ids[kept[:, 0]]
+        for group, places in enumerate(arrays["patch_positions"].reshape(4, 48, 3)):
+            np.testing.assert_array_equal(places[:40], kept[40 * group : 40 * group + 40])
+            assert (places[40:] == -1).all()
+            pixels = unpack(np.stack([picture(folder / f"canvas_{2 * group + n:03d}.png") for n in (0, 1)]), 14)
+            pixels = pixels[block_order(4, GRID, 2)]
+            np.testing.assert_array_equal(pixels[:40], clip.patches[order][40 * group : 40 * group + 40])
+            assert not pixels[40:].any()
+        meta = json.loads((folder / "meta.json").read_text())
+        assert (meta["num_groups"], meta["total_images"], meta["codecsieve"]["padding"]) == (4, 8, 32)
+        assert len(line["images"]) == 8
+    wrong = make_cache(tmp_path / "wrong", k_keep=40, blocks=True, groups=7)
+    with pytest.raises(ConfigError, match=r"says that it has 7 groups, of 40 patches; make it again$"):
+        export_cache(wrong, tmp_path / "none", "ov2")
+
+
 def test_ov2_of_patches_that_are_not_whole_blocks_is_refused_in_one_line(tmp_path: Path) -> None:
     make_cache(tmp_path / "cache")
     with pytest.raises(ConfigError, match=r"^clip clip-0 of cache .* is not kept in whole 2x2 blocks, .* --merge 2$"):

@@ -433,6 +433,7 @@ def test_pictures_whose_signals_do_not_come_are_not_held_without_end(
         ({"window": 8, "stride": 9}, r"stride \(9\) must be <= window \(8\)"),
         ({"num_frames": 8}, r"num_frames \('8'\) is not for streams"),
         ({"spread": "middle"}, r"spread \('middle'\) is not for streams"),
+        ({"fps": 4.0}, r"fps \('4.0'\) is not for streams"),
         ({"window": 4, "stride": 4}, r"k_keep \(2048\) must be <= 1024"),
         ({"patience": 0}, r"patience \(0\) must be > 0"),
     ],
