@@ -104,24 +104,28 @@ def _path(video: str) -> str:
 
 
 def request_config(request: VideoRequest, config: SieveConfig) -> SieveConfig:
-    """The sieve's options for one video: as many slots and as large a square as its message says, at most so many kept.
+    """The sieve's options for one video: as many slots and as large as its message says, at most so many kept.
 
-    The square's side is the largest multiple of a block that max_pixels allow, and not more than `input_size`. Raises
-    ConfigError where that is none, VideoError where fps is given and the video cannot be opened.
+    With `fit` native the message's max_pixels go before those of the options, else the square's side is the largest
+    multiple of a block that they allow; neither is larger than the options have it. Raises ConfigError where no block
+    fits, VideoError where fps is given and the video cannot be opened.
     """
     block = config.patch_size * config.merge
-    side = config.input_size
+    side, pixels = config.input_size, config.max_pixels
     if request.max_pixels is not None:
-        side = min(side, math.isqrt(int(request.max_pixels)) // block * block)
-        if side == 0:
+        if request.max_pixels < block**2:
             raise ConfigError(f"max_pixels ({request.max_pixels}) must be >= {block**2}, one block of patches")
+        pixels = min(pixels, int(request.max_pixels))
+        if config.fit != "native":
+            side = min(side, math.isqrt(int(request.max_pixels)) // block * block)
     slots = int(request.nframes or config.num_frames)
     if request.fps is not None:
         with open_clip(request.path, config, request.start, request.end) as clip:
             seconds = clip.sample.frames / clip.source.facts.fps
             slots = min(max(1, round(seconds * request.fps)), clip.sample.frames)
-    patches = slots * (side // config.patch_size) ** 2
-    return replace(config, num_frames=slots, input_size=side, k_keep=min(config.k_keep, patches))
+    blocks = pixels // block**2 if config.fit == "native" else (side // block) ** 2
+    most = slots * blocks * config.merge**2
+    return replace(config, num_frames=slots, input_size=side, max_pixels=pixels, k_keep=min(config.k_keep, most))
 
 
 def sieve_requests(requests: Sequence[VideoRequest], config: SieveConfig) -> dict[str, Tensor]:
@@ -133,7 +137,7 @@ def sieve_requests(requests: Sequence[VideoRequest], config: SieveConfig) -> dic
             belong together, and none but `patch_positions` says where they are.
         patch_positions: int64 [N, 3]: slot, row and column of each.
 
-    Patches are in the sieve's order: of blocks of merge x merge by slot, row and column, and row by row in a block.
+    Patches are in the sieve's order, see `token_order`, and with `merge` block by block, row by row in a block.
     Raises ConfigError for an option that cannot work, VideoError for a video.
     """
     pixels, grids, places = [], [], []

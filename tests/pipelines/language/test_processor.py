@@ -53,6 +53,14 @@ def test_frames_range_and_size_are_the_messages(video: str) -> None:
     assert torch.equal(inputs["pixel_values"], normalise(torch.from_numpy(kept.patches)).flatten(1))
 
 
+def test_a_video_at_a_size_of_its_own_has_as_many_pixels_as_its_message_says(video: str) -> None:
+    options = {**OPTIONS, "fit": "native", "max_pixels": 56 * 56}
+    inputs = CodecProcessor(byte_tokenizer(), sieve=options)(messages(video, nframes=2, max_pixels=1500))
+    kept = sieve(video, fit="native", num_frames=2, input_size=56, max_pixels=1500, k_keep=14)
+    assert torch.equal(inputs["patch_positions"], torch.from_numpy(kept.positions.astype(np.int64)))
+    assert torch.equal(inputs["pixel_values"], normalise(torch.from_numpy(kept.patches)).flatten(1))
+
+
 def test_fps_counts_the_frames_of_the_range(video: str) -> None:
     config = SieveConfig(**OPTIONS)  # type: ignore[arg-type]
     for fps, frames in ((2, 4), (0.1, 1), (1000, 50)):
