@@ -7,7 +7,8 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo bench compare docs lock package clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench compare docs
+.PHONY: lock package clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,10 @@ train-demo: install warm  ## train a tiny encoder on clips drawn from photos: tr
 	rm -rf train-demo
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.training.demo --out train-demo --seeds 2
 
+lmm-demo: install warm  ## have a tiny language model learn to answer questions about clips: lmm-demo/figures.json
+	rm -rf lmm-demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.language.demo --out lmm-demo
+
 bench: install  ## measure this machine: tables, and JSON in benchmarks/results
 	$(PIP) install --quiet -c constraints.txt -e '.[bench,stores]'
 	$(BIN)/python -m benchmarks.speed.throughput
@@ -95,4 +100,4 @@ compare: install  ## beside other people's tools from PyPI: one table
 	  $(if $(PUBLISH),--publish)
 
 clean:  ## remove what was made, except .venv
-	rm -rf build dist demo train-demo .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf build dist demo train-demo lmm-demo .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import codecsieve as cs
 from codecsieve.cache.concepts import write_concepts
@@ -18,8 +20,8 @@ from codecsieve.pipelines.train.config import TrainConfig, read_toml
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WITH_PYTHON = {
-    "README.md": 3, "docs/concepts.md": 2, "docs/loading.md": 6, "docs/quickstart.md": 3, "docs/service.md": 4,
-    "docs/streaming.md": 2, "docs/training.md": 1,
+    "README.md": 3, "docs/concepts.md": 2, "docs/language-models.md": 3, "docs/loading.md": 6, "docs/quickstart.md": 3,
+    "docs/service.md": 4, "docs/streaming.md": 2, "docs/training.md": 1,
 }  # fmt: skip
 """How many snippets each document has. Those of docs/service.md and docs/streaming.md run in
 tests/pipelines/serve/test_docs.py."""
@@ -28,8 +30,6 @@ tests/pipelines/serve/test_docs.py."""
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Path]) -> Path:
     """A user's folder: twelve videos of two classes, a video more, a manifest of all, and a checkpoint."""
-    import torch
-
     from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 
     folder = tmp_path_factory.mktemp("desk")
@@ -133,3 +133,32 @@ def test_the_recipes_for_training(desk: Path, monkeypatch: pytest.MonkeyPatch) -
     assert names["dataset"].classes == ("pan", "square")
     assert isinstance(names["batch"], cs.Batch)
     assert names["trainer"].global_step == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_tokens_into_language_models(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With models of the documents' names that are small, and stages that are short."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    monkeypatch.chdir(desk)
+    shutil.copytree("FOLDER_OR_HUB_ID", "lmms-lab-encoder/onevision-encoder-large", dirs_exist_ok=True)
+    tokenizer = transformers.ByT5Tokenizer(extra_ids=0)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "<|video_pad|>"]})
+    tokenizer.save_pretrained("Qwen/Qwen3-0.6B")
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,
+        num_key_value_heads=1, head_dim=32,
+    )  # fmt: skip
+    transformers.Qwen3ForCausalLM(config).save_pretrained("Qwen/Qwen3-0.6B")
+    cs.precompute("videos", "few", workers=0, num_frames=4, k_keep=32)
+    said = '{"id": "1", "video": "%s", "conversations": [%s]}\n'
+    turns = '{"from": "human", "value": "<video>\\nWhat moves?"}, {"from": "gpt", "value": "It all"}'
+    Path("train.jsonl").write_text("".join(said % (name, turns) for name in ("pan1.mp4", "square2.mp4")))
+    pixels, places = torch.zeros(1, 3, 28, 28), torch.zeros(1, 4, 3, dtype=torch.int64)
+    names: dict[str, Any] = {"__name__": "language", "pixel_values": pixels, "positions": places}
+    text = "\n".join(snippets("docs/language-models.md")).replace('"cache"', '"few"')
+    for long, short in (("Stage(500", "Stage(1"), ("Stage(2000", "Stage(1"), ("2.0", "0.2")):
+        text = text.replace(long, short)
+    exec(compile(text, "docs/language-models.md", "exec"), names)
+    assert names["features"].shape == (1, 4, 32)
+    assert names["inputs"]["patch_positions"].shape == (1024, 3)

@@ -62,6 +62,7 @@ KNOWS: dict[str, set[str]] = {
     "pipelines.loading": {"cache"},
     "pipelines.learn": {"pipelines.loading", "cache", "encoder"},
     "pipelines.concepts": {"pipelines.learn", "cache"},
+    "pipelines.language": {"pipelines.config", "pipelines.sieve", "cache", "encoder"},
     "pipelines.train": {"pipelines.loading", "pipelines.learn", "cache", "encoder"},
     "pipelines.probe": {
         "pipelines.config", "pipelines.inputs", "pipelines.precompute", "pipelines.loading", "pipelines.learn",
