@@ -7,8 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench compare docs
-.PHONY: lock package clean
+.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
