@@ -167,12 +167,15 @@ def side_by_side(
         children.append(Child(command, environment, job, Path(tempfile.mkdtemp(dir=folder))))
     end = time.monotonic() + limit
     try:
-        while not all(child.ended() for child in children):
-            if not go.exists() and all(child.events() for child in children):
-                go.touch()
+        while True:
+            over = [child.ended() for child in children]  # all are asked, so that none that failed is passed over
             failed = next((child for child in children if child.status), None)
             if failed is not None:
                 raise ConfigError(failed.last_words())
+            if all(over):
+                break
+            if not go.exists() and all(child.events() for child in children):
+                go.touch()
             if time.monotonic() > end:
                 raise ConfigError(f"not done in {limit:g} s")
             time.sleep(POLL)
