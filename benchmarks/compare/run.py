@@ -28,7 +28,7 @@ from benchmarks.compare.contest import measure_accuracy
 from benchmarks.compare.plot import draw
 from benchmarks.compare.speed import clips_for_speed, measure_speed
 from benchmarks.compare.table import markdown, publish_in, show_tables
-from benchmarks.compare.tools import ROOT, TOOLS, Installed, install_all
+from benchmarks.compare.tools import ROOT, TOOLS, Installed, Tool, install_all
 from benchmarks.compare.videos import Row, describe_videos, find_videos, try_tools
 from codecsieve.errors import CodecsieveError
 from codecsieve.machine import available_cores
@@ -82,22 +82,11 @@ def compare(
     processes = available_cores()
     chosen = tuple(tool for tool in TOOLS if not only or tool.name in only)
     packages = {tool.name: [*tool.packages, *tool.carried] for tool in chosen}
-    steps.say(f"{len(chosen)} tools: their environments")
-    start = time.perf_counter()
-    tools = install_all(chosen, work)
-    steps.seconds["environments"] = time.perf_counter() - start
+    tools = _environments(chosen, work, steps)
     ready = {name: "ready" if isinstance(tool, Installed) else tool for name, tool in tools.items()}
-    for name, said in ready.items():
-        steps.say(f"{name}: {said}")
-    steps.say("codecsieve: its kernels compiled, as `make warm` does")
-    warm_up()
     paths = find_videos(folders)
     facts = steps.do("facts", [paths], lambda: describe_videos(paths, processes))
-    rows = steps.do(
-        "videos",
-        [paths, packages, ready],
-        lambda: try_tools(tools, paths, processes, steps.say),
-    )
+    rows = steps.do("videos", [paths, packages, ready], lambda: try_tools(tools, paths, processes, steps.say))
     fast = clips_for_speed(rows, {path: facts[path]["pixels"] for path in paths})
     speed = {
         name: steps.do(
@@ -105,13 +94,11 @@ def compare(
         )
         for name, tool in tools.items()
     }
-    accuracy = None
-    if labelled is not None:
-        accuracy = steps.do(
-            "accuracy",
-            [str(labelled), clips, packages, ready],
-            lambda: measure_accuracy(labelled, tools, work, processes, clips, steps.say),
-        )
+    accuracy = labelled and steps.do(
+        "accuracy",
+        [str(labelled), clips, packages, ready],
+        lambda: measure_accuracy(labelled, tools, work, processes, clips, steps.say),
+    )
     return {
         "processes": processes,
         "seconds": {name: round(seconds) for name, seconds in steps.seconds.items()},
@@ -120,15 +107,30 @@ def compare(
             for tool in chosen
         },
         "speed clips": [Path(path).name for path in fast],
-        "videos": [
-            {
-                "video": Path(path).name,
-                **facts[path],
-                "tools": {name: _nameless(own, path) for name, own in rows.items()},
-            }
-            for path in paths
-        ],
+        "videos": [_row(path, facts[path], rows) for path in paths],
         "accuracy": accuracy,
+    }
+
+
+def _environments(chosen: tuple[Tool, ...], work: Path, steps: Steps) -> dict[str, Installed | str]:
+    """Each tool as it is installed, or why it is not; and the kernels of this package, compiled."""
+    steps.say(f"{len(chosen)} tools: their environments")
+    start = time.perf_counter()
+    tools = install_all(chosen, work)
+    steps.seconds["environments"] = time.perf_counter() - start
+    for name, tool in tools.items():
+        steps.say(f"{name}: {'ready' if isinstance(tool, Installed) else tool}")
+    steps.say("codecsieve: its kernels compiled, as `make warm` does")
+    warm_up()
+    return tools
+
+
+def _row(path: str, facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, Row] | str]) -> dict[str, Any]:
+    """A video as the tables have it: its facts, and what every tool did with it."""
+    return {
+        "video": Path(path).name,
+        **facts,
+        "tools": {name: _nameless(own, path) for name, own in rows.items()},
     }
 
 
