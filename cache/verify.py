@@ -37,12 +37,14 @@ Progress = Callable[[int, int], None]
 class Verified:
     """How a cache stands.
 
-    planned: clips in the plan, None where it cannot be read; whole: clips that match their checksums; failed: clips
-    that failed when they were made; missing: ids that the plan has and the index has not; damages: what is wrong.
+    planned: clips in the plan, None where it cannot be read; whole: clips that match their checksums; damaged: those
+    that the index lists and that do not, or cannot be read; failed: clips that failed when they were made; missing: ids
+    that the plan has and the index has not; damages: what is wrong.
     """
 
     planned: int | None
     whole: int
+    damaged: int
     failed: int
     missing: tuple[str, ...] = ()
     damages: tuple[Damage, ...] = ()
@@ -80,6 +82,7 @@ def verify_cache(
     return Verified(
         planned=None if index.plan is None else len(planned),
         whole=whole,
+        damaged=clips - whole,
         failed=sum(part["row"].null_count for part in index.parts.values()),
         missing=tuple(clip_id for clip_id in planned if clip_id not in tried),
         damages=tuple(damages),
