@@ -84,7 +84,9 @@ class _Cache:
 
 
 def merge_caches(
-    out: str | os.PathLike[str], caches: Sequence[str | os.PathLike[str]], progress: Progress | None = None
+    out: str | os.PathLike[str],
+    caches: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    progress: Progress | None = None,
 ) -> Merged:
     """Put the clips of several caches into the cache `out`, which is made or gone on with.
 
@@ -94,7 +96,7 @@ def merge_caches(
 
     Args:
         out: the folder, or an object store's URL.
-        caches: folders, or URLs.
+        caches: folders, or URLs; or one.
         progress: called for the first time when everything has been checked.
 
     Raises:
@@ -104,7 +106,7 @@ def merge_caches(
     """
     target = Location.of(out)
     there = [_open(target)] if target.exists(GROUP) else []
-    given = [_open(Location.of(path)) for path in caches]
+    given = [_open(Location.of(path)) for path in ([caches] if isinstance(caches, str | os.PathLike) else caches)]
     found = [*there, *(cache for cache in given if str(cache.location) != str(target))]
     if not found:
         raise CacheError("no cache to merge; name at least one")

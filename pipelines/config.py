@@ -372,7 +372,7 @@ class SieveConfig:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
-        check_names("preset()", options, cls)
+        check_names(cls.preset, options, cls)
         return cls(**{**PRESETS[name], **options})
 
     def by_preset(self, name: str) -> SieveConfig:

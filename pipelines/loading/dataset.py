@@ -165,6 +165,8 @@ class SparseDataset(Dataset[Batch]):
         Raises:
             ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
         """
+        if not isinstance(cache, SparseCache):
+            raise ConfigError(f"cache ({quoted(cache)}) must be what codecsieve.open_cache gives")
         cache.check_pixels()
         if clips is None:
             _warn_of_missing(cache)
@@ -266,7 +268,7 @@ def _natural(label: str) -> tuple[int, int, str]:
 def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
     numbers = []
-    for clip in clips:
+    for clip in [clips] if isinstance(clips, str) else clips:
         if isinstance(clip, str) and clip not in by_id:
             with contextlib.suppress(KeyError):
                 clip = cache.find(clip)

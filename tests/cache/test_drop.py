@@ -151,6 +151,14 @@ def test_killed_before_any_change_it_is_done_or_not_begun_and_the_next_run_finis
     assert begun == [False] + [True] * (len(begun) - 1)
 
 
+def test_one_id_is_one_clip_not_its_letters(tmp_path: Path) -> None:
+    fill(tmp_path / "cache", CLIPS)
+    assert drop_clips(tmp_path / "cache", "clip-12").total == 1
+    assert len(open_cache(tmp_path / "cache")) == 69
+    with pytest.raises(CacheError, match="has no clip clip-12;"):
+        to_drop(tmp_path / "cache", "clip-12")
+
+
 def test_a_part_s_run_does_not_begin_over_a_drop_that_was_cut_off(path: Path) -> None:
     (path / "dropping.json").write_text('["clip-0"]')
     with pytest.raises(CacheError, match="a drop of clips was cut off; finish it with `codecsieve drop"):

@@ -65,7 +65,7 @@ def test_a_part_may_be_gone_on_with_by_the_others(tmp_path: Path) -> None:
     first, second, third = parts_of(tmp_path, 3)
     merge_caches(first, [first, third])
     assert unmade_clips(first) == CLIPS[64:128]
-    merge_caches(first, [second])
+    merge_caches(first, second)
     fill(tmp_path / "one", CLIPS, {"clip-7"})
     assert same_cache(first, tmp_path / "one")
 
