@@ -67,6 +67,9 @@ class Batch(Mapping[str, Any]):
             object.__setattr__(self, name, value if isinstance(value, Tensor) else tuple(value))  # pinning makes lists
 
     def __getitem__(self, name: str) -> Any:
+        if name not in vars(self):  # a number: of torch's own collating, which takes a batch for a list of clips
+            names = ", ".join(vars(self))
+            raise KeyError(f"a batch has no {name!r}, it has {names}; give a DataLoader collate_fn=codecsieve.collate")
         return vars(self)[name]
 
     def __iter__(self) -> Iterator[str]:
