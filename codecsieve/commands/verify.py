@@ -57,6 +57,7 @@ def outcome_of(found: Verified) -> dict[str, Any]:
         "missing": list(found.missing),
         "damages": [damage.what for damage in found.damages],
         "lost": [clip_id for damage in found.damages for clip_id in damage.lost],
+        "dropping": list(found.dropping),
     }
 
 
@@ -76,6 +77,8 @@ def print_outcome(found: Verified, cache: str, repaired: bool, quiet: bool) -> N
         print_facts(f"Cache {cache}", facts)
     print_listed("damaged", [damage.what for damage in found.damages], f"codecsieve verify {cache} --json")
     print_listed("missing", list(found.missing), f"codecsieve verify {cache} --json")
+    if found.dropping:
+        tell(f"a drop of {len(found.dropping)} clips was cut off: finish it with codecsieve drop {cache}")
     if found.damages and repaired:
         tell("repaired: run precompute with the same inputs to make what is missing")
     elif found.damages:

@@ -62,7 +62,7 @@ def test_a_whole_cache_is_verified_with_status_0(cache: Path) -> None:
     assert "3 of 3 clips" in result.stderr
     assert json.loads(run("verify", cache, "--json").stdout) == {
         "planned": 3, "whole": 3, "damaged": 0, "failed": 0, "missing": [], "damages": [], "lost": [],
-        "repaired": False,
+        "dropping": [], "repaired": False,
     }  # fmt: skip
 
 
