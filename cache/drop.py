@@ -56,7 +56,7 @@ def to_drop(path: str | os.PathLike[str] | Location, ids: Iterable[str]) -> Drop
     location = Location.of(path)
     layout = read_group(location).layout
     planned = {clip_id for clip_id in read_ids(location) if clip_id is not None}
-    wanted = set(ids)
+    wanted = {ids} if isinstance(ids, str) else set(ids)
     unknown = sorted(wanted - planned)
     if unknown:
         more = f" (nor {len(unknown) - 1} more)" if unknown[1:] else ""
@@ -75,14 +75,14 @@ def drop_clips(path: str | os.PathLike[str], ids: Iterable[str], progress: Progr
     Their rows are free then, for the next clips that are planned. Readers that opened the cache before can no longer
     read them. A drop that was cut off is finished first.
 
-    ids: whole ids; progress: called for the first time at the start. Raises CacheError, before anything is changed,
-    where `path` is no cache or has no such clip; where it is damaged, or cannot be written.
+    ids: whole ids, or one; progress: called for the first time at the start. Raises CacheError, before anything is
+    changed, where `path` is no cache or has no such clip; where it is damaged, or cannot be written.
     """
     location = Location.of(path)
     layout = read_group(location).layout
     with hold_alone(location):
         finish_drop(location, layout)
-        wanted = sorted(set(ids))
+        wanted = [ids] if isinstance(ids, str) else sorted(set(ids))
         found = to_drop(location, wanted)
         if not wanted:
             return found

@@ -2,7 +2,8 @@
 
 Caches of one config are merged, in any order and any grouping, with whatever clips in common. The plan of the result is
 theirs, one after the other: of parts of one plan it is that plan, and the result what one run would have made. A merge
-that was cut off is gone on with by the same call. How clips are published is left to `writer`.
+that was cut off is gone on with by the same call, and so is one that found clips damaged, of which it put in the
+others. How clips are published is left to `writer`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from functools import reduce
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codecsieve.errors import CacheError
 from codecsieve.text import quoted, shortened
 
+from .drop import unfinished_drop
 from .index import IndexRecord, join_parts, records
-from .layout import ATTRIBUTE, GROUP, REMAKE, ClipArrays, config_difference
+from .layout import ATTRIBUTE, GROUP, ClipArrays, config_difference
 from .location import Location
 from .metadata import GroupMetadata, read_group
 from .packs import read_records
@@ -29,7 +32,7 @@ from .plan import read_ids
 from .rewrite import read_whole
 from .source import Source
 from .sources import open_sources
-from .table import OWN, effective, joined, read_table
+from .table import OWN, effective, joined, read_table, without
 from .writer import CacheWriter, ShardWork
 
 _ROUNDS = 3
@@ -58,7 +61,10 @@ class Merged:
 
 @dataclass(frozen=True)
 class _Cache:
-    """One to be merged: what it says of its clips, and where their bytes are. places: rows of the index, by id."""
+    """One to be merged: what it says of its clips, and where their bytes are. places: rows of the index, by id.
+
+    Clips that a drop which was cut off is still to take out are in none of these.
+    """
 
     location: Location
     group: GroupMetadata
@@ -68,21 +74,19 @@ class _Cache:
     sources: Mapping[str, Source]
     places: dict[str, int] = field(repr=False)
 
-    def take(self, clip_id: str) -> tuple[IndexRecord, ClipArrays | None]:
-        """A clip's record and, if it is ok, its bytes; CacheError where they are not what was published."""
+    def take(self, clip_id: str) -> tuple[IndexRecord, ClipArrays | None] | None:
+        """A clip's record and, if it is ok, its bytes; None where these are not what was published."""
         (record,) = records(self.index.slice(self.places[clip_id], 1))
         if record.status == "failed":
             return record, None
         clip = read_whole(record, self.sources, self.group.layout)
-        if clip is None:
-            raise CacheError(
-                f"clip {shortened(clip_id)} of cache {self.location} is damaged; {REMAKE.format(self.location)}"
-            )
-        return record, clip
+        return None if clip is None else (record, clip)
 
 
 def merge_caches(
-    out: str | os.PathLike[str], caches: Sequence[str | os.PathLike[str]], progress: Progress | None = None
+    out: str | os.PathLike[str],
+    caches: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    progress: Progress | None = None,
 ) -> Merged:
     """Put the clips of several caches into the cache `out`, which is made or gone on with.
 
@@ -92,16 +96,17 @@ def merge_caches(
 
     Args:
         out: the folder, or an object store's URL.
-        caches: folders, or URLs.
+        caches: folders, or URLs; or one.
         progress: called for the first time when everything has been checked.
 
     Raises:
-        CacheError: before anything is made, where the caches are not all of one config, or one id stands for different
-            clips; where one is damaged, or `out` cannot be written. What was published by then stays.
+        CacheError: before anything is made, where the caches are not all of one config, one id stands for different
+            clips, or one's metadata or index is damaged; at the end, where clips are damaged in all caches that have
+            them, and `out` has all others; where `out` cannot be written, and what was published by then stays.
     """
     target = Location.of(out)
     there = [_open(target)] if target.exists(GROUP) else []
-    given = [_open(Location.of(path)) for path in caches]
+    given = [_open(Location.of(path)) for path in ([caches] if isinstance(caches, str | os.PathLike) else caches)]
     found = [*there, *(cache for cache in given if str(cache.location) != str(target))]
     if not found:
         raise CacheError("no cache to merge; name at least one")
@@ -110,11 +115,13 @@ def merge_caches(
     group, ids = found[0].group, list(dict.fromkeys(clip_id for cache in found for clip_id in cache.plan))
     versions = group.attributes[ATTRIBUTE].get("versions")
     with CacheWriter.open(target, group.layout, group.config, versions if isinstance(versions, dict) else {}) as writer:
-        table = reduce(joined, (cache.table for cache in found))
+        table = reduce(joined, (cache.table for cache in found[len(there) :]), writer.said)
         if table.num_rows:
             writer.say(table)
-        copied = _copy(writer, found[len(there) :], ids, progress or (lambda done, total: None))
+        copied, damaged = _copy(writer, found[len(there) :], ids, progress or (lambda done, total: None))
         index = writer.index()
+    if damaged:
+        _refuse_damaged(target, column(index, "status").count("ok"), damaged)
     wanted, status = set(ids), dict(zip(column(index, "id"), column(index, "status"), strict=True))
     counts = {
         was: sum(status.get(clip_id, "unmade") == was for clip_id in wanted) for was in ("ok", "failed", "unmade")
@@ -125,12 +132,15 @@ def merge_caches(
 
 def _open(location: Location) -> _Cache:
     group = read_group(location)
+    gone = set(unfinished_drop(location))
     index = join_parts(read_records(location).values())
+    index = index.filter(pc.invert(pc.is_in(index["id"], value_set=pa.array(gone, pa.string()))))
     ids = column(index, "id")
-    planned = dict.fromkeys([*(clip_id for clip_id in read_ids(location) if clip_id is not None), *ids])
+    planned = dict.fromkeys([*(clip_id for clip_id in read_ids(location) if clip_id not in {None, *gone}), *ids])
     sources = open_sources(location, group.layout) if ids else {}
     places = {clip_id: place for place, clip_id in enumerate(ids)}
-    return _Cache(location, group, list(planned), index, read_table(location), sources, places)
+    table = without(read_table(location), sorted(gone))
+    return _Cache(location, group, list(planned), index, table, sources, places)
 
 
 def _check_configs(caches: Sequence[_Cache]) -> None:
@@ -158,10 +168,15 @@ def _check_clips(caches: Sequence[_Cache]) -> None:
                     )
 
 
-def _copy(writer: CacheWriter, caches: Sequence[_Cache], ids: Iterable[str], tell: Progress) -> int:
-    """Publish what the writer's cache lacks, shard by shard; how many clips were put in."""
+def _copy(
+    writer: CacheWriter, caches: Sequence[_Cache], ids: Iterable[str], tell: Progress
+) -> tuple[int, dict[str, Location]]:
+    """Publish what the writer's cache lacks, shard by shard.
+
+    Returns how many clips were put in, and those that could not be: where they are damaged, by id.
+    """
     holders, failures = _holders(caches, "ok"), _holders(caches, "failed")
-    ids, copied = list(ids), 0
+    ids, copied, damaged = list(ids), 0, dict[str, Location]()
     for _ in range(_ROUNDS):
         lost = len(writer.lost)
         planned = writer.plan(ids, retry_failed=True)
@@ -173,17 +188,29 @@ def _copy(writer: CacheWriter, caches: Sequence[_Cache], ids: Iterable[str], tel
         done, total = 0, sum(len(one.ids) for one in work)
         tell(done, total)
         for one in work:
-            taken = [_first_whole(holders.get(clip_id) or failures[clip_id], clip_id) for clip_id in one.ids]
-            clips = {record.id: clip for record, clip in taken if clip is not None}
-            if taken:
-                writer.write_shard(one.shard, clips, [record for record, _ in taken])
+            taken = {clip_id: _first_whole(holders.get(clip_id) or failures[clip_id], clip_id) for clip_id in one.ids}
+            whole = [clip for clip in taken.values() if clip is not None]
+            damaged |= {clip_id: holders[clip_id][0].location for clip_id, clip in taken.items() if clip is None}
+            clips = {record.id: clip for record, clip in whole if clip is not None}
+            if whole:
+                writer.write_shard(one.shard, clips, [record for record, _ in whole])
             copied += len(clips)
             done += len(taken)
             tell(done, total)
         # Reading a shard back, to write it anew, may have shown that other clips of it are damaged.
         if len(writer.lost) == lost:
             break
-    return copied
+    return copied, damaged
+
+
+def _refuse_damaged(target: Location, others: int, damaged: Mapping[str, Location]) -> None:
+    """Raise CacheError that says which clips are not in `target`, and how they come in."""
+    clip_id, where = next(iter(damaged.items()))
+    more = f" and {len(damaged) - 1} more are" if damaged.keys() - {clip_id} else " is"
+    raise CacheError(
+        f"clip {shortened(clip_id)} of cache {where}{more} damaged, and not in {target}, which has the other {others}; "
+        f"run `codecsieve verify {where} --repair` and precompute again, then merge again"
+    )
 
 
 def _holders(caches: Sequence[_Cache], status: str) -> dict[str, list[_Cache]]:
@@ -196,14 +223,9 @@ def _holders(caches: Sequence[_Cache], status: str) -> dict[str, list[_Cache]]:
     return dict(found)
 
 
-def _first_whole(holders: Sequence[_Cache], clip_id: str) -> tuple[IndexRecord, ClipArrays | None]:
-    """A clip from the first cache in which it is as it was published; CacheError where it is in none."""
-    for holder in holders[:-1]:
-        try:
-            return holder.take(clip_id)
-        except CacheError:
-            continue
-    return holders[-1].take(clip_id)
+def _first_whole(holders: Iterable[_Cache], clip_id: str) -> tuple[IndexRecord, ClipArrays | None] | None:
+    """A clip from the first cache in which it is as it was published; None where it is in none."""
+    return next((clip for clip in (holder.take(clip_id) for holder in holders) if clip is not None), None)
 
 
 def _differing(caches: Sequence[_Cache]) -> int:

@@ -8,10 +8,11 @@ clips beside, to `table`; which clip a name means, to `naming`, and a condition,
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,8 @@ class SparseCache:
         """Use `open_cache`."""
         if verify not in ("once", True, False):
             raise ConfigError(f"verify ({quoted(verify)}) must be 'once', True or False")
+        if form not in get_args(Form):
+            raise ConfigError(f"form ({quoted(form)}) must be one of {', '.join(get_args(Form))}")
         self.index, self._further = effective(index, said), further(index, said)
         self._arguments = (location, index, said, verify, form)
         self._location = location
@@ -105,11 +108,9 @@ class SparseCache:
 
     def __contains__(self, clip: object) -> bool:
         """Whether a clip that is in has this id, number or name."""
-        if not isinstance(clip, int | str):
-            return False
         try:
-            self._number(clip)
-        except (KeyError, IndexError):
+            self._number(clip)  # type: ignore[arg-type]  # what is neither has no number
+        except (KeyError, IndexError, TypeError):
             return False
         return True
 
@@ -120,10 +121,13 @@ class SparseCache:
     def __getitem__(self, clip: int | str | Several) -> SparseClip | SparseBatch:
         """The clip with a number in 0..len-1, counting in row order, or with a name, see `find`; of several, a batch.
 
-        Raises KeyError or IndexError where there is none, CacheError where its bytes are missing or damaged.
+        Several may be numbers and names, or numpy's mask, bool [len]. Raises KeyError or IndexError where there is
+        none, CacheError where its bytes are missing or damaged, TypeError for what is neither number nor name.
         """
         if isinstance(clip, slice):
             return self.read(range(len(self))[clip])
+        if isinstance(clip, np.ndarray) and clip.dtype == np.bool_:
+            return self.read(np.arange(len(self))[clip].tolist())
         if isinstance(clip, list | tuple | range | np.ndarray):
             return self.read(list(clip))
         number = self._number(clip)
@@ -180,8 +184,11 @@ class SparseCache:
             raise ConfigError(NO_PIXELS.format(f"cache {self.location}"))
 
     def read(self, rows: Sequence[int | str]) -> SparseBatch:
-        """Clips, numbered or named as in `[]`, as one batch in the order of `rows`; raises as `[]` does."""
-        numbers = [self._number(clip) for clip in rows]
+        """Clips, numbered or named as in `[]`, as one batch in the order of `rows`; raises as `[]` does.
+
+        Text is one clip's name, here and wherever clips are named.
+        """
+        numbers = [self._number(clip) for clip in ([rows] if isinstance(rows, str) else rows)]
         read = read_rows(self._sources, self.layout, [self._rows[number] for number in numbers])
         stacked: dict[str, Any] = {"patches": None, **read}
         for place, number in enumerate(numbers):
@@ -224,10 +231,16 @@ class SparseCache:
     def _number(self, clip: int | str) -> int:
         if isinstance(clip, str):
             return self._numbers[clip] if clip in self._numbers else self._numbers[self._find(clip)]
-        number = clip + len(self) if clip < 0 else clip
+        try:
+            if isinstance(clip, bool | np.bool_):  # of a mask that is a list, each would be clip 0 or 1
+                raise TypeError
+            number = operator.index(clip)
+        except TypeError:
+            raise TypeError(f"clip {clip!r} of cache {self.location} must be a whole number, or a name") from None
+        number += len(self) if number < 0 else 0
         if not 0 <= number < len(self):
             raise IndexError(f"clip {clip} of cache {self.location} must be in 0..{len(self) - 1}")
-        return int(number)
+        return number
 
     def _find(self, name: str) -> str:
         """The id of the one clip that a name means, which is not a whole id of a clip that is in."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from codecsieve.errors import CacheError
 from codecsieve.text import shortened
 
+from .drop import unfinished_drop
 from .layout import Layout
 from .location import Location
 from .metadata import read_group
@@ -37,20 +38,24 @@ Progress = Callable[[int, int], None]
 class Verified:
     """How a cache stands.
 
-    planned: clips in the plan, None where it cannot be read; whole: clips that match their checksums; failed: clips
-    that failed when they were made; missing: ids that the plan has and the index has not; damages: what is wrong.
+    planned: clips in the plan, None where it cannot be read; whole: clips that match their checksums; damaged: those
+    that the index lists and that do not, or cannot be read; failed: clips that failed when they were made; missing: ids
+    that the plan has and the index has not; damages: what is wrong; dropping: ids that a drop which was cut off is
+    still to take out.
     """
 
     planned: int | None
     whole: int
+    damaged: int
     failed: int
     missing: tuple[str, ...] = ()
     damages: tuple[Damage, ...] = ()
+    dropping: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is wrong, and all that was planned was made, or failed and is listed as such."""
-        return not self.damages and not self.missing
+        """Whether nothing is wrong or half dropped, and all that was planned was made, or failed and is listed so."""
+        return not (self.damages or self.missing or self.dropping)
 
 
 def verify_cache(
@@ -75,14 +80,17 @@ def verify_cache(
         whole += part - sum(count for count, _ in found)
         damages += [damage for _, damage in found]
         tell(done, clips)
-    tried = {clip_id for part in index.parts.values() for clip_id in column(part, "id")}
+    dropping = unfinished_drop(location)
+    settled = {clip_id for part in index.parts.values() for clip_id in column(part, "id")} | set(dropping)
     planned = [clip_id for clip_id in index.plan or () if clip_id is not None]
     return Verified(
         planned=None if index.plan is None else len(planned),
         whole=whole,
+        damaged=clips - whole,
         failed=sum(part["row"].null_count for part in index.parts.values()),
-        missing=tuple(clip_id for clip_id in planned if clip_id not in tried),
+        missing=tuple(clip_id for clip_id in planned if clip_id not in settled),
         damages=tuple(damages),
+        dropping=tuple(dropping),
     )
 
 

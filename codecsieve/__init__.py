@@ -145,7 +145,7 @@ def sieve(
     from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
-    check_names("sieve()", options, SieveConfig)
+    check_names(sieve, options, SieveConfig)
     return sieve_clip(path, SieveConfig.preset(preset or DEFAULT_PRESET, **options), start, end)
 
 
@@ -196,7 +196,7 @@ def stream(
     from codecsieve.pipelines.stream.config import StreamOptions, window_config
     from codecsieve.pipelines.stream.stream import Stream
 
-    check_names("stream()", options, SieveConfig)
+    check_names(stream, options, SieveConfig)
     sliding = StreamOptions(window, stride, every, fps, follow, patience, max_memory)  # type: ignore[arg-type]
     return Stream(source, window_config(sliding, preset, options), sliding, pixels)
 
@@ -243,7 +243,7 @@ def precompute(
     from codecsieve.pipelines.precompute.chosen import options_of_run
     from codecsieve.pipelines.precompute.run import precompute as run
 
-    check_names("precompute()", options, SieveConfig, RunOptions)
+    check_names(precompute, options, SieveConfig, RunOptions)
     given: dict[str, Any] = {**options}
     of_run = {name: given.pop(name) for name in RunOptions.__dataclass_fields__ if name in given}
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs

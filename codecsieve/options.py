@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from codecsieve.errors import ConfigError, OptionError
@@ -95,14 +96,24 @@ def check_options(options: Any) -> None:
         object.__setattr__(options, field.name, plain)
 
 
-def check_names(function: str, given: Iterable[str], *options: type) -> None:
-    """Raise OptionError for the first name that is no field of these dataclasses, with the name that is nearest."""
-    known = [field.name for one in options for field in dataclasses.fields(one)]
+def check_names(function: Callable[..., Any] | str, given: Iterable[str], *options: type) -> None:
+    """Raise OptionError for the first name that is no field of these dataclasses, with the name that is nearest.
+
+    function: whose options they are; what it takes beside them is near, too. Or what has them, in words.
+    """
+    said, known = (function, []) if isinstance(function, str) else (f"{function.__name__}()", _taken_by(function))
+    known += [field.name for one in options for field in dataclasses.fields(one)]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
             advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-            raise OptionError(f"{function} has no option {shortened(name)}; {advice}")
+            raise OptionError(f"{said} has no option {shortened(name)}; {advice}")
+
+
+def _taken_by(function: Callable[..., Any]) -> list[str]:
+    """The function's own arguments that can be given by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
 
 
 def declared(options: type) -> Sequence[dataclasses.Field[Any]]:

@@ -372,7 +372,7 @@ class SieveConfig:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
-        check_names("preset()", options, cls)
+        check_names(cls.preset, options, cls)
         return cls(**{**PRESETS[name], **options})
 
     def by_preset(self, name: str) -> SieveConfig:
@@ -497,7 +497,9 @@ class RunOptions:
         at_least=LEAST_MEMORY,
     )
     part: str | None = option(
-        None, "Make only the shards of one of N parts, such as 2/4: the others are for other machines.", new="all of it"
+        None,
+        "Make only the shards, 64 clips each, of one of N parts, such as 2/4: the others are for other machines.",
+        new="all of it",
     )
     prune: tuple[str, ...] = option(
         (),

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 _NOTES = """
-Exit status: 0 nothing is wrong, and all that was planned was made, or failed and is listed as such by
-`codecsieve info CACHE --failed`; 1 something is wrong or missing, repaired or not.
+In the table the clips that were planned are whole, damaged, failed or not in the index; each thing that is wrong is a
+line below, which may be about many clips. Exit status: 0 nothing is wrong, and all that was planned was made, or failed
+and is listed as such by `codecsieve info CACHE --failed`; 1 something is wrong or missing, repaired or not.
 
 \b
 Example:
@@ -51,10 +52,12 @@ def outcome_of(found: Verified) -> dict[str, Any]:
     return {
         "planned": found.planned,
         "whole": found.whole,
+        "damaged": found.damaged,
         "failed": found.failed,
         "missing": list(found.missing),
         "damages": [damage.what for damage in found.damages],
         "lost": [clip_id for damage in found.damages for clip_id in damage.lost],
+        "dropping": list(found.dropping),
     }
 
 
@@ -65,14 +68,17 @@ def print_outcome(found: Verified, cache: str, repaired: bool, quiet: bool) -> N
     facts: list[tuple[str, object]] = [
         ("planned", "unknown" if found.planned is None else found.planned),
         ("whole", found.whole),
+        ("damaged", found.damaged),
         ("failed", found.failed),
         ("not in the index", len(found.missing)),
-        ("damages", len(found.damages)),
+        ("things that are wrong", len(found.damages)),
     ]
     if not quiet:
         print_facts(f"Cache {cache}", facts)
     print_listed("damaged", [damage.what for damage in found.damages], f"codecsieve verify {cache} --json")
     print_listed("missing", list(found.missing), f"codecsieve verify {cache} --json")
+    if found.dropping:
+        tell(f"a drop of {len(found.dropping)} clips was cut off: finish it with codecsieve drop {cache}")
     if found.damages and repaired:
         tell("repaired: run precompute with the same inputs to make what is missing")
     elif found.damages:

@@ -101,7 +101,7 @@ def make_concepts(
         EncoderError: the encoder cannot be loaded, or does not take the cache's patches.
         CacheError: the cache or features cannot be read or written, or `out` is something else.
     """
-    check_names("make_concepts()", options, ConceptsOptions)
+    check_names(make_concepts, options, ConceptsOptions)
     chosen = ConceptsOptions(**options)  # type: ignore[arg-type]  # text becomes a number
     ranks, report = ranks or Ranks(), progress or (lambda what, done, total: None)
     load_faiss()  # before hours of encoding

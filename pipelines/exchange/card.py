@@ -75,7 +75,7 @@ def dataset_card(selection: Selection, features: dict[str, dict[str, Any]], size
 
 
 def _head(clips: int, features: dict[str, dict[str, Any]], size: int) -> str:
-    """The card's YAML; what is JSON in it is YAML, too."""
+    """The card's YAML. What is JSON in it is YAML, too, but for characters that JSON escapes as two halves each."""
     lines = [
         "tags:",
         "- video",
@@ -89,7 +89,7 @@ def _head(clips: int, features: dict[str, dict[str, Any]], size: int) -> str:
         "  features:",
     ]
     for name, feature in features.items():
-        lines.append(f"  - name: {json.dumps(name)}")
+        lines.append(f"  - name: {json.dumps(name, ensure_ascii=False)}")
         lines += [f"    {line}" for line in _declared(feature)]
     lines += ["  splits:", "  - name: train", f"    num_bytes: {size}", f"    num_examples: {clips}"]
     lines += [f"  download_size: {size}", f"  dataset_size: {size}"]

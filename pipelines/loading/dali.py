@@ -109,7 +109,7 @@ def make_dali_loader(
 
     Raises ConfigError, and TypeError, as `make_loader` does, and where DALI is not installed.
     """
-    check_names("make_dali_loader()", options, LoaderConfig)
+    check_names(make_dali_loader, options, LoaderConfig)
     return DaliLoader(SparseDataset(cache, chosen(cache, clips, where), classes), LoaderConfig(batch_size, **options))
 
 

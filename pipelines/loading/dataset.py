@@ -67,6 +67,9 @@ class Batch(Mapping[str, Any]):
             object.__setattr__(self, name, value if isinstance(value, Tensor) else tuple(value))  # pinning makes lists
 
     def __getitem__(self, name: str) -> Any:
+        if name not in vars(self):  # a number: of torch's own collating, which takes a batch for a list of clips
+            names = ", ".join(vars(self))
+            raise KeyError(f"a batch has no {name!r}, it has {names}; give a DataLoader collate_fn=codecsieve.collate")
         return vars(self)[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -165,6 +168,8 @@ class SparseDataset(Dataset[Batch]):
         Raises:
             ConfigError: the cache stores no pixels, there are no clips, or a label is not one of the classes.
         """
+        if not isinstance(cache, SparseCache):
+            raise ConfigError(f"cache ({quoted(cache)}) must be what codecsieve.open_cache gives")
         cache.check_pixels()
         if clips is None:
             _warn_of_missing(cache)
@@ -266,7 +271,7 @@ def _natural(label: str) -> tuple[int, int, str]:
 def _numbers(cache: SparseCache, clips: Sequence[int | str]) -> list[int]:
     by_id = {clip_id: number for number, clip_id in enumerate(cache.clip_ids)}
     numbers = []
-    for clip in clips:
+    for clip in [clips] if isinstance(clips, str) else clips:
         if isinstance(clip, str) and clip not in by_id:
             with contextlib.suppress(KeyError):
                 clip = cache.find(clip)

@@ -197,7 +197,7 @@ def make_loader(
             condition cannot be answered.
         TypeError: an option that `LoaderConfig` does not have, with the one that was probably meant.
     """
-    check_names("make_loader()", options, LoaderConfig)
+    check_names(make_loader, options, LoaderConfig)
     return TorchLoader(SparseDataset(cache, chosen(cache, clips, where), classes), LoaderConfig(batch_size, **options))
 
 

@@ -56,6 +56,7 @@ def _draw(
             codec=clip.source.facts.codec,
             signals=clip.signals,
             policy=config.policy,
+            groups=config.groups,
         )
 
 

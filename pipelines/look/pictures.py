@@ -41,7 +41,7 @@ _FRAMES_A_SECOND = 8
 
 _NAMES = {"saliency": "By saliency", "sampling": "By sampling", "random": "At random"}
 _CHOSEN = {
-    "saliency": "the highest scores\nof the whole clip",
+    "saliency": "the highest scores\nof {}",
     "sampling": "whole slots,\nuniformly spaced",
     "random": "any of the clip's,\nat random",
 }
@@ -55,7 +55,7 @@ class DrawnClip:
     frames: uint8 [T, size, size, 3], RGB, at model resolution. scores: int or float [T, gh, gw], one a
     patch, in any unit. indices: int [K], `t*gh*gw + h*gw + w` of the patches kept by `policy`;
     sampled: likewise of those that uniform sampling keeps for the same budget, which are whole slots. title,
-    codec, signals: as they are to be read above.
+    codec, signals: as they are to be read above; groups: of slots, in each of which as many were kept.
     """
 
     frames: NDArray[np.uint8]
@@ -66,6 +66,7 @@ class DrawnClip:
     codec: str
     signals: str
     policy: str = "saliency"
+    groups: int = 1
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
@@ -173,7 +174,7 @@ def _rows(clip: DrawnClip, shown: NDArray[np.integer]) -> list[tuple[str, str, l
     slots = sampled.any(axis=(1, 2)).sum()
     pays_for = f"{slots} of {total} slots" if slots else "less than one"
     whole = kept.all(axis=(1, 2)).sum()
-    chosen = _CHOSEN[clip.policy]
+    chosen = _CHOSEN[clip.policy].format("the whole clip" if clip.groups == 1 else f"each of {clip.groups} groups")
     if whole and clip.policy == "saliency":
         chosen += f"\n{whole} of {total} slots whole"
     everything = np.ones_like(kept[0])

@@ -100,8 +100,23 @@ def test_slices_and_lists_are_batches(path: Path) -> None:
     assert cache[0:3].clip_ids == ("clip-0", "clip-1", "clip-2")
     assert cache[[66, "clip-4"]].clip_ids == ("clip-67", "clip-4")
     assert cache[np.array([1, 2])].clip_ids == ("clip-1", "clip-2")
+    assert cache.read("clip-4").clip_ids == ("clip-4",)
     assert len(cache[5:5]) == 0
     assert [clip.clip_id for clip in cache] == cache.clip_ids
+
+
+def test_a_mask_chooses_and_what_is_no_number_is_never_taken_for_one(path: Path) -> None:
+    cache = open_cache(path)
+    assert cache[np.array(cache.labels) == "7"].clip_ids == tuple(i for i in cache.clip_ids if i.endswith("7"))
+    with pytest.raises(IndexError, match="boolean"):
+        cache[np.array([True, False])]
+    for none in (1.5, None, True, [True, False], [2.0], np.array([0.5])):
+        with pytest.raises(TypeError, match=r"clip .* must be a whole number, or a name"):
+            cache[none]  # type: ignore[call-overload]
+    assert np.int64(3) in cache
+    assert True not in cache
+    with pytest.raises(ConfigError, match=r"form \('zar'\) must be one of auto, shards, zarr"):
+        open_cache(path, form="zar")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)

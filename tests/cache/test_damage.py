@@ -171,6 +171,9 @@ def test_what_the_plan_has_and_the_index_has_not_is_missing(whole: Path, tmp_pat
     assert not found.complete
     assert not found.damages
     assert open_cache(path).planned == 66
+    (path / "patches" / LAYOUT.arrays()[0].shard_key(0).rpartition("/")[2]).unlink()
+    found = verify_cache(path)
+    assert (found.planned, found.whole, found.damaged, found.failed, len(found.missing)) == (66, 0, 63, 1, 2)
 
 
 def test_a_shard_with_a_block_twice_is_lost_though_its_index_is_right(whole: Path, tmp_path: Path) -> None:
@@ -250,6 +253,6 @@ def test_flipped_bytes_are_named_by_clip(whole: Path, tmp_path: Path) -> None:
     data[20] ^= 1
     shard.write_bytes(data)
     found = verify_cache(path)
-    assert found.whole == 63
+    assert (found.whole, found.damaged, found.failed) == (63, 2, 1)
     (damage,) = found.damages
     assert (damage.what, damage.lost) == ("clips clip-0, clip-1: does not match its checksum", ("clip-0", "clip-1"))

@@ -141,7 +141,7 @@ def test_killed_before_any_change_it_is_done_or_not_begun_and_the_next_run_finis
         killed = shutil.copytree(path, tmp_path / f"killed-{call}")
         kill_at(call, drop_some, killed)
         assert_published_clips_are_whole(killed)
-        assert verify_cache(killed).damages == ()
+        assert (verify_cache(killed).damages, verify_cache(killed).missing) == ((), ())
         begun.append(bool(unfinished_drop(killed)))
         if not begun[-1] and array_files(killed).keys() - {"dropping.json.partial"} == before.keys():
             drop_some(killed)
@@ -151,10 +151,20 @@ def test_killed_before_any_change_it_is_done_or_not_begun_and_the_next_run_finis
     assert begun == [False] + [True] * (len(begun) - 1)
 
 
+def test_one_id_is_one_clip_not_its_letters(tmp_path: Path) -> None:
+    fill(tmp_path / "cache", CLIPS)
+    assert drop_clips(tmp_path / "cache", "clip-12").total == 1
+    assert len(open_cache(tmp_path / "cache")) == 69
+    with pytest.raises(CacheError, match="has no clip clip-12;"):
+        to_drop(tmp_path / "cache", "clip-12")
+
+
 def test_a_part_s_run_does_not_begin_over_a_drop_that_was_cut_off(path: Path) -> None:
     (path / "dropping.json").write_text('["clip-0"]')
     with pytest.raises(CacheError, match="a drop of clips was cut off; finish it with `codecsieve drop"):
         CacheWriter.open(path, LAYOUT, CONFIG, part=Part(1, 2))
+    found = verify_cache(path)
+    assert (found.dropping, found.missing, found.complete) == (("clip-0",), (), False)
     drop_clips(path, [])
     assert "clip-0" not in open_cache(path)
     fill(path, CLIPS, FAILING, part=Part(1, 2))

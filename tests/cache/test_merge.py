@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from codecsieve.cache import (
     compact_cache,
     merge_caches,
     open_cache,
+    repair_cache,
     say_of_cache,
     unmade_clips,
     verify_cache,
@@ -63,7 +65,7 @@ def test_a_part_may_be_gone_on_with_by_the_others(tmp_path: Path) -> None:
     first, second, third = parts_of(tmp_path, 3)
     merge_caches(first, [first, third])
     assert unmade_clips(first) == CLIPS[64:128]
-    merge_caches(first, [second])
+    merge_caches(first, second)
     fill(tmp_path / "one", CLIPS, {"clip-7"})
     assert same_cache(first, tmp_path / "one")
 
@@ -119,15 +121,46 @@ def test_one_id_for_different_clips_is_refused_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_damaged_bytes_are_taken_from_another_cache_or_refused(tmp_path: Path) -> None:
+def test_damaged_bytes_are_taken_from_another_cache(tmp_path: Path) -> None:
     for name in ("a", "b"):
         fill(tmp_path / name, names(5))
     flip_a_byte(tmp_path / "a" / LAYOUT.arrays()[0].shard_key(0), 3)
     merge_caches(tmp_path / "both", [tmp_path / "a", tmp_path / "b"])
     assert same_cache(tmp_path / "both", tmp_path / "b")
-    with pytest.raises(CacheError, match=r"clip clip-0 of cache .*a is damaged; run `codecsieve verify .*a --repair`"):
-        merge_caches(tmp_path / "out", [tmp_path / "a"])
-    assert not len(open_cache(tmp_path / "out"))
+
+
+def test_damaged_clips_are_said_when_all_others_are_in_and_the_same_merge_goes_on(tmp_path: Path) -> None:
+    a, b, out = (tmp_path / name for name in ("a", "b", "out"))
+    fill(a, names(70)[5:])
+    fill(b, names(5))
+    flip_a_byte(a / LAYOUT.arrays()[0].shard_key(0), 3)
+    (a / LAYOUT.arrays()[1].shard_key(1)).unlink()
+    with pytest.raises(
+        CacheError,
+        match=r"clip clip-5 of cache .*a and 1 more are damaged, and not in .*out, which has the other 68; run "
+        r"`codecsieve verify .*a --repair` and precompute again, then merge again",
+    ):
+        merge_caches(out, [a, b])
+    assert_published_clips_are_whole(out)
+    assert unmade_clips(out) == ["clip-5", "clip-69"]
+    assert verify_cache(out).damages == ()
+    repair_cache(a)
+    fill(a, names(70)[5:])
+    assert merge_caches(out, [a, b]).copied == 2
+    assert_published_clips_are_whole(out)
+    assert len(open_cache(out)) == 70
+
+
+def test_clips_that_a_drop_which_was_cut_off_takes_out_stay_out(tmp_path: Path) -> None:
+    for name, clips in (("into", names(5)), ("of", names(9)[5:])):
+        fill(tmp_path / name, clips)
+        say_of_cache(tmp_path / name, pa.table({"id": clips[:2], "label": ["x", "y"]}))
+        (tmp_path / name / "dropping.json").write_text(json.dumps(clips[1:3]))
+    merged = merge_caches(tmp_path / "into", [tmp_path / "of"])
+    assert (merged.copied, merged.before, merged.unmade) == (2, 3, 0)
+    assert open_cache(tmp_path / "into").clip_ids == ["clip-0", "clip-5", "clip-8", "clip-3", "clip-4"]
+    assert unmade_clips(tmp_path / "into") == []
+    assert (tmp_path / "of" / "dropping.json").exists()
 
 
 def test_what_the_result_has_lost_is_put_back(tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ def test_mistakes_are_told(tmp_path: Path, make_video) -> None:
     with pytest.raises(TypeError, match=r"^precompute\(\) has no option worker; did you mean workers\?$"):
         cs.precompute(path, tmp_path / "cache", worker=3)
     assert not (tmp_path / "cache").exists()
+    with pytest.raises(TypeError, match=r"^sieve\(\) has no option strat; did you mean start\?$"):
+        cs.sieve(path, strat=3)
+    with pytest.raises(TypeError, match=r"^stream\(\) has no option windw; did you mean window\?$"):
+        cs.stream(path, windw=3)
     with pytest.raises(ValueError, match=r"k_keep \(0\) must be > 0"):
         cs.sieve(path, k_keep=0)
     with pytest.raises(cs.VideoError, match="no such file"):

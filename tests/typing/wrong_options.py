@@ -18,8 +18,16 @@ cs.precompute("videos/", "cache", k_kep=1)  # type: ignore[call-arg]
 cs.precompute("videos/", "cache", worker=8)  # type: ignore[call-arg]
 cs.precompute("videos/", "cache", store="pixels")  # type: ignore[arg-type]
 cs.precompute(3, "cache")  # type: ignore[arg-type]
+cs.precompute("videos/", "cache", prune=["fail"])  # type: ignore[list-item]
+cs.stream("rtsp://camera/1", windw=32)  # type: ignore[call-arg]
+cs.stream("rtsp://camera/1", num_frames=32)  # type: ignore[call-arg]
+
+cs.open_cache("cache", verify="twice")  # type: ignore[arg-type]
+cs.export_cache("cache", "out", "parquet")  # type: ignore[arg-type]
+cs.export_cache("cache", "out", to="npz", shard_siz="1 GB")  # type: ignore[call-arg]
 
 cache = cs.open_cache("cache")
+cache[1.5]  # type: ignore[call-overload]
 cs.make_loader(cache, batch_size=16, sed=1)  # type: ignore[call-arg]
 cs.make_loader(cache, batch_size=16, seed="one")  # type: ignore[arg-type]
 make_dali_loader(cache, batch_size=16, sed=1)  # type: ignore[call-arg]

@@ -61,7 +61,8 @@ def test_a_whole_cache_is_verified_with_status_0(cache: Path) -> None:
     assert result.exit_code == 0
     assert "3 of 3 clips" in result.stderr
     assert json.loads(run("verify", cache, "--json").stdout) == {
-        "planned": 3, "whole": 3, "failed": 0, "missing": [], "damages": [], "lost": [], "repaired": False,
+        "planned": 3, "whole": 3, "damaged": 0, "failed": 0, "missing": [], "damages": [], "lost": [],
+        "dropping": [], "repaired": False,
     }  # fmt: skip
 
 

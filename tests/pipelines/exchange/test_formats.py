@@ -43,7 +43,7 @@ def make_cache(path: Path, layout: Layout = LAYOUT) -> SparseCache:
         "shots": [1, 2, 3, None, 5, 6, 7, 8, 9],
     }
     floats = [0.1, float("inf"), None, float("nan"), 1e300, -0.0, 7.0, 8.0, 9.0]
-    further = {"take.no": floats, "good": [True, None, False] * 3, "file": [f"f{i}" for i in range(9)]}
+    further = {"take.no": floats, "good 😀": [True, None, False] * 3, "file": [f"f{i}" for i in range(9)]}
     say_of_cache(path, pa.table({**said, **further}))
     return open_cache(path)
 

@@ -17,6 +17,7 @@ import torch
 from cache_cases import LAYOUT, fill, make_clip, make_record, names
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from codecsieve.cache import CacheWriter, SparseCache, open_cache
 from codecsieve.errors import CacheError, ConfigError
@@ -427,6 +428,8 @@ def test_what_is_joined_is_what_was_read_at_once(cache: SparseCache) -> None:
     dataset = SparseDataset(cache)
     whole = dataset.__getitems__([5, 0, 7])
     assert collate(whole) is whole
+    with pytest.raises(KeyError, match=r"a batch has no 0, .* give a DataLoader collate_fn=codecsieve.collate"):
+        next(iter(DataLoader(dataset, batch_size=2)))
     assert same(collate([dataset[5], dataset[0], dataset[7]]), whole)
 
 

@@ -130,6 +130,10 @@ def test_the_last_row_is_called_what_the_policy_does(
     assert set(words) <= set(said)
     others = {"By saliency", "By sampling", "At random"} - set(words)
     assert not others & set(said)
+    said.clear()
+    draw_rows(replace(clip, policy=policy, groups=4), 2)
+    assert ("of each of 4 groups" in said) == (policy == "saliency")
+    assert "of the whole clip" not in said
 
 
 def test_a_clip_without_any_energy_has_a_picture_too() -> None:
