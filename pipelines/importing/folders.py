@@ -3,7 +3,7 @@
     positions_thw.npy, or visible_indices.npy    which patches, in the order in which they lie on the pictures
     frame_ids.npy                                the frame of each slot
     meta.json                                    see `meta`
-    *_000.png, ... or .jpg                       pictures of 36 x 36 patches, row by row, where pixels are wanted
+    *_000.png, ... or .jpg                       eight pictures of 36 x 36 patches, row by row, where pixels are wanted
 
 Of ours what was repeated to fill the pictures is left out; others do not say how much that is, and it stays. Folders of
 canvases have other positions, see `canvas_folders`.
@@ -23,7 +23,7 @@ from codecsieve.cache import ClipArrays, IndexRecord
 from codecsieve.errors import CacheError, ConfigError
 from codecsieve.pipelines.config import GIVEN
 from codecsieve.pipelines.exchange.canvases import unpack
-from codecsieve.pipelines.exchange.mosaics import FRAMES, IMAGES, INDICES, POSITIONS
+from codecsieve.pipelines.exchange.mosaics import FRAMES, INDICES, POSITIONS
 from codecsieve.pipelines.exchange.to_assets import ASSETS
 from codecsieve.pipelines.exchange.to_ov2 import CLIPS
 from codecsieve.pipelines.exchange.to_ov2 import POSITIONS as CANVAS_POSITIONS
@@ -81,28 +81,37 @@ class TakeFolder:
 
     def _patches(self, name: str, about: About) -> np.ndarray:
         """uint8 [n, 3, P, P]: all patches on a clip's pictures, in their order."""
-        files = about.files
-        for suffix in () if files else _PICTURES:
-            files = files or tuple(path.name for path in sorted((self.root / name).glob(f"*_???{suffix}"))[:IMAGES])
+        files = about.files or _mosaics(self.root / name, about.pictures)
         if not files or len({Path(file).suffix for file in files} - set(_PICTURES)):
             raise CacheError(f"{shortened(name)} has no PNG or JPEG pictures; import it with --store indices")
         pictures = (self._picture(f"{name}/{file}", about) for file in files)
         return np.concatenate([unpack(picture[None], self.shape.patch) for picture in pictures])
 
     def _picture(self, name: str, about: About) -> np.ndarray:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         data, (rows, columns) = read_bytes(self.root, name), about.canvas
         try:
             with Image.open(io.BytesIO(data), formats=[_PICTURES[Path(name).suffix]]) as picture:
-                if rows and picture.size != (columns * self.shape.patch, rows * self.shape.patch):
+                if picture.size != (columns * self.shape.patch, rows * self.shape.patch):
                     raise CacheError(f"{shortened(name)} is {picture.size}, not {rows}x{columns} patches of "
                                      f"{self.shape.patch} px")  # fmt: skip
-                if any(side % self.shape.patch or side > _LARGEST for side in picture.size):
-                    raise CacheError(f"{shortened(name)} is {picture.size}, not patches of {self.shape.patch} px")
+                if max(picture.size) > _LARGEST:
+                    raise CacheError(f"{shortened(name)} is {picture.size}, more than {_LARGEST} px a side")
                 return np.asarray(picture.convert("RGB"))
+        except UnidentifiedImageError:  # which would say where in memory its bytes are
+            raise CacheError(f"{shortened(name)} is damaged, or no {_PICTURES[Path(name).suffix]}") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise CacheError(f"{shortened(name)} is damaged: {error}") from error
+
+
+def _mosaics(folder: Path, count: int) -> tuple[str, ...]:
+    """What the pictures of a clip's folder are called, all of them, wherever they may be; none where the first is not.
+
+    Which patches lie on one is told by its number, so none may be missing.
+    """
+    first = next((path for suffix in _PICTURES for path in sorted(folder.glob(f"*_000{suffix}"))), None)
+    return () if first is None else tuple(f"{first.stem[:-3]}{number:03d}{first.suffix}" for number in range(count))
 
 
 class ClipFolders:

@@ -10,7 +10,7 @@ from typing import Any
 from codecsieve.cache.layout import is_id
 from codecsieve.errors import CacheError
 from codecsieve.kernels.rules import FITS
-from codecsieve.pipelines.exchange.mosaics import META, OURS
+from codecsieve.pipelines.exchange.mosaics import IMAGES, META, OURS
 from codecsieve.text import shortened
 
 from .arrays import read_json
@@ -24,8 +24,9 @@ class About:
 
     num_frames: slots; patch: side in pixels; grid: patches on each side of its square; fit: how pictures are brought
     into that; kept: how many of its positions count, None: all; config: how they were chosen; error: why the folder is
-    not read, if so. Of canvases also: canvas, frame: rows and columns of patches of one; in_blocks: whether blocks were
-    chosen; files: names of canvases; fps.
+    not read, if so; canvas: rows and columns of patches of a picture; pictures: how many mosaics there are. Of canvases
+    also: frame: rows and columns of patches of one; in_blocks: whether blocks were chosen; files: names of canvases;
+    fps.
     """
 
     id: str
@@ -37,6 +38,7 @@ class About:
     fit: str = "crop"
     kept: int | None = None
     canvas: tuple[int, int] = (0, 0)
+    pictures: int = 0
     frame: tuple[int, int] = (0, 0)
     in_blocks: bool = False
     files: tuple[str, ...] = ()
@@ -66,16 +68,20 @@ def _about(meta: dict[str, Any], name: str) -> About:
 def _of_mosaics(meta: dict[str, Any], name: str) -> About:
     cfg, ours = meta["cfg"], meta.get(OURS)
     num_frames, patch = int(cfg["seq_len_frames"]), int(cfg["patch_size"])
-    grid = int(ours["grid"]) if ours else int(cfg["square_size"]) // patch
-    if not all(0 < number <= _MOST for number in (num_frames, patch, grid)):
+    side, pictures = int(cfg["square_size"]) // patch, int(cfg.get("num_images", IMAGES))
+    grid = int(ours["grid"]) if ours else side
+    if not all(0 < number <= _MOST for number in (num_frames, patch, grid, side, pictures)):
         raise ValueError(f"{num_frames} slots of {grid}x{grid} patches of {patch} px")
     json.dumps(ours or cfg, allow_nan=False)  # it goes into the cache's own JSON
     video = str(meta.get("video") or "")
     if not ours:  # whose square is letterboxed
-        return About(str(meta.get("key") or name), video, None, num_frames, patch, grid, "letterbox", config=dict(cfg))
-    config = dict(ours["config"])
-    return About(str(ours["id"]), video, _label(ours), num_frames, patch, grid, _fit(config), int(ours["kept"]),
-                 config=config)  # fmt: skip
+        return About(str(meta.get("key") or name), video, None, num_frames, patch, grid, "letterbox",
+                     canvas=(side, side), pictures=pictures, config=dict(cfg))  # fmt: skip
+    config, kept = dict(ours["config"]), int(ours["kept"])
+    if kept < 1:
+        raise ValueError(f"{kept} patches")
+    return About(str(ours["id"]), video, _label(ours), num_frames, patch, grid, _fit(config), kept,
+                 canvas=(side, side), pictures=pictures, config=config)  # fmt: skip
 
 
 def _of_canvases(meta: dict[str, Any], name: str) -> About:

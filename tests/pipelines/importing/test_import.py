@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cache_cases import CONFIG, fill, make_placed_clip, names
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import codecsieve as cs
 from codecsieve.cache import ClipArrays, Layout, SparseCache, open_cache
@@ -307,9 +308,26 @@ def spoil(folder: Path, what: str, outside: Path) -> str:
         case "a picture":
             (folder / "mosaic_000.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
             return "mosaic_000.png is damaged"
+        case "the first picture missing":
+            (folder / "mosaic_000.png").unlink()
+            return "has no PNG or JPEG pictures"
+        case "a picture missing":
+            (folder / "mosaic_003.png").unlink()
+            return "mosaic_003.png: No such file"
+        case "a picture cut short":
+            with Image.open(folder / "mosaic_000.png") as picture:
+                picture.crop((0, 0, 14, 504)).save(folder / "mosaic_000.png")
+            return "is (14, 504), not 36x36 patches of 14 px"
+        case "no picture":
+            (folder / "mosaic_000.png").write_bytes(b"of something else")
+            return "mosaic_000.png is damaged, or no PNG"
+        case "less than none kept":
+            meta["codecsieve"]["kept"] = -5
+            (folder / "meta.json").write_text(json.dumps(meta))
+            return "does not say how many slots, and how large patches are"
         case "a large picture":
             (folder / "mosaic_000.png").write_bytes(_claims_to_be(60_000))
-            return "mosaic_000.png is damaged|not patches of 14 px"
+            return "mosaic_000.png is damaged|not 36x36 patches of 14 px"
         case "a link":
             shutil.copytree(folder, outside)
             shutil.rmtree(folder)
@@ -338,6 +356,11 @@ SPOILT = (
     "outside",
     "frames",
     "a picture",
+    "the first picture missing",
+    "a picture missing",
+    "a picture cut short",
+    "no picture",
+    "less than none kept",
     "a large picture",
     "a link",
     "a picture elsewhere",
