@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from codecsieve.cache import ClipArrays, IndexRecord
+from codecsieve.cache.layout import config_difference
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.kernels.blocks import token_order_of
 from codecsieve.pipelines.config import GIVEN
 from codecsieve.pipelines.exchange.canvases import unpack
 from codecsieve.pipelines.exchange.mosaics import FRAMES, INDICES, POSITIONS
@@ -67,15 +69,15 @@ class TakeFolder:
                 f"{shortened(name)} has {about.num_frames} slots of {about.grid}x{about.grid} patches of {about.patch} "
                 f"px, the first {first.num_frames} of {first.grid}x{first.grid} of {first.patch} px"
             )
-        if about.fit != first.fit:
-            raise CacheError(f"{shortened(name)} has pictures with fit {about.fit}, the first with {first.fit}")
+        if about.laid != first.laid:
+            raise CacheError(f"{shortened(name)} {config_difference(about.laid, first.laid, 'the first')}")
         indices, places, frame_ids = read_clip(self.root, name, about, first.k_keep)
         patches = self._patches(name, about) if self.pixels else None
         if patches is not None and len(patches) <= places.max():
             raise CacheError(f"{shortened(name)} has pictures of {len(patches)} patches, and {len(indices)} positions")
         patches = None if patches is None else patches[places]
         record = IndexRecord(status="ok", fps=about.fps, distinct_frames=len(np.unique(frame_ids)), signals=GIVEN,
-                             **job.known)  # fmt: skip
+                             grid_rows=about.seen[0], grid_columns=about.seen[1], **job.known)  # fmt: skip
         scores = np.zeros(len(indices), np.int32)
         return record, ClipArrays(patches, self.shape.positions(indices), scores, frame_ids)
 
@@ -146,7 +148,7 @@ class ClipFolders:
         for name, about in self._about.values():
             try:
                 count = len(read_clip(self._root, name, about)[0])
-                return Shape(about.num_frames, count, about.patch, about.grid, about.fit), about
+                return Shape(about.num_frames, count, about.patch, about.grid, about.laid, about.places), about
             except CacheError as error:
                 reason = reason or str(error)
         raise ConfigError(f"no folder in {shortened(str(self._root))} is read: {reason}")
@@ -164,14 +166,20 @@ def read_clip(
     if about.files:
         frame_ids = _read_frames(root, name, about.num_frames)
         indices, places = read_canvases(root, name, about, frame_ids)
-        return checked(indices, about.num_frames * about.grid**2, shortened(name), k_keep), places, frame_ids
-    indices = read_indices(root, name, about, k_keep)
-    return indices, np.arange(len(indices)), _read_frames(root, name, about.num_frames)
+        indices = checked(indices, about.num_frames * about.grid**2, shortened(name), k_keep)
+    else:
+        indices, frame_ids = read_indices(root, name, about, k_keep), _read_frames(root, name, about.num_frames)
+        places = np.arange(len(indices))
+    if about.is_ours:  # pictures have an order of their own
+        positions = np.stack(np.unravel_index(indices, (about.places, about.grid, about.grid)), axis=1)
+        stood = token_order_of(positions, about.laid.get("merge", 1), about.laid.get("token_order", "raster"))
+        indices, places = indices[stood], places[stood]
+    return indices, places, frame_ids
 
 
 def read_indices(root: Path, name: str, about: About, k_keep: int | None = None) -> np.ndarray:
     """The indices of the patches on mosaics: int64 [K]. Raises CacheError where they are not read."""
-    patches, what = about.num_frames * about.grid**2, shortened(name)
+    patches, what = about.places * about.grid**2, shortened(name)
     if not (root / name / POSITIONS).exists():
         indices = parse_npy(read_bytes(root, f"{name}/{INDICES}"), f"{what}/{INDICES}")
         return checked(indices[: about.kept], patches, what, k_keep)
@@ -179,11 +187,9 @@ def read_indices(root: Path, name: str, about: About, k_keep: int | None = None)
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise CacheError(f"{what}/{POSITIONS} is {list(positions.shape)}, not slot, row and column of each patch")
     positions = positions[: about.kept].astype(np.int64)
-    limits = np.array([about.num_frames, about.grid, about.grid])
+    limits = np.array([about.places, about.grid, about.grid])
     if (positions < 0).any() or (positions >= limits).any():
-        raise CacheError(
-            f"{what}/{POSITIONS} has places outside of {about.num_frames} slots of {about.grid}x{about.grid}"
-        )
+        raise CacheError(f"{what}/{POSITIONS} has places outside of {about.places} slots of {about.grid}x{about.grid}")
     return checked(positions @ np.array([about.grid**2, about.grid, 1]), patches, what, k_keep)
 
 
