@@ -212,6 +212,11 @@ def test_the_sieve_does_not_go_on_with_what_others_chose(sieved: SparseCache, vi
     shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "cache"), "v0.mp4", "--out", str(tmp_path / "a.png")])
     assert shown.exit_code == 2
     assert says in shown.stderr
+    export_cache(sieved, tmp_path / "out", "assets")  # which says where a video is, and not what is in it
+    import_cache(tmp_path / "out", tmp_path / "back", store="patches", workers=0)
+    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "back"), "v0.mp4", "--out", str(tmp_path / "a.png")])
+    assert shown.exit_code == 2
+    assert says in shown.stderr
 
 
 # --- our own exports, and others' folders
