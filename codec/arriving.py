@@ -56,13 +56,17 @@ class Arriving:
             return b""
         try:
             data = self._source.read(size) if not isinstance(self._source, int) else self._next(self._source, size)
+            if not isinstance(data, bytes | bytearray | memoryview):  # None, of what does not wait, is no end
+                raise TypeError(f"its read gave {type(data).__name__}, not bytes")
         except VideoError as error:
             self.failure = error
-        except OSError as error:
-            self.failure = VideoError(f"{self._name}: cannot be read on ({error.strerror}); what came before was used")
+        except Exception as error:  # what reads may raise whatever it likes
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".removesuffix(": ")
+            self.failure = VideoError(f"{self._name}: cannot be read on ({reason}); what came before was used")
+            self.failure.__cause__ = error
         else:
             self._taken += len(data)
-            return data
+            return bytes(data)
         return b""
 
     def _next(self, descriptor: int, size: int) -> bytes:
@@ -124,9 +128,13 @@ def open_arriving(source: str | os.PathLike[str] | Bytes, follow: bool, patience
 
     Raises:
         VideoError: it is no video, not there, or silent.
-        ConfigError: `follow` of what is no file.
+        ConfigError: `follow` of what is no file, or a source that is none of these.
     """
     if not isinstance(source, str | os.PathLike):
+        if not callable(getattr(source, "read", None)):
+            raise ConfigError(f"source ({shortened(repr(source))}) must be a path, an address, or have read(size)")
+        if follow:
+            raise ConfigError("follow is for files that grow, not for what reads")
         return _of_bytes(Arriving(source, "stream", patience), "stream", None)
     name = os.fspath(source)
     if follow and (name == STANDARD_INPUT or "://" in name):
@@ -169,7 +177,7 @@ def _of_bytes(arriving: Arriving, name: str, descriptor: int | None) -> Opened:
     try:
         container = av.open(arriving, "r", options=FORMATS_ONLY, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise arriving.failure or _unreadable(name, error) from error
+        raise arriving.failure or unreadable(name, error) from error
     return _checked(Opened(container, name, arriving._patience, arriving, descriptor))
 
 
@@ -187,7 +195,7 @@ def _of_address(address: str, patience: float) -> Opened:
             isinstance(error, av.error.ExitError) or time.monotonic() - began >= patience
         ):  # RTSP has another word for it
             raise silent(name, patience) from error
-        raise _unreadable(name, error, _OF_ADDRESSES) from error
+        raise unreadable(name, error, _OF_ADDRESSES) from error
     return _checked(Opened(container, name, patience))
 
 
@@ -200,12 +208,13 @@ def _checked(opened: Opened) -> Opened:
 
 _OF_PIPES = (
     "a pipe must carry one that can be read from its beginning on, such as MPEG-TS, Matroska, FLV, fragmented MP4 or "
-    "raw H.264"
+    "raw H.264; of an MP4 whose index comes last, name the file"
 )
 _OF_ADDRESSES = "check the address; playlists are not followed: have ffmpeg follow one, and pipe what it gives"
 
 
-def _unreadable(name: str, error: Exception, hint: str = _OF_PIPES) -> VideoError:
+def unreadable(name: str, error: Exception, hint: str = _OF_PIPES) -> VideoError:
+    """What is said of a source of which not one packet can be read."""
     reason = getattr(error, "strerror", None) or str(error)
     return VideoError(f"{name}: not a readable video ({reason}); {hint}")
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import av
 
-from codecsieve.codec.arriving import Bytes, Opened, open_arriving, silent
+from codecsieve.codec.arriving import Bytes, Opened, open_arriving, silent, unreadable
 from codecsieve.codec.clip import slot_signals
 from codecsieve.codec.decode import LATE_MOTION, Watch, empty_decoder, numbered, open_decoder
 from codecsieve.codec.decoder import MOST_HELD_BACK, decode_packet
@@ -55,13 +55,13 @@ class LiveSource(PacketSource):
     def packets(self) -> Iterator[av.Packet]:
         """Every packet that is not empty, until nothing more comes: then `failure` may say why."""
         stream, name = self.stream, self.facts.path
-        waited, since = 0.0, time.monotonic()
+        waited, since, any_came = 0.0, time.monotonic(), False
         while True:
             try:
                 for packet in self.container.demux():
                     waited += time.monotonic() - since  # not what was done with the packet before
                     if packet.stream_index == stream.index and packet.size:
-                        waited = 0.0
+                        waited, any_came = 0.0, True
                         yield packet
                     elif waited > self._opened.patience:  # sound still comes, or whatever else there is
                         self.failure = silent(name, self._opened.patience)
@@ -72,7 +72,11 @@ class LiveSource(PacketSource):
             except av.error.ExitError:
                 self.failure = silent(name, self._opened.patience)
             except av.FFmpegError as error:
-                self.failure = VideoError(f"{name}: broke off ({error.strerror}); what came before was used")
+                self.failure = (
+                    VideoError(f"{name}: broke off ({error.strerror}); what came before was used")
+                    if any_came
+                    else unreadable(name, error)
+                )
             arriving = self._opened.arriving
             self.failure = (arriving.failure if arriving else None) or self.failure
             return

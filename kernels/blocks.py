@@ -43,6 +43,24 @@ def zigzag(blocks: npt.NDArray[np.integer], rows: int, columns: int) -> npt.NDAr
     return blocks[np.argsort(slot_rows * columns + np.where(back, columns - 1 - places, places), kind="stable")]
 
 
+def token_order_of(positions: npt.NDArray[np.integer], merge: int, token_order: str) -> npt.NDArray[np.int64]:
+    """What brings patches of whole blocks, however they lie, to the order in which a clip's tokens stand.
+
+    Args:
+        positions: integers [K, 3], slot, row, column.
+        merge: side of a block, in patches.
+        token_order: of `TOKEN_ORDERS`: that of the blocks of a slot.
+
+    Returns:
+        int64 [K].
+    """
+    slot, row, column = positions.astype(np.int64).T
+    block_row, block_column = row // merge, column // merge
+    if token_order == "zigzag":
+        block_column = np.where(block_row % 2 == 1, -block_column, block_column)
+    return np.lexsort((column % merge, row % merge, block_column, block_row, slot))
+
+
 def patches_of_blocks(blocks: npt.NDArray[np.integer], grid: tuple[int, int], merge: int) -> npt.NDArray[np.int32]:
     """The patches of some blocks, those of a block side by side, row by row.
 

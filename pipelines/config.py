@@ -97,6 +97,19 @@ def check_sieved(config: Mapping[str, Any], cache: object) -> None:
         )
 
 
+IDLE_UNLESS = {"fps": ("spread", "fps"), "max_pixels": ("fit", "native")}
+"""Options that say nothing unless another has this value."""
+
+
+def refuse_idle(given: Mapping[str, Any], config: SieveConfig) -> None:
+    """Raise ConfigError for an option that somebody gave and that says nothing beside the others: `fps` alone would
+    sample as without it.
+    """
+    for name, (other, value) in IDLE_UNLESS.items():
+        if name in given and (is_now := getattr(config, other)) != value:
+            raise ConfigError(f"{name} ({getattr(config, name)}) is for {other} {value}; here {other} is {is_now}")
+
+
 def options_in(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of what a cache says of itself, the sieve's options; those that it does not know are at their defaults."""
     return {own.name: config.get(own.name, own.default) for own in declared(SieveConfig)}

@@ -146,9 +146,9 @@ def inspect(cache: str, clip_id: str, out: str, slots: int, video: str | None) -
     if Path(out).suffix.lower() not in SUFFIXES:
         raise OneLineError(f"{shortened(out)}: a picture's suffix must be one of {', '.join(SUFFIXES)}", 2)
     opened = open_cache(cache)
+    check_sieved(opened.config, opened.location)
     record = find_record(opened, clip_id)
     path = _find_video(record, video)
-    check_sieved(opened.config, opened.location)
     try:
         config = SieveConfig(**options_in(opened.config))
     except ConfigError as error:

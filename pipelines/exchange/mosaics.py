@@ -66,7 +66,7 @@ def mosaic_files(
 
 def _meta(selection: Selection, row: dict[str, Any], positions: np.ndarray, key: str) -> dict[str, Any]:
     layout, grid = selection.cache.layout, selection.cache.grid
-    first = np.argwhere(np.ones((1, grid, grid)))
+    first = np.argwhere(np.ones((1, row["grid_rows"] or grid, row["grid_columns"] or grid)))
     return {
         "version": "codecsieve_1",
         "video": row["uri"],
@@ -81,6 +81,8 @@ def _meta(selection: Selection, row: dict[str, Any], positions: np.ndarray, key:
             "id": row["id"],
             "label": row["label"],
             "grid": grid,
+            "grid_rows": row["grid_rows"],
+            "grid_columns": row["grid_columns"],
             "kept": layout.k_keep,
             "repeated": ROWS - layout.k_keep,
             "first_frame_whole": bool((positions[: len(first)] == first).all()),

@@ -150,6 +150,8 @@ def _meta(selection: Selection, row: dict[str, Any], names: list[str], sheet: Sh
         "codecsieve": {
             "id": row["id"],
             "label": row["label"],
+            "grid_rows": row["grid_rows"],
+            "grid_columns": row["grid_columns"],
             "kept": cache.layout.k_keep,
             "padding": padding,
             "config": cache.config,

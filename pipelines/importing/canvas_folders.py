@@ -26,8 +26,7 @@ from .meta import About
 def read_canvases(root: Path, name: str, about: About, frame_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The indices of the patches that a folder keeps, and their places on its canvases: both int64 [K].
 
-    They are in the order of blocks where they were chosen as blocks, else ascending. Raises CacheError where they are
-    not read.
+    They are block by block, as they lie there. Raises CacheError where they are not read.
     """
     what = f"{shortened(name)}/{POSITIONS}"
     positions = parse_npy(read_bytes(root, f"{name}/{POSITIONS}"), what)
@@ -45,9 +44,6 @@ def read_canvases(root: Path, name: str, about: About, frame_ids: np.ndarray) ->
     kept[:, 1:] += (about.grid - frame) // (2 * SIDE) * SIDE  # to the middle, and blocks remain blocks
     slots = _slots_of(kept, about.grid, frame_ids, what)
     indices = (slots * about.grid + kept[:, 1]) * about.grid + kept[:, 2]
-    if not about.in_blocks:
-        ascending = np.argsort(indices, kind="stable")
-        indices, places = indices[ascending], places[ascending]
     if len(np.unique(indices)) < len(indices):
         raise CacheError(f"{what} has a patch twice")
     return indices, places

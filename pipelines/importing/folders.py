@@ -3,7 +3,7 @@
     positions_thw.npy, or visible_indices.npy    which patches, in the order in which they lie on the pictures
     frame_ids.npy                                the frame of each slot
     meta.json                                    see `meta`
-    *_000.png, ... or .jpg                       pictures of 36 x 36 patches, row by row, where pixels are wanted
+    *_000.png, ... or .jpg                       eight pictures of 36 x 36 patches, row by row, where pixels are wanted
 
 Of ours what was repeated to fill the pictures is left out; others do not say how much that is, and it stays. Folders of
 canvases have other positions, see `canvas_folders`.
@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from codecsieve.cache import ClipArrays, IndexRecord
+from codecsieve.cache.layout import config_difference
 from codecsieve.errors import CacheError, ConfigError
+from codecsieve.kernels.blocks import token_order_of
 from codecsieve.pipelines.config import GIVEN
 from codecsieve.pipelines.exchange.canvases import unpack
-from codecsieve.pipelines.exchange.mosaics import FRAMES, IMAGES, INDICES, POSITIONS
+from codecsieve.pipelines.exchange.mosaics import FRAMES, INDICES, POSITIONS
 from codecsieve.pipelines.exchange.to_assets import ASSETS
 from codecsieve.pipelines.exchange.to_ov2 import CLIPS
 from codecsieve.pipelines.exchange.to_ov2 import POSITIONS as CANVAS_POSITIONS
@@ -67,42 +69,51 @@ class TakeFolder:
                 f"{shortened(name)} has {about.num_frames} slots of {about.grid}x{about.grid} patches of {about.patch} "
                 f"px, the first {first.num_frames} of {first.grid}x{first.grid} of {first.patch} px"
             )
-        if about.fit != first.fit:
-            raise CacheError(f"{shortened(name)} has pictures with fit {about.fit}, the first with {first.fit}")
+        if about.laid != first.laid:
+            raise CacheError(f"{shortened(name)} {config_difference(about.laid, first.laid, 'the first')}")
         indices, places, frame_ids = read_clip(self.root, name, about, first.k_keep)
         patches = self._patches(name, about) if self.pixels else None
         if patches is not None and len(patches) <= places.max():
             raise CacheError(f"{shortened(name)} has pictures of {len(patches)} patches, and {len(indices)} positions")
         patches = None if patches is None else patches[places]
         record = IndexRecord(status="ok", fps=about.fps, distinct_frames=len(np.unique(frame_ids)), signals=GIVEN,
-                             **job.known)  # fmt: skip
+                             grid_rows=about.seen[0], grid_columns=about.seen[1], **job.known)  # fmt: skip
         scores = np.zeros(len(indices), np.int32)
         return record, ClipArrays(patches, self.shape.positions(indices), scores, frame_ids)
 
     def _patches(self, name: str, about: About) -> np.ndarray:
         """uint8 [n, 3, P, P]: all patches on a clip's pictures, in their order."""
-        files = about.files
-        for suffix in () if files else _PICTURES:
-            files = files or tuple(path.name for path in sorted((self.root / name).glob(f"*_???{suffix}"))[:IMAGES])
+        files = about.files or _mosaics(self.root / name, about.pictures)
         if not files or len({Path(file).suffix for file in files} - set(_PICTURES)):
             raise CacheError(f"{shortened(name)} has no PNG or JPEG pictures; import it with --store indices")
         pictures = (self._picture(f"{name}/{file}", about) for file in files)
         return np.concatenate([unpack(picture[None], self.shape.patch) for picture in pictures])
 
     def _picture(self, name: str, about: About) -> np.ndarray:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         data, (rows, columns) = read_bytes(self.root, name), about.canvas
         try:
             with Image.open(io.BytesIO(data), formats=[_PICTURES[Path(name).suffix]]) as picture:
-                if rows and picture.size != (columns * self.shape.patch, rows * self.shape.patch):
+                if picture.size != (columns * self.shape.patch, rows * self.shape.patch):
                     raise CacheError(f"{shortened(name)} is {picture.size}, not {rows}x{columns} patches of "
                                      f"{self.shape.patch} px")  # fmt: skip
-                if any(side % self.shape.patch or side > _LARGEST for side in picture.size):
-                    raise CacheError(f"{shortened(name)} is {picture.size}, not patches of {self.shape.patch} px")
+                if max(picture.size) > _LARGEST:
+                    raise CacheError(f"{shortened(name)} is {picture.size}, more than {_LARGEST} px a side")
                 return np.asarray(picture.convert("RGB"))
+        except UnidentifiedImageError:  # which would say where in memory its bytes are
+            raise CacheError(f"{shortened(name)} is damaged, or no {_PICTURES[Path(name).suffix]}") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise CacheError(f"{shortened(name)} is damaged: {error}") from error
+
+
+def _mosaics(folder: Path, count: int) -> tuple[str, ...]:
+    """What the pictures of a clip's folder are called, all of them, wherever they may be; none where the first is not.
+
+    Which patches lie on one is told by its number, so none may be missing.
+    """
+    first = next((path for suffix in _PICTURES for path in sorted(folder.glob(f"*_000{suffix}"))), None)
+    return () if first is None else tuple(f"{first.stem[:-3]}{number:03d}{first.suffix}" for number in range(count))
 
 
 class ClipFolders:
@@ -137,7 +148,7 @@ class ClipFolders:
         for name, about in self._about.values():
             try:
                 count = len(read_clip(self._root, name, about)[0])
-                return Shape(about.num_frames, count, about.patch, about.grid, about.fit), about
+                return Shape(about.num_frames, count, about.patch, about.grid, about.laid, about.places), about
             except CacheError as error:
                 reason = reason or str(error)
         raise ConfigError(f"no folder in {shortened(str(self._root))} is read: {reason}")
@@ -155,14 +166,20 @@ def read_clip(
     if about.files:
         frame_ids = _read_frames(root, name, about.num_frames)
         indices, places = read_canvases(root, name, about, frame_ids)
-        return checked(indices, about.num_frames * about.grid**2, shortened(name), k_keep), places, frame_ids
-    indices = read_indices(root, name, about, k_keep)
-    return indices, np.arange(len(indices)), _read_frames(root, name, about.num_frames)
+        indices = checked(indices, about.num_frames * about.grid**2, shortened(name), k_keep)
+    else:
+        indices, frame_ids = read_indices(root, name, about, k_keep), _read_frames(root, name, about.num_frames)
+        places = np.arange(len(indices))
+    if about.is_ours:  # pictures have an order of their own
+        positions = np.stack(np.unravel_index(indices, (about.places, about.grid, about.grid)), axis=1)
+        stood = token_order_of(positions, about.laid.get("merge", 1), about.laid.get("token_order", "raster"))
+        indices, places = indices[stood], places[stood]
+    return indices, places, frame_ids
 
 
 def read_indices(root: Path, name: str, about: About, k_keep: int | None = None) -> np.ndarray:
     """The indices of the patches on mosaics: int64 [K]. Raises CacheError where they are not read."""
-    patches, what = about.num_frames * about.grid**2, shortened(name)
+    patches, what = about.places * about.grid**2, shortened(name)
     if not (root / name / POSITIONS).exists():
         indices = parse_npy(read_bytes(root, f"{name}/{INDICES}"), f"{what}/{INDICES}")
         return checked(indices[: about.kept], patches, what, k_keep)
@@ -170,11 +187,9 @@ def read_indices(root: Path, name: str, about: About, k_keep: int | None = None)
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise CacheError(f"{what}/{POSITIONS} is {list(positions.shape)}, not slot, row and column of each patch")
     positions = positions[: about.kept].astype(np.int64)
-    limits = np.array([about.num_frames, about.grid, about.grid])
+    limits = np.array([about.places, about.grid, about.grid])
     if (positions < 0).any() or (positions >= limits).any():
-        raise CacheError(
-            f"{what}/{POSITIONS} has places outside of {about.num_frames} slots of {about.grid}x{about.grid}"
-        )
+        raise CacheError(f"{what}/{POSITIONS} has places outside of {about.places} slots of {about.grid}x{about.grid}")
     return checked(positions @ np.array([about.grid**2, about.grid, 1]), patches, what, k_keep)
 
 

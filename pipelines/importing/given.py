@@ -6,7 +6,7 @@ How a source is read is left to `folders` and `indexed`, who does the jobs to `r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,24 +24,21 @@ Outcome = tuple[IndexRecord, ClipArrays | None]
 class Shape:
     """What all clips of an import have alike.
 
-    num_frames: slots; k_keep: patches a clip; patch: side in pixels; grid: patches on each side of the square; fit: how
-    pictures are brought into that.
+    num_frames: slots; k_keep: patches a clip; patch: side in pixels; grid: patches on each side of the square; laid:
+    options, not at their defaults, that tell how pictures are brought into that, and how patches stand, see
+    `meta.LAID`; places: what the first of a position's three numbers counts, where that is not slots.
     """
 
     num_frames: int
     k_keep: int
     patch: int
     grid: int
-    fit: str = "crop"
-
-    @property
-    def patches(self) -> int:
-        """Of a clip, kept or not."""
-        return self.num_frames * self.grid**2
+    laid: Mapping[str, Any] = field(default_factory=dict)
+    places: int | None = None
 
     def positions(self, indices: np.ndarray) -> np.ndarray:
         """Slot, row, column of indices: uint16 [K, 3]."""
-        axes = np.unravel_index(indices, (self.num_frames, self.grid, self.grid))
+        axes = np.unravel_index(indices, (self.places or self.num_frames, self.grid, self.grid))
         return np.stack(axes, axis=1).astype(np.uint16)
 
 

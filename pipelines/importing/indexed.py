@@ -102,9 +102,8 @@ class IndexedVideos:
         options, reason = self._options, ""
         for request in self.requests.values():
             try:
-                return Shape(
-                    options.num_frames, len(self._indices(request)), options.patch_size, options.grid, options.fit
-                )
+                laid = {} if options.fit == ImportOptions.fit else {"fit": options.fit}
+                return Shape(options.num_frames, len(self._indices(request)), options.patch_size, options.grid, laid)
             except CacheError as error:
                 reason = reason or str(error)
         raise ConfigError(f"{shortened(str(self._source))} has no indices of these videos: {reason}")

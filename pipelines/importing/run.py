@@ -123,9 +123,8 @@ def import_cache(
     found = _source(Path(source), listed, columns, options)
     shape = found.shape
     layout = Layout(shape.num_frames, shape.k_keep, shape.patch, store)
-    config = {"policy": GIVEN, "signals": GIVEN, "input_size": shape.grid * shape.patch, "imported": dict(found.about)}
-    if shape.fit != "crop":
-        config["fit"] = shape.fit
+    config = {"policy": GIVEN, "signals": GIVEN, "input_size": shape.grid * shape.patch, **shape.laid,
+              "imported": dict(found.about)}  # fmt: skip
     with CacheWriter.open(os.fspath(out), layout, config) as writer:
         writer.look_at(found.ids)
         told = news(writer.index(), found.requests)

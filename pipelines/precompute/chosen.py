@@ -20,6 +20,7 @@ from codecsieve.pipelines.config import (
     check_sieved,
     decoder_fields_of,
     options_in,
+    refuse_idle,
 )
 
 
@@ -37,10 +38,13 @@ def options_of_run(
     location = Location.of(out)
     made = None if preset is not None else _made_with(location)
     if made is None:
-        return SieveConfig.preset(preset or DEFAULT_PRESET, **given)
-    check_sieved(made, location)
-    check_names("precompute()", given, SieveConfig)
-    return SieveConfig(**{**options_in(made), **given})
+        config = SieveConfig.preset(preset or DEFAULT_PRESET, **given)
+    else:
+        check_sieved(made, location)
+        check_names("precompute()", given, SieveConfig)
+        config = SieveConfig(**{**options_in(made), **given})
+    refuse_idle(given, config)
+    return config
 
 
 def as_the_cache_reads(location: Location, config: SieveConfig) -> SieveConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from codecsieve.kernels.blocks import block_scores, patches_of_blocks, zigzag
+from codecsieve.kernels.blocks import block_scores, patches_of_blocks, token_order_of, zigzag
 
 merges = st.integers(1, 3)
 
@@ -71,3 +73,16 @@ def test_blocks_of_one_patch_are_patches() -> None:
 def test_a_grid_that_blocks_do_not_fill_is_refused(merge: int) -> None:
     with pytest.raises(ValueError, match=rf"merge \({merge}\) must divide the grid, 4 x 4 patches"):
         block_scores(np.zeros((1, 4, 4), np.int64), merge)
+
+
+@given(merges, st.integers(1, 4), st.integers(1, 4), st.sampled_from(["raster", "zigzag"]), st.randoms(), st.data())
+def test_patches_that_were_mixed_up_are_brought_back_to_their_order(
+    merge: int, rows: int, columns: int, token_order: str, random: Random, data: st.DataObject
+) -> None:
+    blocks = np.array(sorted(data.draw(st.sets(st.integers(0, 3 * rows * columns - 1)))), np.int64)
+    stood = zigzag(blocks, rows, columns) if token_order == "zigzag" else blocks
+    grid = rows * merge, columns * merge
+    patches = patches_of_blocks(stood, grid, merge)
+    mixed = np.array(random.sample(patches.tolist(), len(patches)), np.int64)
+    positions = np.stack(np.unravel_index(mixed, (3, *grid)), axis=1)
+    assert mixed[token_order_of(positions, merge, token_order)].tolist() == patches.tolist()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cache_cases import CONFIG, fill, make_placed_clip, names
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import codecsieve as cs
 from codecsieve.cache import ClipArrays, Layout, SparseCache, open_cache
@@ -211,6 +212,11 @@ def test_the_sieve_does_not_go_on_with_what_others_chose(sieved: SparseCache, vi
     shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "cache"), "v0.mp4", "--out", str(tmp_path / "a.png")])
     assert shown.exit_code == 2
     assert says in shown.stderr
+    export_cache(sieved, tmp_path / "out", "assets")  # which says where a video is, and not what is in it
+    import_cache(tmp_path / "out", tmp_path / "back", store="patches", workers=0)
+    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "back"), "v0.mp4", "--out", str(tmp_path / "a.png")])
+    assert shown.exit_code == 2
+    assert says in shown.stderr
 
 
 # --- our own exports, and others' folders
@@ -241,6 +247,53 @@ def test_an_export_that_is_imported_is_the_cache_that_it_was(tmp_path: Path, to:
     assert back.config["imported"] == {"source": "folders", "of": cache.config}
     import_cache(tmp_path / "out", tmp_path / "indices", workers=0)
     assert_same(open_cache(tmp_path / "indices"), cache, pixels=False)
+
+
+OWN = {"fit": "native", "input_size": 168, "max_pixels": 112 * 112}
+LAID: tuple[dict[str, Any], ...] = (
+    {"merge": 2},
+    {"merge": 4, "token_order": "zigzag"},
+    {"merge": 2, "groups": 2, "anchors": 1, "fit": "letterbox"},
+    {"merge": 2, "token_order": "zigzag", "anchors": 1, **OWN},
+)
+
+
+@pytest.mark.parametrize("to", ["llava", "assets", "ov2"])
+@pytest.mark.parametrize("laid", LAID, ids=["blocks", "zigzag", "groups", "native"])
+def test_tokens_of_an_export_that_is_imported_stand_as_they_stood(
+    sieved: SparseCache, videos: Path, tmp_path: Path, to: Any, laid: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"num_frames": T, "input_size": 112, "k_keep": 160, "workers": 0, **laid}
+    cs.precompute(videos, tmp_path / "cache", **options)
+    cache = open_cache(tmp_path / "cache")
+    export_cache(cache, tmp_path / "out", to)
+    for meta in (json.loads(path.read_text())["codecsieve"] for path in (tmp_path / "out").rglob("meta.json")):
+        assert meta.get("first_frame_whole", True) or "anchors" not in laid  # also at a size of its own
+    assert import_cache(tmp_path / "out", tmp_path / "back", store="patches", workers=0).failures == {}
+    back = open_cache(tmp_path / "back")
+    assert_same(back, cache)
+    said = {name: value for name, value in laid.items() if name != "anchors"}
+    assert {name: back.config[name] for name in said} == said
+    seen = ["id", "grid_rows", "grid_columns"]
+    assert sorted(back.table.select(seen).to_pylist(), key=str) == sorted(cache.table.select(seen).to_pylist(), key=str)
+
+
+def test_places_in_time_of_an_export_come_back_as_such(sieved: SparseCache, videos: Path, tmp_path: Path) -> None:
+    """What stands for slots with target_frames; what slots had the same place is not told apart."""
+    for places in (64, 4):
+        folder = tmp_path / str(places)
+        options: dict[str, Any] = {"num_frames": T, "k_keep": K, "target_frames": places, "workers": 0}
+        cs.precompute(videos, folder / "cache", **options)
+        cache = open_cache(folder / "cache")
+        export_cache(cache, folder / "out", "assets")
+        assert import_cache(folder / "out", folder / "back", store="patches", workers=0).failures == {}
+        back = open_cache(folder / "back")
+        assert (back.config["target_frames"], back.layout.num_frames) == (places, T)
+        for clip in cache:
+            made, order = back[clip.clip_id], np.lexsort(clip.positions.T[::-1])
+            np.testing.assert_array_equal(made.positions, clip.positions[order])
+            np.testing.assert_array_equal(made.patches, clip.patches[order])
+            np.testing.assert_array_equal(made.frame_ids, clip.frame_ids)
 
 
 def test_patches_are_read_off_jpeg_pictures_too(tmp_path: Path) -> None:
@@ -307,9 +360,34 @@ def spoil(folder: Path, what: str, outside: Path) -> str:
         case "a picture":
             (folder / "mosaic_000.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
             return "mosaic_000.png is damaged"
+        case "the first picture missing":
+            (folder / "mosaic_000.png").unlink()
+            return "has no PNG or JPEG pictures"
+        case "a picture missing":
+            (folder / "mosaic_003.png").unlink()
+            return "mosaic_003.png: No such file"
+        case "a picture cut short":
+            with Image.open(folder / "mosaic_000.png") as picture:
+                picture.crop((0, 0, 14, 504)).save(folder / "mosaic_000.png")
+            return "is (14, 504), not 36x36 patches of 14 px"
+        case "no picture":
+            (folder / "mosaic_000.png").write_bytes(b"of something else")
+            return "mosaic_000.png is damaged, or no PNG"
+        case "less than none kept":
+            meta["codecsieve"]["kept"] = -5
+            (folder / "meta.json").write_text(json.dumps(meta))
+            return "meta.json: k_keep (-5) must be > 0"
+        case "blocks that there are none of":
+            meta["codecsieve"]["config"]["merge"] = 4
+            (folder / "meta.json").write_text(json.dumps(meta))
+            return "meta.json: merge (4) must divide 6"
+        case "another fit":
+            meta["codecsieve"]["config"]["fit"] = "letterbox"
+            (folder / "meta.json").write_text(json.dumps(meta))
+            return "was made with fit=letterbox, the first (nothing)"
         case "a large picture":
             (folder / "mosaic_000.png").write_bytes(_claims_to_be(60_000))
-            return "mosaic_000.png is damaged|not patches of 14 px"
+            return "mosaic_000.png is damaged|not 36x36 patches of 14 px"
         case "a link":
             shutil.copytree(folder, outside)
             shutil.rmtree(folder)
@@ -338,6 +416,13 @@ SPOILT = (
     "outside",
     "frames",
     "a picture",
+    "the first picture missing",
+    "a picture missing",
+    "a picture cut short",
+    "no picture",
+    "less than none kept",
+    "blocks that there are none of",
+    "another fit",
     "a large picture",
     "a link",
     "a picture elsewhere",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,20 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
         options_of_run(tmp_path, "best")
     with pytest.raises(OptionError, match="did you mean k_keep"):
         options_of_run(tmp_path, k_kep=3)  # type: ignore[call-arg]
+
+
+def test_what_says_nothing_beside_the_others_is_refused(tmp_path: Path, video: Path) -> None:
+    """Even where it is the default: who asks for two frames a second must not get as many as there are slots."""
+    for options, says in (
+        ({"fps": 2.0}, "fps (2.0) is for spread fps; here spread is ends"),
+        ({"max_pixels": 1000}, "max_pixels (1000) is for fit native; here fit is crop"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(says)):
+            cs.precompute(video, tmp_path / "cache", workers=0, **SMALL, **options)  # type: ignore[arg-type]
+        assert not (tmp_path / "cache").exists()
+        with pytest.raises(ConfigError, match=re.escape(says)):
+            cs.sieve(video, **SMALL, **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="is for fit native"):
+        cs.stream(video, max_pixels=1000)
+    cs.precompute(video, tmp_path / "cache", workers=0, spread="fps", **SMALL)  # type: ignore[arg-type]
+    assert options_of_run(tmp_path / "cache", fps=2.0).spread == "fps"  # as the cache has it

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import socket
 import threading
 import time
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 import codecsieve as cs
 from codecsieve.codec import live
+from codecsieve.errors import ConfigError
 from codecsieve.pipelines.sieve.crops import Crop, cut_patches
 from codecsieve.pipelines.stream import windows
 
@@ -298,6 +301,55 @@ def test_a_source_of_ones_own_that_breaks_is_said_behind_what_came(clip: Path) -
     with pytest.raises(cs.VideoError, match=r"stream: cannot be read on \(Connection reset by peer\)"):
         iter_into(got, cs.stream(Breaking(), window=8, stride=8, **SMALL))
     assert len(got) == 6
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (RuntimeError("the lens is covered"), "cannot be read on (RuntimeError: the lens is covered)"),
+        (TimeoutError(), "cannot be read on (TimeoutError)"),
+        (None, "its read gave NoneType, not bytes"),
+        ("text", "its read gave str, not bytes"),
+    ],
+)
+def test_whatever_a_source_of_ones_own_does_in_place_of_an_end_is_said_behind_what_came(
+    clip: Path, end: Any, says: str
+) -> None:
+    with clip.open("rb") as file:
+
+        class Odd:
+            def read(self, size: int) -> Any:
+                data = bytearray(file.read(size))  # as sockets' recv_into fills one
+                if not data and isinstance(end, Exception):
+                    raise end
+                return data or end
+
+        got: list[cs.StreamWindow] = []
+        with pytest.raises(cs.VideoError, match=re.escape(says)):
+            iter_into(got, cs.stream(Odd(), window=8, stride=8, **SMALL))
+    assert len(got) == 6
+
+
+@pytest.mark.parametrize("source", [5, None, b"clip.mp4"])
+def test_what_is_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a path, an address, or have read"):
+        cs.stream(source)
+    with pytest.raises(ConfigError, match="follow is for files that grow, not for what reads"):
+        cs.stream(io.BytesIO(), follow=True)
+
+
+def test_of_an_mp4_whose_index_comes_last_a_pipe_is_told(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=24, size=(320, 240), moving="noise")
+    with path.open("rb") as file:
+
+        class Pipe:
+            def read(self, size: int) -> bytes:
+                return file.read(size)
+
+        got: list[cs.StreamWindow] = []
+        with pytest.raises(cs.VideoError, match=r"not a readable video .*; of an MP4 whose index comes last, name the"):
+            iter_into(got, cs.stream(Pipe(), window=8, **SMALL))
+    assert got == []
 
 
 @contextmanager
