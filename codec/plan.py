@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from codecsieve.codec.off_keyframe import frames_off_keyframes
 from codecsieve.codec.source import PacketSource
 from codecsieve.codec.spread import Spread
 from codecsieve.codec.thrifty import thrifty_frames
-from codecsieve.errors import VideoError
+from codecsieve.errors import ConfigError, VideoError
+from codecsieve.text import quoted
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,11 @@ def sample_frames(
     is not `ordered` every picture is decoded, and which are keyframes is not asked: a slot that is thrifty or off
     keyframes shows its segment's middle.
 
-    Raises ValueError for an impossible range, VideoError where the file has no frame in it.
+    Raises ConfigError for an impossible range, VideoError where the file has no frame in it.
     """
     if num_frames <= 0:
         raise ValueError(f"num_frames ({num_frames}) must be > 0")
-    if start is not None and not (math.isfinite(start) and start >= 0):
-        raise ValueError(f"start ({start}) must be a time >= 0 in seconds")
-    if end is not None and not end > (start or 0.0):
-        raise ValueError(f"end ({end}) must be > start ({start or 0.0}), both in seconds")
+    _check_range(start, end)
     first = 0 if start is None else display_index_at(source, start)
     stop = source.frames if end is None or math.isinf(end) else display_index_at(source, end)
     if stop <= first:
@@ -104,6 +103,16 @@ def sample_frames(
         drawn = _seeded(source, spread, first, frames).random_sample(num_frames)
         ids = ((slots + drawn) * (frames - 1) / num_frames).astype(np.int64)
     return FrameSample(first + ids, frames, first)
+
+
+def _check_range(start: float | None, end: float | None) -> None:
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and not isinstance(value, numbers.Real):
+            raise ConfigError(f"{name} ({quoted(value)}) must be a number, of seconds")
+    if start is not None and not (math.isfinite(start) and start >= 0):
+        raise ConfigError(f"start ({start}) must be a time >= 0 in seconds")
+    if end is not None and not end > (start or 0.0):
+        raise ConfigError(f"end ({end}) must be > start ({start or 0.0}), both in seconds")
 
 
 def _seeded(source: PacketSource, spread: Spread, first: int, frames: int) -> np.random.RandomState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ Example:
 """
 
 DATA = click.option("--data", metavar="FOLDER", help="For uploads, jobs and keys.  [default: the user's data folder]")
+
+_MODULES = ("fastapi", "httpx", "prometheus_client", "python_multipart", "safetensors", "uvicorn", "websockets")
+"""What a service cannot be without, of the extra's packages."""
 
 
 @click.group(epilog=_NOTES, invoke_without_command=True)
@@ -61,7 +65,7 @@ def serve(
     context.obj = data
     if context.invoked_subcommand is not None:
         return
-    _check_installed()
+    _check_installed(model is not None)
     from codecsieve.pipelines.serve.access import is_loopback
     from codecsieve.pipelines.serve.roots import Roots
     from codecsieve.pipelines.serve.server import run
@@ -143,13 +147,10 @@ def _folder(data: str | None) -> Any:
     return Path(platformdirs.user_data_dir("codecsieve")) / "service"
 
 
-def _check_installed() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import httpx  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"serve needs {error.name}, which is not installed; pip install 'codecsieve[service]'"
-        ) from None
+def _check_installed(with_model: bool) -> None:
+    needed = {"service": _MODULES, "encoder": ("torch",) if with_model else ()}
+    for extra, modules in needed.items():
+        missing = next((name for name in modules if importlib.util.find_spec(name) is None), None)
+        if missing is not None:
+            what = "serve --model" if extra == "encoder" else "serve"
+            raise ConfigError(f"{what} needs {missing}, which is not installed; pip install 'codecsieve[{extra}]'")

@@ -47,6 +47,11 @@ class Conversation:
     videos: tuple[str, ...] = ()
     id: str = ""
 
+    def __post_init__(self) -> None:
+        """Check that there is something."""
+        if not self.turns:
+            raise ConfigError(f"conversation {quoted(self.id)} has no turn")
+
     def asked(self) -> Conversation:
         """The same without its last answer, to be answered."""
         return Conversation(self.turns[:-1], self.videos, self.id) if self.turns[-1].role == "assistant" else self

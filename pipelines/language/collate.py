@@ -78,6 +78,8 @@ def pack_samples(samples: Sequence[Sample], chat: Chat) -> dict[str, Tensor]:
 
 
 def _rendered(samples: Sequence[Sample], chat: Chat) -> list[Rendered]:
+    if not samples:
+        raise ConfigError("samples (none) must be one or more")
     return [chat.render(one.conversation, [len(values) for values, _ in one.clips]) for one in samples]
 
 

@@ -3,7 +3,8 @@ r"""Conversations in LLaVA's form, a JSON object a line, and what a cache holds 
     {"id": "a", "video": "a.mp4", "conversations": [{"from": "human", "value": "<video>\nWho wins?"},
                                                     {"from": "gpt", "value": "Red."}]}
 
-A line's videos are clips of a cache by id, file name or path, as `SparseCache.find` has it.
+A line's videos are clips of a cache by id, file name or path, as `SparseCache.find` has it. `<image>`, which some of
+LLaVA's files have in place of `<video>`, is taken for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from torch.utils.data import Dataset
 from codecsieve.cache import SparseCache
 from codecsieve.cache.features import FeatureCache
 from codecsieve.errors import ConfigError, ManifestError
-from codecsieve.pipelines.language.chat import Conversation, Turn
+from codecsieve.pipelines.language.chat import VIDEO, Conversation, Turn
 from codecsieve.pipelines.language.collate import Sample
 from codecsieve.text import one_line, quoted
 
 MOST_LINE_BYTES = 10**6
 """Of one conversation's line."""
 
+_IMAGE = "<image>"
 _ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -73,7 +76,23 @@ def _conversation(line: bytes, where: str) -> Conversation:
     videos = [videos] if isinstance(videos, str) else videos
     if not isinstance(videos, list) or not all(isinstance(name, str) for name in videos):
         raise ManifestError(f"{where}: video ({quoted(videos)}) must be a name, or a list of names")
-    return Conversation(tuple(_turn(turn, where) for turn in said), tuple(videos), str(values.get("id", "")))
+    if values.get("image"):
+        raise ManifestError(f"{where}: has `image`; only a cache's clips are seen, which are named by `video`")
+    turns = [_turn(turn, where) for turn in said]
+    places = _places(turns)
+    if videos and not places:
+        turns = [
+            replace(one, text=one.text.replace(_IMAGE, VIDEO)) if one.role == "user" else one  # an answer's is a word
+            for one in turns
+        ]
+        places = _places(turns)
+    if places != len(videos):
+        raise ManifestError(f"{where}: has {VIDEO} {places} times, and {len(videos)} videos; each needs one")
+    return Conversation(tuple(turns), tuple(videos), str(values.get("id", "")))
+
+
+def _places(turns: Sequence[Turn]) -> int:
+    return sum(turn.text.count(VIDEO) for turn in turns if turn.role != "assistant")
 
 
 def _turn(turn: Any, where: str) -> Turn:

@@ -11,6 +11,7 @@ blocks that a model merges. Text as tokens is left to `processor`.
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,8 +49,10 @@ class VideoRequest:
         """Check what can be checked without the video."""
         for name in ("fps", "nframes", "max_pixels"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            if value is not None and not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
                 raise ConfigError(f"{name} ({quoted(value)}) must be a number > 0")
+        if self.nframes is not None and self.nframes != int(self.nframes):
+            raise ConfigError(f"nframes ({self.nframes}) must be a whole number")
         if self.fps is not None and self.nframes is not None:
             raise ConfigError(f"fps ({self.fps}) and nframes ({self.nframes}) say the same; give one of them")
 
@@ -58,26 +61,45 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Conversation, 
     """Messages as a conversation, `<video>` where a video was, and the videos. Raises ConfigError for what is none."""
     turns, requests = [], []
     for message in messages:
-        content = message.get("content")
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        if not isinstance(parts, list):
-            raise ConfigError(f"content ({quoted(content)}) must be a text, or a list of parts with `type`")
-        text = ""
-        for part in parts:
-            if part.get("type") == "text":
-                text += str(part.get("text", ""))
-            else:
-                requests.append(_request(part))
-                text += f"{VIDEO}\n"
-        turns.append(Turn(str(message.get("role")), text))
+        said, videos = _read_message(message)
+        turns.append(said)
+        requests += videos
     if not turns:
         raise ConfigError("messages (none) must be one or more")
     return Conversation(tuple(turns), tuple(request.path for request in requests)), requests
 
 
+def _read_message(message: Any) -> tuple[Turn, list[VideoRequest]]:
+    if not isinstance(message, Mapping):
+        raise ConfigError(f"message ({quoted(message)}) must be a dict with `role` and `content`")
+    role, content = message.get("role"), message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, Mapping) for part in parts):
+        raise ConfigError(f"content ({quoted(content)}) must be a text, or a list of parts with `type`")
+    texts, videos = [], []
+    for part in parts:
+        if part.get("type") == "text":
+            texts.append(_text(part))
+        else:
+            videos.append(_request(part))
+            texts.append(f"{VIDEO}\n")
+    if videos and role == "assistant":
+        raise ConfigError("a video is in an assistant's message; only what is asked may hold some")
+    return Turn(str(role), "".join(texts)), videos
+
+
+def _text(part: Mapping[str, Any]) -> str:
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise ConfigError(f"text ({quoted(text)}) of a part must be a text")
+    if VIDEO in text:
+        raise ConfigError(f"text ({quoted(text)}) must not hold {VIDEO}, which stands for a video; write it otherwise")
+    return text
+
+
 def _request(part: Mapping[str, Any]) -> VideoRequest:
     if part.get("type") != "video":
-        raise ConfigError(f"type ({quoted(part.get('type'))}) must be text or video; a picture is a clip of one frame")
+        raise ConfigError(f"type ({quoted(part.get('type'))}) must be text or video; give a picture's file as a video")
     unknown = sorted(set(part) - _KEYS)
     if unknown:
         raise ConfigError(

@@ -4,6 +4,7 @@
 
     processor = CodecProcessor(AutoTokenizer.from_pretrained("Qwen/Qwen3-4B"), sieve={"k_keep": 1024})
     inputs = processor(messages)    # input_ids, attention_mask, pixel_values, image_grid_thw, patch_positions
+    answers = model.answer(processor.model_batch(inputs), end)    # of a `VideoLanguageModel`
 
 Videos are left to `messages`, text to `chat`.
 """
@@ -14,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AutoProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
@@ -54,18 +58,19 @@ class CodecProcessor(ProcessorMixin):
         Raises ConfigError or OptionError for an option that cannot work, or a tokenizer without the token.
         """
         super().__init__(tokenizer)
+        for name, given in (("sieve", sieve), ("style", style)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ConfigError(f"{name} ({quoted(given)}) must be a dict of options")
         self.sieve, self.style = dict(sieve or {}), dict(style or {})
         self.preset, self.merge_size, self.video_token = preset, merge_size, video_token
         check_names("sieve", self.sieve, SieveConfig)
+        check_names("style", self.style, Style)
         if "merge" in self.sieve:
             raise ConfigError("merge, among the sieve's options, is given by merge_size; give that")
         self._config = SieveConfig.preset(preset, **self.sieve, merge=merge_size)
-        filler = tokenizer.convert_tokens_to_ids(video_token)
-        if filler is None or filler == tokenizer.unk_token_id:
-            raise ConfigError(f"video_token ({quoted(video_token)}) must be a token of the tokenizer; add it there")
         if tokenizer.pad_token_id is None:
             raise ConfigError("the tokenizer has no pad_token; set one, such as its eos_token")
-        self._chat = Chat(tokenizer, Style(**self.style), filler)
+        self._chat = Chat(tokenizer, Style(**self.style), _number_of(video_token, tokenizer))
 
     def __call__(self, messages: Messages | Sequence[Messages]) -> BatchFeature:
         """One conversation or several, to be answered, as tensors.
@@ -82,11 +87,44 @@ class CodecProcessor(ProcessorMixin):
         text.pop("video_mask")  # input_ids say the same by `video_token`
         return BatchFeature({**text, **visual})
 
+    def model_batch(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `VideoLanguageModel` takes, of what a call gave; as of `pad_samples`, but that patches are float.
+
+        Raises ConfigError for a merge_size that it does not have.
+        """
+        if self.merge_size != 1:
+            raise ConfigError(f"merge_size ({self.merge_size}) must be 1: a VideoLanguageModel merges no patches")
+        text = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        video_mask = inputs["input_ids"] == self._chat.filler
+        if "pixel_values" not in inputs:
+            return {**text, "video_mask": video_mask}
+        side = self._config.patch_size
+        return {
+            **text,
+            "video_mask": video_mask,
+            "patches": inputs["pixel_values"].unflatten(1, (3, side, side)),
+            "positions": inputs["patch_positions"],
+            "cu_seqlens": pad(inputs["image_grid_thw"].prod(1).cumsum(0, dtype=torch.int32), (1, 0)),
+        }
+
+
+def _number_of(video_token: str, tokenizer: Any) -> int:
+    """Of a special token: another's name in what people wrote would stand for a video."""
+    number = tokenizer.convert_tokens_to_ids(video_token) if isinstance(video_token, str) else None
+    if number is None or number == tokenizer.unk_token_id:
+        raise ConfigError(f"video_token ({quoted(video_token)}) must be a token of the tokenizer; add it there")
+    if number in tokenizer(video_token, add_special_tokens=False, split_special_tokens=True)["input_ids"]:
+        raise ConfigError(f"video_token ({quoted(video_token)}) must be a special token; use add_special_tokens")
+    return int(number)
+
 
 def _conversations(messages: Messages | Sequence[Messages]) -> list[Messages]:
     """Several conversations, of which one alone may be given."""
-    one = [message for message in messages if isinstance(message, Mapping)]
-    return [one] if len(one) == len(messages) else [own for own in messages if not isinstance(own, Mapping)]
+    if not isinstance(messages, list | tuple):
+        raise ConfigError(f"messages ({quoted(messages)}) must be a list of messages, or a list of such lists")
+    if all(isinstance(message, list | tuple) for message in messages):
+        return list(messages) or [()]
+    return [messages]
 
 
 AutoProcessor.register(OneVisionEncoderConfig, CodecProcessor, exist_ok=True)

@@ -12,13 +12,14 @@ precision) transformers' Trainer does, which takes `VideoLanguageModel` and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from codecsieve.errors import ConfigError, TrainingError
+from codecsieve.pipelines.language.collate import NOT_LEARNED
 from codecsieve.pipelines.language.model import VideoLanguageModel
 
 PARTS = ("projector", "places", "language_model", "tower")
@@ -56,22 +57,28 @@ class Stage:
 def run_stage(
     model: VideoLanguageModel,
     stage: Stage,
-    batches: Iterator[dict[str, Tensor]],
+    batches: Iterable[dict[str, Tensor]],
     told: Callable[[int, float], None] = lambda step, loss: None,
 ) -> list[float]:
     """Train the parts that a stage names, and no other; the loss of each step.
 
-    batches: endless, as `collate` makes them, on the model's device; told: called after each step. Raises
-    TrainingError where the loss is no number any more, ConfigError for a part that the model does not have.
+    batches: as `collate` makes them, on the model's device, as many as steps or more; told: called after each step.
+    Raises TrainingError where the loss is no number any more, ConfigError where there are too few batches, one without
+    an answer, or for a part that the model does not have.
     """
     optimiser = _optimiser(model, stage)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    losses = []
+    losses, left = [], iter(batches)
     for step in range(stage.steps):
         for group, rate in zip(optimiser.param_groups, stage.rates.values(), strict=True):
             group["lr"] = rate * stage.part_of_rate(step)
-        loss = model(**next(batches)).loss
+        batch = next(left, None)
+        if batch is None:
+            raise ConfigError(f"batches end after {step} of {stage.steps} steps; repeat them")
+        loss = model(**batch).loss
         if not torch.isfinite(loss):
+            if (batch["labels"] == NOT_LEARNED).all():
+                raise ConfigError(f"step {step}: nothing in the batch is an answer to learn; leave such samples out")
             raise TrainingError(f"step {step}: the loss is {loss.item()}; take a lower rate")
         optimiser.zero_grad()
         loss.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import ByT5Tokenizer, Qwen2Config, Qwen2ForCausalLM
+import transformers
 
 from codecsieve.encoder import EncoderConfig, OneVisionEncoder
 from codecsieve.encoder.tower import PlaceEmbedding, Projector, VisionTower
@@ -17,21 +17,22 @@ PATCH = 4
 
 
 def byte_tokenizer() -> Any:
-    tokenizer = ByT5Tokenizer(extra_ids=0)
+    tokenizer = transformers.ByT5Tokenizer(extra_ids=0)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "<|video_pad|>"]})
     return tokenizer
 
 
-def small_model(vocabulary: int) -> VideoLanguageModel:
+def small_model(vocabulary: int, family: str = "Qwen2", patch_size: int = PATCH) -> VideoLanguageModel:
+    """family: of transformers' models, by the beginning of its classes' names."""
     torch.manual_seed(0)
-    config = Qwen2Config(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=512, initializer_range=0.2, pad_token_id=0,
+        bos_token_id=1, eos_token_id=1,
     )  # fmt: skip
-    encoder = OneVisionEncoder(EncoderConfig(64, 96, 2, 2, image_size=16, patch_size=PATCH))
-    return VideoLanguageModel(
-        Qwen2ForCausalLM(config), VisionTower(encoder), Projector(64, 32), PlaceEmbedding(32)
-    ).eval()
+    language_model = transformers.AutoModelForCausalLM.from_config(config)
+    encoder = OneVisionEncoder(EncoderConfig(64, 96, 2, 2, image_size=4 * patch_size, patch_size=patch_size))
+    return VideoLanguageModel(language_model, VisionTower(encoder), Projector(64, 32), PlaceEmbedding(32)).eval()
 
 
 def small_samples() -> list[Sample]:

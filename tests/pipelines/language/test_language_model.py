@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,62 @@ def test_packed_and_padded_samples_have_the_same_loss(model: VideoLanguageModel)
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("family", ["Llama", "Qwen3", "Gemma2", "GPT2", "Phi", "Mistral"])
+def test_a_sample_has_the_same_loss_alone_and_in_every_batch_of_any_family(family: str) -> None:
+    model, samples, chat = small_model(len(byte_tokenizer()), family), small_samples(), small_chat()
+    alone = [pad_samples([sample], chat) for sample in samples]
+    answers = torch.tensor([(batch["labels"] != NOT_LEARNED).sum() for batch in alone])
+    wanted = (torch.stack([model(**batch).loss for batch in alone]) * answers).sum() / answers.sum()
+    for batch in (pad_samples(samples, chat), pad_samples(samples, chat, "left"), pack_samples(samples, chat)):
+        torch.testing.assert_close(model(**batch).loss, wanted, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["OPT", "Mamba"])
+def test_conversations_end_to_end_are_refused_where_a_language_model_mixes_them(family: str) -> None:
+    model, samples, chat = small_model(len(byte_tokenizer()), family), small_samples(), small_chat()
+    with pytest.raises(ConfigError, match=f"{family}ForCausalLM does not keep conversations end to end apart"):
+        model(**pack_samples(samples, chat))
+    assert model(**pad_samples(samples, chat)).loss.isfinite()
+
+
+@torch.no_grad()
+def test_a_videos_number_need_not_have_an_embedding(model: VideoLanguageModel) -> None:
+    sample = small_samples()[:1]
+    wanted = model(**pad_samples(sample, small_chat())).loss
+    assert model(**pad_samples(sample, Chat(byte_tokenizer(), filler=10**6))).loss == wanted
+
+
+def test_the_trainer_of_transformers_takes_it_and_saves_it(tmp_path: Path) -> None:
+    """With batches that it adds up by the answers in them, those without a video when the projector is alone, and
+    embeddings that are the output layer, too.
+    """
+    pytest.importorskip("accelerate", reason="accelerate is installed with [dev]")
+    import transformers
+    from safetensors.torch import load_file
+
+    model = small_model(len(byte_tokenizer()), "Gemma")
+    model.requires_grad_(False)
+    model.projector.requires_grad_(True)
+    options = transformers.TrainingArguments(
+        str(tmp_path), max_steps=2, per_device_train_batch_size=1, gradient_accumulation_steps=4, learning_rate=0.1,
+        report_to=[], save_steps=2, use_cpu=True, disable_tqdm=True, weight_decay=0.0,
+    )  # fmt: skip
+    before = model.projector[0].weight.clone()
+    collate = partial(pad_samples, chat=small_chat())
+    trainer = transformers.Trainer(model, options, data_collator=collate, train_dataset=small_samples())
+    loss = trainer.train().training_loss
+    other = small_model(len(byte_tokenizer()), "Gemma")
+    assert loss == pytest.approx(other(**pad_samples(small_samples(), small_chat())).loss.item(), rel=0.2)
+    assert not torch.equal(model.projector[0].weight, before)
+    saved = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert not any(name.startswith("language_model.lm_head") for name in saved)
+    other.load_state_dict(saved)
+    assert torch.equal(other.projector[0].weight, model.projector[0].weight)
+    assert other.language_model.lm_head.weight is other.language_model.get_input_embeddings().weight
+
+
+@torch.no_grad()
 def test_tokens_made_before_are_as_good_as_patches(model: VideoLanguageModel) -> None:
     samples, chat = small_samples(), small_chat()
     assert model.tower is not None
@@ -128,6 +185,18 @@ def test_a_stage_trains_the_parts_it_names_and_no_other(model: VideoLanguageMode
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"projector", "places", "language_model"}
     assert losses[-1] < losses[0] / 3
+
+
+def test_batches_of_a_stage_are_enough_and_hold_answers(model: VideoLanguageModel) -> None:
+    samples, chat = small_samples(), small_chat()
+    stage = Stage(2, {"projector": 1e-3})
+    without_a_video = pad_samples([samples[2]], chat)
+    assert len(run_stage(model, stage, [pad_samples(samples, chat), without_a_video])) == 2
+    with pytest.raises(ConfigError, match="batches end after 1 of 2 steps; repeat them"):
+        run_stage(model, stage, [pad_samples(samples, chat)])
+    asked = pad_samples([Sample(samples[0].conversation.asked(), samples[0].clips)], chat)
+    with pytest.raises(ConfigError, match="step 0: nothing in the batch is an answer to learn"):
+        run_stage(model, stage, itertools.repeat(asked))
 
 
 def test_rates_rise_and_fall() -> None:
@@ -162,6 +231,28 @@ def test_what_is_learned_is_answered(model: VideoLanguageModel) -> None:
     assert [tokenizer.decode(answer) for answer in answers] == ["a", "bc", "d", "ef"]
 
 
+def test_what_is_to_be_answered_ends_with_its_question(model: VideoLanguageModel) -> None:
+    asked = [Sample(sample.conversation.asked(), sample.clips) for sample in small_samples()]
+    for batch in (pad_samples(asked, small_chat()), pack_samples(asked, small_chat())):
+        with pytest.raises(ConfigError, match="a batch to be answered must be padded at the left"):
+            model.answer(batch, 1)
+
+
+def test_nothing_is_no_conversation() -> None:
+    with pytest.raises(ConfigError, match="conversation 'x' has no turn"):
+        Conversation((), id="x")
+    with pytest.raises(ConfigError, match=r"samples \(none\) must be one or more"):
+        pad_samples([], small_chat())
+
+
+def test_an_image_in_the_text_is_the_video_where_a_line_has_one(tmp_path: Path) -> None:
+    said = '[{"from": "human", "value": "<image>\\nWho?"}, {"from": "gpt", "value": "An <image>"}]'
+    (tmp_path / "said.jsonl").write_text(f'{{"id": 1, "video": "a.mp4", "conversations": {said}}}\n')
+    assert read_conversations(tmp_path / "said.jsonl") == [
+        Conversation((Turn("user", "<video>\nWho?"), Turn("assistant", "An <image>")), ("a.mp4",), "1")
+    ]
+
+
 def test_conversations_are_read_as_they_were_written(tmp_path: Path) -> None:
     said = [
         Conversation((Turn("user", "<video>\nWho?"), Turn("assistant", "Ä")), ("a.mp4",), "1"),
@@ -180,6 +271,9 @@ def test_conversations_are_read_as_they_were_written(tmp_path: Path) -> None:
         ('{"conversations": []}', "must be an object with `conversations`"),
         ('{"conversations": [{"from": "me", "value": "a"}]}', "a turn must have `from`"),
         ('{"conversations": [{"from": "gpt", "value": "a"}], "video": 3}', r"video \(3\) must be a name"),
+        ('{"conversations": [{"from": "human", "value": "<image>"}], "image": "a.png"}', "has `image`; only a cache's"),
+        ('{"conversations": [{"from": "human", "value": "a"}], "video": "a.mp4"}', "has <video> 0 times, and 1 videos"),
+        ('{"conversations": [{"from": "human", "value": "<video>"}]}', "has <video> 1 times, and 0 videos"),
         ("[" * 100_000, "is no JSON"),
         ('"' + "x" * 1_000_000, "longer than 1000000 bytes"),
     ],

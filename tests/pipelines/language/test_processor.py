@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
-from small_models import byte_tokenizer
+from small_models import byte_tokenizer, small_model
 
 from codecsieve import sieve
 from codecsieve.encoder import normalise
 from codecsieve.errors import ConfigError, OptionError
 from codecsieve.pipelines.config import SieveConfig
+from codecsieve.pipelines.language.chat import Chat, Conversation, Turn
+from codecsieve.pipelines.language.collate import Sample, pad_samples
 from codecsieve.pipelines.language.messages import VideoRequest, request_config
 from codecsieve.pipelines.language.processor import CodecProcessor
 
@@ -124,6 +127,42 @@ def test_what_is_saved_is_loaded_by_auto_processor(video: str, tmp_path: Path) -
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
+@torch.no_grad()
+def test_messages_are_answered_as_conversations_with_the_same_clips_are(video: str) -> None:
+    model = small_model(len(byte_tokenizer()), patch_size=14)
+    processor = CodecProcessor(byte_tokenizer(), sieve=OPTIONS)
+    batch = processor.model_batch(processor([messages(video), [{"role": "user", "content": "Hello"}]]))
+    kept = sieve(video, **OPTIONS)  # type: ignore[arg-type]
+    clip = torch.from_numpy(kept.patches), torch.from_numpy(kept.positions.astype(np.int64))
+    said = (Turn("system", "Be brief."), Turn("user", "<video>\nWhat moves?"))
+    samples = [Sample(Conversation(said), (clip,)), Sample(Conversation((Turn("user", "Hello"),)), ())]
+    wanted = pad_samples(samples, Chat(byte_tokenizer()), "left")
+    assert torch.equal(batch["cu_seqlens"], wanted["cu_seqlens"])
+    assert model.answer(batch, 1, most=4) == model.answer(wanted, 1, most=4)
+    alone = processor.model_batch(processor([{"role": "user", "content": "Hello"}]))
+    assert model.answer(alone, 1, most=4) == model.answer(batch, 1, most=4)[1:]
+    with pytest.raises(ConfigError, match=r"merge_size \(2\) must be 1"):
+        CodecProcessor(byte_tokenizer(), sieve=OPTIONS, merge_size=2).model_batch({})
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        (None, r"messages \(None\) must be a list of messages"),
+        ({"role": "user", "content": "a"}, "must be a list of messages, or a list of such lists"),
+        (["a"], r"message \('a'\) must be a dict with `role` and `content`"),
+        ([{"role": "user", "content": "a"}, [{"role": "user", "content": "b"}]], "must be a dict with `role`"),
+        ([{"role": "user", "content": ["a"]}], "must be a text, or a list of parts"),
+        ([{"role": "user", "content": [{"type": "text"}]}], r"text \(None\) of a part must be a text"),
+        ([{"role": "user", "content": "what is <video>?"}], "must not hold <video>"),
+        ([{"role": "assistant", "content": [{"type": "video", "video": "a.mp4"}]}], "in an assistant's message"),
+    ],
+)
+def test_what_is_no_message_is_said(said: Any, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        CodecProcessor(byte_tokenizer(), sieve=OPTIONS)(said)
+
+
 @pytest.mark.parametrize(
     ("part", "wrong"),
     [
@@ -132,6 +171,7 @@ def test_what_is_saved_is_loaded_by_auto_processor(video: str, tmp_path: Path) -
         ({"type": "video", "video": ["a.png"]}, r"video \('list'\) must be a file's path"),
         ({"type": "video", "video": "a.mp4", "fps": 1, "nframes": 8}, "say the same; give one of them"),
         ({"type": "video", "video": "a.mp4", "fps": -1}, r"fps \(-1\) must be a number > 0"),
+        ({"type": "video", "video": "a.mp4", "nframes": 2.5}, r"nframes \(2.5\) must be a whole number"),
         ({"type": "video", "video": "a.mp4", "total_pixels": 9}, "'total_pixels' of a video is not known"),
         ({"type": "video", "video": "a.mp4", "max_pixels": 100}, r"max_pixels \(100\) must be >= 196"),
     ],
@@ -139,6 +179,11 @@ def test_what_is_saved_is_loaded_by_auto_processor(video: str, tmp_path: Path) -
 def test_messages_that_cannot_be_understood(part: dict[str, Any], wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         CodecProcessor(byte_tokenizer(), sieve=OPTIONS)([{"role": "user", "content": [part]}])
+
+
+def test_a_range_of_a_message_is_in_seconds(video: str) -> None:
+    with pytest.raises(ConfigError, match=r"start \('0:02'\) must be a number, of seconds"):
+        CodecProcessor(byte_tokenizer(), sieve=OPTIONS)(messages(video, video_start="0:02"))
 
 
 def test_a_processor_needs_options_and_a_token_that_there_are() -> None:
@@ -150,3 +195,19 @@ def test_a_processor_needs_options_and_a_token_that_there_are() -> None:
         CodecProcessor(unpadded)
     with pytest.raises(ConfigError, match=r"video_token .* must be a token of the tokenizer"):
         CodecProcessor(byte_tokenizer(), video_token="<|seen|>")
+    with pytest.raises(ConfigError, match=r"sieve \(3\) must be a dict of options"):
+        CodecProcessor(byte_tokenizer(), sieve=3)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="style has no option users; did you mean user"):
+        CodecProcessor(byte_tokenizer(), style={"users": ""})
+
+
+def test_a_text_cannot_stand_for_a_video(video: str) -> None:
+    processor = CodecProcessor(byte_tokenizer(), sieve=OPTIONS)
+    said = messages(video)
+    said[1]["content"].append({"type": "text", "text": "<|video_pad|>"})
+    assert (processor(said)["input_ids"] == processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")).sum() == 20
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, "a"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="a")
+    tokenizer.add_tokens(["<|video_pad|>"])
+    with pytest.raises(ConfigError, match="must be a special token; use add_special_tokens"):
+        CodecProcessor(tokenizer)
