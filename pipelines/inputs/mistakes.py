@@ -9,17 +9,15 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.objects import check_url, is_object_url, objects_beside, parted
 from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES
-from codecsieve.pipelines.inputs.row import Row
+from codecsieve.pipelines.inputs.row import NO_URLS, URL, Row
 from codecsieve.text import quoted, shortened
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SAVE = "a manifest must be CSV, TSV, JSONL or Parquet"
 _NO_VIDEOS = {
     ".json": f"is JSON: {_SAVE}; save one object a line as .jsonl",
@@ -56,8 +54,8 @@ def check_input(given: str) -> None:
             raise ManifestError(f"{shortened(given)}: manifests are not read by URL; copy it here and name its path")
         objects_beside(parted(given)[0])  # which says early what is not installed
         return
-    if _URL.match(given):
-        raise ManifestError(f"{shortened(given)}: URLs are read of object stores only (s3://, ...); copy the file here")
+    if URL.match(given):
+        raise ManifestError(f"{shortened(given)}: {NO_URLS}")
     if "\0" in given:
         raise ManifestError(f"{shortened(given)}: no path can be so: there is a NUL in it")
     if not os.path.lexists(given):
