@@ -34,6 +34,7 @@ OWN = {"id": pa.string(), "label": pa.string(), "uri": pa.string()}
 GIVEN = "given_"
 """Begins the name of a further column whose own name is one of the index's, such as `frames`."""
 NO_BLANKS: Mapping[str, Sequence[str]] = {}
+_LISTED = ("path", "kept")
 _EMPTY = pa.schema(OWN).empty_table()
 _MARK = "table"
 _ADVICE = "put it back, or run `codecsieve verify {} --repair`, which goes on without what it said of clips"
@@ -178,8 +179,8 @@ def further(index: pa.Table, table: pa.Table) -> pa.Table:
 
 
 def column_name(name: str) -> str:
-    """The name that a further column has where it stands beside the index's."""
-    return f"{GIVEN}{name}" if name in SCHEMA.names else name
+    """The name that a further column has where it stands beside the index's, and those that a list has besides."""
+    return f"{GIVEN}{name}" if name in SCHEMA.names or name in _LISTED else name
 
 
 def _taken(table: pa.Table, name: str, rows: Any) -> Any:

@@ -53,6 +53,8 @@ def list_(cache: str, where: str | None, as_json: bool, as_csv: bool) -> None:
     from codecsieve.cache import open_cache
     from codecsieve.commands.console import print_columns, say_csv, say_json
 
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms of the list; give one of them.")
     opened = open_cache(cache)
     rows = clips_of(opened, where)
     if as_json:

@@ -21,7 +21,7 @@ from codecsieve.cache.table import column_name
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.inputs.columns import further_columns
 from codecsieve.pipelines.inputs.manifest import named_rows
-from codecsieve.pipelines.inputs.mistakes import check_input
+from codecsieve.pipelines.inputs.mistakes import check_path
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.pipelines.inputs.row import LISTED, ColumnNames, Row
 from codecsieve.text import as_utf8, shortened
@@ -66,7 +66,7 @@ def label_clips(
     """
     names = columns if isinstance(columns, ColumnNames) else ColumnNames(columns or {})
     known = open_cache(cache, verify=False).index.select(["id", "uri", "start", "end", "label"]).to_pylist()
-    check_input(os.fspath(table))
+    check_path(os.fspath(table))
     rows = list(named_rows(os.path.abspath(table), names))
     clips, said, unknown = _Named(known, rows, os.path.dirname(os.path.abspath(table))), dict[str, Row](), list[str]()
     for row in rows:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from codecsieve.cache.table import column_name
-from codecsieve.codec.video_file import size_of
+from codecsieve.codec.video_file import path_of, size_of
 from codecsieve.pipelines.inputs.columns import further_columns
 from codecsieve.pipelines.inputs.request import ClipRequest
 from codecsieve.text import as_utf8
@@ -53,7 +53,7 @@ def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
 
 def _is_there(uri: str) -> bool:
     try:
-        size_of(uri)
+        size_of(path_of(uri))
     except (OSError, ValueError):
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import resource
 import shutil
@@ -91,8 +92,24 @@ def test_a_clip_may_be_named_by_what_begins_its_id_or_by_its_file(path: Path) ->
     assert 0 in cache
     assert -1 in cache
     assert "clip-67.mp4" in cache
-    for none in ("clip-3", "holiday", "", 68, None, 1.5):
+    assert np.int64(67) in cache
+    for none in ("clip-3", "holiday", "", 68, None, 1.5, [0]):
         assert none not in cache
+
+
+def test_a_path_may_be_typed_as_from_here(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = open_cache(path)
+    uri = Path(cache["clip-67"].uri)
+    assert cache.find(f"./{uri.parent.name}//{uri.name}") == "clip-67"
+    monkeypatch.chdir(path)
+    assert cache.find(os.path.relpath(uri, path)) == "clip-67"
+
+
+def test_what_is_neither_number_nor_name_is_refused(path: Path) -> None:
+    cache = open_cache(path)
+    for key in (1.5, None, True, Path("clip-4.mp4")):
+        with pytest.raises(TypeError, match=r"is no clip of cache .*: give its number, id or file's name"):
+            cache[key]  # type: ignore[call-overload]
 
 
 def test_slices_and_lists_are_batches(path: Path) -> None:
@@ -101,6 +118,9 @@ def test_slices_and_lists_are_batches(path: Path) -> None:
     assert cache[[66, "clip-4"]].clip_ids == ("clip-67", "clip-4")
     assert cache[np.array([1, 2])].clip_ids == ("clip-1", "clip-2")
     assert len(cache[5:5]) == 0
+    assert cache[np.arange(68) % 30 == 1].clip_ids == ("clip-1", "clip-32", "clip-62")
+    with pytest.raises(IndexError, match=r"truth values \[2\] must be one for each of 68 clips"):
+        cache[np.array([True, False])]
     assert [clip.clip_id for clip in cache] == cache.clip_ids
 
 

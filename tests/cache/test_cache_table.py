@@ -69,7 +69,8 @@ def test_clips_are_chosen_by_a_condition(path: Path) -> None:
     [
         ("splt = 'train'", 'Referenced column "splt" not found.*columns: .*split'),
         ("split =", "Parser Error"),
-        ("end > 1", 'a column whose name is a word of SQL, such as "end", wants double quotes'),
+        ("end > 1", 'a column whose name .* is a word of SQL such as "end", wants double quotes'),
+        ("a.b = 'p'", "a column whose name has blanks or dots, .* wants double quotes"),
         ("nobody > 1", '"nobody" not found(?!.*__)'),
         ("label = run", "text stands in single quotes, 'run'"),
         (" ", "must be a condition"),
@@ -90,6 +91,11 @@ def test_a_column_named_like_one_of_the_index_is_kept_apart(path: Path) -> None:
     cache = open_cache(path)
     assert cache["clip-0"].metadata == {"given_frames": "many"}
     assert cache.table["frames"].to_pylist() == cache.index["frames"].to_pylist()
+
+
+def test_a_column_named_like_one_of_a_list_is_kept_apart(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"], "kept": [1], "path": ["b"]}))
+    assert open_cache(path)["clip-0"].metadata == {"given_kept": 1, "given_path": "b"}
 
 
 @pytest.mark.parametrize("column", [pa.array([[1]]), pa.array([b"x"]), pa.array([{"a": 1}])])

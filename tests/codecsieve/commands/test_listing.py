@@ -66,6 +66,14 @@ def test_a_list_as_json_has_all_that_is_known(cache: Path, videos: Path) -> None
     assert run("list", cache, "--where", "colour = 1").exit_code == 2
 
 
+def test_a_list_as_json_is_json_whatever_was_said(cache: Path, tmp_path: Path) -> None:
+    label_clips(cache, write(tmp_path / "t.csv", "path,loss\nb.mp4,inf\nrun/a.mp4,0.5\n"))
+    assert run("list", cache, "--where", "loss > 1", "--csv").stdout.endswith(",inf\n")
+    (row,) = json.loads(run("list", cache, "--where", "loss > 1", "--json").stdout, parse_constant=pytest.fail)
+    assert row["loss"] is None
+    assert run("list", cache, "--json", "--csv").exit_code == 2
+
+
 def test_a_list_of_nothing_is_its_head(cache: Path) -> None:
     assert run("list", cache, "--where", "label = 'swim'").stdout.split() == [
         "id", "file", "label", "status", "frames", "kept"

@@ -303,6 +303,8 @@ def test_names_of_columns_that_are_no_pairs_are_refused(text: str) -> None:
         ("*.m?v", "1 files match this pattern, which the shell did not expand: leave out the quotes"),
         ("*.avi", "nothing matches this pattern"),
         ("https://host/a.mp4", "URLs are read of object stores only"),
+        ("files", "is a text, not a video; a manifest must be CSV, TSV, JSONL or Parquet, with the suffix of its kind"),
+        ("/dev/null", "is a device; copy what it gives into a file"),
         ("s3://bucket/list.csv", "manifests are not read by URL"),
         ("s3://key:word@bucket/a.mp4", "a URL must not hold a user or password"),
         ("labels.json", "is JSON: a manifest must be CSV, TSV, JSONL or Parquet"),
@@ -313,8 +315,23 @@ def test_names_of_columns_that_are_no_pairs_are_refused(text: str) -> None:
 def test_an_input_that_cannot_be_meant_says_what_was(tmp_path: Path, given: str, error: str) -> None:
     for name in ("lists.csv", "a.mkv", "labels.json", "labels.xlsx", "videos.zip"):
         write(tmp_path / name, name)
+    write(tmp_path / "files", "a.mkv\r\nä.mkv\r\n")
     with pytest.raises(ManifestError, match=rf"\A[^\n]*{error}[^\n]*\Z"):
         read_inputs([given if "://" in given else tmp_path / given])
+
+
+def test_a_path_that_the_shell_did_not_expand_says_so() -> None:
+    with pytest.raises(ManifestError, match="~/videos: no such file or folder; the shell did not expand the ~"):
+        read_inputs(["~/videos"])
+
+
+def test_an_option_that_is_of_use_for_no_input_is_refused(tmp_path: Path) -> None:
+    video, manifest = write(tmp_path / "run/a.mp4", "a"), write(tmp_path / "list.csv", "file\nrun/a.mp4\n")
+    with pytest.raises(ManifestError, match="columns are a manifest's, and none of the inputs is one"):
+        read_inputs([video.parent], {"path": "file"})
+    with pytest.raises(ManifestError, match="name the folder above them, not each video"):
+        read_inputs([video], labels_from_folders=True)
+    assert len(read_inputs([manifest, tmp_path], {"path": "file"}, labels_from_folders=True)) == 2
 
 
 def test_a_manifest_none_of_whose_files_is_there_is_a_mistake_and_one_of_them_a_failure(tmp_path: Path) -> None:
