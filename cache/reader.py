@@ -234,7 +234,8 @@ class SparseCache:
         given = operator.index(clip)
         number = given + len(self) if given < 0 else given
         if not 0 <= number < len(self):
-            raise IndexError(f"clip {given} of cache {self.location} must be in 0..{len(self) - 1}")
+            there = f"must be in 0..{len(self) - 1}" if len(self) else "is not there: it has none"
+            raise IndexError(f"clip {given} of cache {self.location} {there}")
         return number
 
     def _find(self, name: str) -> str:

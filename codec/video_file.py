@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import IO, Any
 
 from codecsieve.objects import ObjectsError, is_object_url, objects_beside, parted
-from codecsieve.text import from_utf8
 
 BLOCK = 64 << 10
 _READ_AHEAD = 64  # blocks of one request, at most
@@ -32,11 +31,6 @@ def open_bytes(path: str) -> IO[bytes]:
 def size_of(path: str) -> int:
     """Bytes of a file or an object. Raises OSError."""
     return _object(path).size if is_object_url(path) else os.stat(path).st_size
-
-
-def path_of(uri: str) -> str:
-    r"""The path of a video out of what a cache says of it, where a byte that is no UTF-8 stands as `\udcXX`."""
-    return uri if os.path.lexists(uri) else from_utf8(uri)
 
 
 class RangedFile(io.RawIOBase):

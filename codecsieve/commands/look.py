@@ -174,18 +174,17 @@ def find_record(cache: SparseCache, name: str) -> dict[str, Any]:
 
 def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     """The path of a clip's video, which must be the very file it was made from."""
-    from codecsieve.codec.video_file import path_of, size_of
     from codecsieve.pipelines.inputs.fingerprint import fingerprint
+    from codecsieve.pipelines.inputs.request import path_of
 
     path = elsewhere or path_of(record["uri"])
-    try:
-        size_of(path)
-    except (OSError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else one_line(str(error))
+    found = fingerprint(path)
+    if not found:
         raise OneLineError(
-            f"{shortened(path)}: {reason}; say where the clip's video is now with --video PATH", 1
-        ) from error
-    if fingerprint(path) != record["fingerprint"]:
+            f"{shortened(path)}: no such file to be read; say where the clip's video is now with --video PATH",
+            1,
+        )
+    if found != record["fingerprint"]:
         raise OneLineError(
             f"{shortened(path)}: is not the video clip {shortened(record['id'])} was made from: its content differs", 1
         )

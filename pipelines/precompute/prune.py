@@ -9,7 +9,8 @@ import os
 from collections.abc import Collection
 
 from codecsieve.cache import drop_clips, open_cache
-from codecsieve.codec.video_file import path_of, size_of
+from codecsieve.codec.video_file import size_of
+from codecsieve.pipelines.inputs.request import path_of
 from codecsieve.pipelines.precompute.inputs import Inputs
 
 

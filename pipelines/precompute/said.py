@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from codecsieve.cache.table import column_name
-from codecsieve.codec.video_file import path_of, size_of
+from codecsieve.codec.video_file import size_of
 from codecsieve.pipelines.inputs.columns import further_columns
-from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.inputs.request import ClipRequest, path_of
 from codecsieve.text import as_utf8
 
 
