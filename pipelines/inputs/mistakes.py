@@ -51,10 +51,10 @@ def check_input(given: str) -> None:
     check_path(given)
     if is_object_url(given) or not os.path.exists(given):  # a link that leads nowhere is a clip that fails
         return
-    kind = kind_of_file(given)
-    if kind not in ("file", "folder"):
+    kind, suffix = kind_of_file(given), Path(given).suffix.lower()
+    if kind not in ("file", "folder") and suffix not in MANIFEST_SUFFIXES:  # whose reader says it
         raise ManifestError(f"{shortened(given)}: is a {kind}; copy what it gives into a file")
-    if kind == "file" and Path(given).suffix.lower() not in MANIFEST_SUFFIXES | VIDEO_SUFFIXES and _is_text(given):
+    if kind == "file" and suffix not in MANIFEST_SUFFIXES | VIDEO_SUFFIXES and _is_text(given):
         raise ManifestError(f"{shortened(given)}: is a text, not a video; {_SAVE}, with the suffix of its kind")
 
 
