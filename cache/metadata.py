@@ -46,6 +46,10 @@ def read_group(location: Location) -> GroupMetadata:
         data = location.read(GROUP)
     except FileNotFoundError:
         raise CacheError(f"{location} is not a cache: it has no {GROUP}; {_NO_CACHE}") from None
+    except CacheError:
+        if location.local and location.folder.is_file():
+            raise CacheError(f"{location} is a file, not a cache; {_NO_CACHE}") from None
+        raise
     return parse_group(data, location)
 
 

@@ -5,6 +5,8 @@ Numbers are left to `reader`.
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,8 +20,8 @@ _NAMED = 4
 def find_clip(index: pa.Table, name: str) -> str:
     """The id of the one clip of an index (columns `id` and `uri`) that `name` stands for.
 
-    In this order: an id; the beginning of a single id; the end of a single clip's path, from a slash on, such as its
-    file's name. Raises KeyError, with one line that says which clips it may have been.
+    In this order: an id; the beginning of a single id; a path, absolute or from here, of a single clip; the end of one,
+    from a slash on, such as its file's name. Raises KeyError, with one line that says which clips it may have been.
     """
     if not name:
         raise KeyError("'' names no clip; give an id, the beginning of one, or a file's name")
@@ -27,6 +29,7 @@ def find_clip(index: pa.Table, name: str) -> str:
     for found, how in (
         (pc.equal(ids, name), "is the id of"),
         (pc.starts_with(ids, name), "begins the id of"),
+        (_is(index["uri"], name), "is the file of"),
         (_ends(index["uri"], name), "is the file of"),
     ):
         clips = column(index.filter(found), "id")
@@ -39,5 +42,9 @@ def find_clip(index: pa.Table, name: str) -> str:
     raise KeyError(f"{quoted(name)} is no clip's id, the beginning of one, or a clip's file")
 
 
+def _is(paths: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    return pc.fill_null(pc.is_in(paths, value_set=pa.array([name, os.path.abspath(name)], pa.string())), False)
+
+
 def _ends(paths: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    return pc.fill_null(pc.or_(pc.equal(paths, name), pc.ends_with(paths, f"/{name.lstrip('/')}")), False)
+    return pc.fill_null(pc.ends_with(paths, f"/{os.path.normpath(name).lstrip('/')}"), False)

@@ -109,7 +109,7 @@ class SparseCache:
     def __contains__(self, clip: object) -> bool:
         """Whether a clip that is in has this id, number or name."""
         try:
-            self._number(clip)  # type: ignore[arg-type]  # what is neither has no number
+            self._number(clip)
         except (KeyError, IndexError, TypeError):
             return False
         return True
@@ -121,13 +121,16 @@ class SparseCache:
     def __getitem__(self, clip: int | str | Several) -> SparseClip | SparseBatch:
         """The clip with a number in 0..len-1, counting in row order, or with a name, see `find`; of several, a batch.
 
-        Several may be numbers and names, or numpy's mask, bool [len]. Raises KeyError or IndexError where there is
-        none, CacheError where its bytes are missing or damaged, TypeError for what is neither number nor name.
+        An array of truth values, one for each clip, means those where it is true. Raises KeyError or IndexError where
+        there is no such clip, TypeError for what is no clip's number or name, CacheError where a clip's bytes are
+        missing or damaged.
         """
         if isinstance(clip, slice):
             return self.read(range(len(self))[clip])
-        if isinstance(clip, np.ndarray) and clip.dtype == np.bool_:
-            return self.read(np.arange(len(self))[clip].tolist())
+        if isinstance(clip, np.ndarray) and clip.dtype == bool:
+            if clip.shape != (len(self),):
+                raise IndexError(f"truth values {list(clip.shape)} must be one for each of {len(self)} clips")
+            clip = np.flatnonzero(clip)
         if isinstance(clip, list | tuple | range | np.ndarray):
             return self.read(list(clip))
         number = self._number(clip)
@@ -228,18 +231,16 @@ class SparseCache:
     def _names(self) -> pa.Table:
         return pa.table({"id": pa.array(self.clip_ids, pa.string()), "uri": pa.array(self.uris, pa.string())})
 
-    def _number(self, clip: int | str) -> int:
+    def _number(self, clip: object) -> int:
         if isinstance(clip, str):
             return self._numbers[clip] if clip in self._numbers else self._numbers[self._find(clip)]
-        try:
-            if isinstance(clip, bool | np.bool_):  # of a mask that is a list, each would be clip 0 or 1
-                raise TypeError
-            number = operator.index(clip)
-        except TypeError:
-            raise TypeError(f"clip {clip!r} of cache {self.location} must be a whole number, or a name") from None
-        number += len(self) if number < 0 else 0
+        if isinstance(clip, bool | np.bool_) or not hasattr(clip, "__index__"):
+            raise TypeError(f"{quoted(clip)} is no clip of cache {self.location}: give its number, id or file's name")
+        given = operator.index(clip)
+        number = given + len(self) if given < 0 else given
         if not 0 <= number < len(self):
-            raise IndexError(f"clip {clip} of cache {self.location} must be in 0..{len(self) - 1}")
+            there = f"must be in 0..{len(self) - 1}" if len(self) else "is not there: it has none"
+            raise IndexError(f"clip {given} of cache {self.location} {there}")
         return number
 
     def _find(self, name: str) -> str:

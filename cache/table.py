@@ -9,7 +9,7 @@ come from is left to whoever gives them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +33,8 @@ OWN = {"id": pa.string(), "label": pa.string(), "uri": pa.string()}
 """Columns that every table has. A label of null: the clip has none; a uri of null: as in the index."""
 GIVEN = "given_"
 """Begins the name of a further column whose own name is one of the index's, such as `frames`."""
+NO_BLANKS: Mapping[str, Sequence[str]] = {}
+_LISTED = ("path", "kept")
 _EMPTY = pa.schema(OWN).empty_table()
 _MARK = "table"
 _ADVICE = "put it back, or run `codecsieve verify {} --repair`, which goes on without what it said of clips"
@@ -65,18 +67,20 @@ def write_table(location: Location, table: pa.Table) -> None:
     mark_table(location)
 
 
-def add_to_table(location: Location, table: pa.Table, rows: pa.Table) -> pa.Table:
+def add_to_table(
+    location: Location, table: pa.Table, rows: pa.Table, blanks: Mapping[str, Sequence[str]] = NO_BLANKS
+) -> pa.Table:
     """Publish what `said` makes of a table, as it was read, and rows; nothing where it is the same.
 
     Returns the table as it is now, of which others may have written more meanwhile. Raises CacheError where a column
     cannot be kept, or it cannot be written.
     """
-    made = said(table, rows)
+    made = said(table, rows, blanks)
 
     def again(there: bytes) -> list[memoryview] | None:
         nonlocal made
         found = parse_table(there, location)
-        made = said(found, rows)
+        made = said(found, rows, blanks)
         return None if made.equals(found) else [to_parquet(made)]
 
     if not made.equals(table):
@@ -91,11 +95,12 @@ def mark_table(location: Location, there: bool = True) -> None:
     mark_group(location, **{_MARK: there})
 
 
-def said(table: pa.Table, rows: pa.Table) -> pa.Table:
-    """A table after `rows` were said, too: for clips that it had they replace what it said, in the columns they have.
+def said(table: pa.Table, rows: pa.Table, blanks: Mapping[str, Sequence[str]] = NO_BLANKS) -> pa.Table:
+    """A table after `rows` were said, too: for clips that it had they replace what it said, as far as they say a thing.
 
-    rows: `id`, `label` (null: none), and any of `uri` (null: as before) and further columns, which become text where
-    they were of another type before.
+    rows: `id`, `label` (null: none), and any of `uri` and further columns (null: as before). A further column that was
+    of another type becomes one of reals where both are numbers, else text. blanks: ids of clips of which a further
+    column, by its name, says nothing any more.
     Raises CacheError where a column cannot be kept.
     """
     rows = _allowed(rows)
@@ -105,31 +110,34 @@ def said(table: pa.Table, rows: pa.Table) -> pa.Table:
     before, after = pc.index_in(ids, value_set=table["id"]), pc.index_in(ids, value_set=rows["id"])
     columns: dict[str, Any] = {"id": ids}
     for name in names[1:]:
-        old, fresh = _taken(table, name, before), _taken(rows, name, after)
+        old, fresh = _alike(_taken(table, name, before), _taken(rows, name, after))
         if old is not None and fresh is not None:
-            if old.type != fresh.type:
-                old, fresh = old.cast(pa.string()), fresh.cast(pa.string())
-            fresh = pc.coalesce(fresh, old) if name == "uri" else pc.if_else(pc.is_valid(after), fresh, old)
+            fresh = pc.if_else(pc.is_valid(after), fresh, old) if name == "label" else pc.coalesce(fresh, old)
         columns[name] = old if fresh is None else fresh
+    for name, gone in blanks.items():
+        if column_name(name) in columns:
+            column = columns[column_name(name)]
+            left = pc.invert(pc.is_in(ids, value_set=pa.array(gone, pa.string())))
+            columns[column_name(name)] = pc.if_else(left, column, pa.scalar(None, column.type))
     return pa.table(columns)
 
 
-def say_of_cache(path: str | os.PathLike[str], rows: pa.Table) -> None:
-    """Say something of clips of a cache: rows as for `said`. Nobody may be writing it, but in an object store.
+def say_of_cache(path: str | os.PathLike[str], rows: pa.Table, blanks: Mapping[str, Sequence[str]] = NO_BLANKS) -> None:
+    """Say something of clips of a cache: as for `said`. Nobody may be writing it, but in an object store.
 
     Raises CacheError where `path` is no cache, a column cannot be kept, or it cannot be written.
     """
     location = Location.of(path)
     read_group(location)
     with hold_part(location, ALL):
-        add_to_table(location, read_table(location), rows)
+        add_to_table(location, read_table(location), rows, blanks)
 
 
 def joined(table: pa.Table, other: pa.Table) -> pa.Table:
     """What two tables say: of a clip that both list, the first, and of the other what that says nothing of.
 
-    Labels and uris are the first's; a further column that has two types is text. Raises CacheError where they have too
-    many columns.
+    Labels and uris are the first's; a further column that has two types becomes what `said` makes of it. Raises
+    CacheError where they have too many columns.
     """
     new = other.filter(pc.invert(pc.is_in(other["id"], value_set=table["id"].combine_chunks())))
     names = [*table.column_names, *(name for name in other.column_names if name not in table.column_names)]
@@ -137,10 +145,8 @@ def joined(table: pa.Table, other: pa.Table) -> pa.Table:
     mine, theirs = pc.index_in(ids, value_set=table["id"]), pc.index_in(ids, value_set=other["id"])
     columns: dict[str, Any] = {"id": ids}
     for name in names[1:]:
-        first, second = _taken(table, name, mine), _taken(other, name, theirs)
+        first, second = _alike(_taken(table, name, mine), _taken(other, name, theirs))
         if first is not None and second is not None:
-            if first.type != second.type:
-                first, second = first.cast(pa.string()), second.cast(pa.string())
             own = pc.if_else(pc.is_valid(mine), first, second)
             columns[name] = own if name in OWN else pc.coalesce(first, second)
         else:
@@ -173,12 +179,20 @@ def further(index: pa.Table, table: pa.Table) -> pa.Table:
 
 
 def column_name(name: str) -> str:
-    """The name that a further column has where it stands beside the index's."""
-    return f"{GIVEN}{name}" if name in SCHEMA.names else name
+    """The name that a further column has where it stands beside the index's, and those that a list has besides."""
+    return f"{GIVEN}{name}" if name in SCHEMA.names or name in _LISTED else name
 
 
 def _taken(table: pa.Table, name: str, rows: Any) -> Any:
     return table[name].take(rows) if name in table.column_names else None
+
+
+def _alike(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two columns as ones of the same type; None where there is none."""
+    if one is None or other is None or one.type == other.type:
+        return one, other
+    kind = pa.float64() if {one.type, other.type} == {pa.int64(), pa.float64()} else pa.string()
+    return one.cast(kind, safe=False), other.cast(kind, safe=False)
 
 
 def _allowed(rows: pa.Table) -> pa.Table:

@@ -60,8 +60,10 @@ def _answered(table: pa.Table, condition: str, seconds: float | None) -> pa.Arra
             absent = re.search(r'Referenced column "([^"]+)" not found', reason)
             if absent:
                 reason += f"; text stands in single quotes, '{absent[1]}'"
-            if "syntax error" in reason:
-                reason += '; a column whose name is a word of SQL, such as "end", wants double quotes'
+            if "syntax error" in reason or 'Referenced table "' in reason:
+                reason += (
+                    '; a column whose name has blanks or dots, or is a word of SQL such as "end", wants double quotes'
+                )
             known = ", ".join(table.column_names)
             raise ConfigError(
                 f"where ({quoted(condition)}): {one_line(reason)}; columns: {shortened(known, 400)}"

@@ -18,6 +18,7 @@ _REASON = 100  # characters, for what is said of an input that makes a line long
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")  # letters by category, and yet nothing to see
 _BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")
+_SURROGATE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _LONG_WORD = re.compile(rf"\S{{{LIMIT + 1},}}")
 
 
@@ -35,6 +36,11 @@ def printable(text: str) -> str:
 def as_utf8(text: str) -> str:
     r"""The text as UTF-8 can have it, which file names need not be: `\\udcXX` for what it cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def from_utf8(text: str) -> str:
+    r"""The file name that `as_utf8` made such text of: `\udcXX` is a byte again, as Python has it in names."""
+    return _SURROGATE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def shortened(text: str, limit: int = LIMIT) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -41,8 +42,16 @@ def tell(line: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """A result as JSON, for programs: ASCII, whatever is in it."""
-    click.echo(json.dumps(value, indent=1))
+    """A result as JSON, for programs: ASCII, whatever is in it, and null for numbers that JSON does not have."""
+    click.echo(json.dumps(_finite(value), indent=1))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

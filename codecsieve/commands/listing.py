@@ -53,6 +53,8 @@ def list_(cache: str, where: str | None, as_json: bool, as_csv: bool) -> None:
     from codecsieve.cache import open_cache
     from codecsieve.commands.console import print_columns, say_csv, say_json
 
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms of the list; give one of them.")
     opened = open_cache(cache)
     rows = clips_of(opened, where)
     if as_json:
@@ -89,7 +91,7 @@ def clips_of(cache: SparseCache, where: str | None) -> pa.Table:
 @click.argument("cache")
 @click.argument("table")
 @COLUMNS
-@click.option("--blank-clears", is_flag=True, help="A blank label takes away the one that a clip has.")
+@click.option("--blank-clears", is_flag=True, help="A blank label, or other column, takes away what a clip has.")
 @click.option("--quiet", is_flag=True, help="Show nothing but rows that name no clip.")
 def label(cache: str, table: str, columns: str, blank_clears: bool, quiet: bool) -> None:
     """Give clips of a cache other labels and further columns, without sieving anything again.
@@ -110,5 +112,7 @@ def label(cache: str, table: str, columns: str, blank_clears: bool, quiet: bool)
             ("further columns", ", ".join(found.columns) or "none"),
             ("rows that name no clip", len(found.unknown)),
         ]
+        if found.guessed:
+            facts.insert(1, ("of them by the file's name alone", found.guessed))
         print_facts(f"Cache {cache}", facts)
     print_listed("no clip", list(found.unknown), f"codecsieve list {cache}")

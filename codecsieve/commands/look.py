@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,11 +175,16 @@ def find_record(cache: SparseCache, name: str) -> dict[str, Any]:
 def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     """The path of a clip's video, which must be the very file it was made from."""
     from codecsieve.pipelines.inputs.fingerprint import fingerprint
+    from codecsieve.pipelines.inputs.request import path_of
 
-    path = elsewhere or record["uri"]
-    if not os.path.exists(path):
-        raise OneLineError(f"{shortened(path)}: no such file; say where the clip's video is now with --video PATH", 1)
-    if fingerprint(path) != record["fingerprint"]:
+    path = elsewhere or path_of(record["uri"])
+    found = fingerprint(path)
+    if not found:
+        raise OneLineError(
+            f"{shortened(path)}: no such file to be read; say where the clip's video is now with --video PATH",
+            1,
+        )
+    if found != record["fingerprint"]:
         raise OneLineError(
             f"{shortened(path)}: is not the video clip {shortened(record['id'])} was made from: its content differs", 1
         )

@@ -22,7 +22,7 @@ from codecsieve.objects import is_object_url
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
 from codecsieve.pipelines.inputs.folders import folder_rows, object_rows
 from codecsieve.pipelines.inputs.manifest import MANIFEST_SUFFIXES, count_rows, is_data_set, read_rows
-from codecsieve.pipelines.inputs.mistakes import check_input, check_rows
+from codecsieve.pipelines.inputs.mistakes import check_inputs, check_rows
 from codecsieve.pipelines.inputs.request import NOTHING, ClipRequest
 from codecsieve.pipelines.inputs.row import ColumnNames, Row
 from codecsieve.text import quoted, shortened
@@ -57,8 +57,7 @@ def read_inputs(
     """
     names = columns if isinstance(columns, ColumnNames) else ColumnNames(columns or {})
     paths = [os.fspath(given) for given in inputs]
-    for path in paths:
-        check_input(path)
+    check_inputs(paths, bool(names.names), labels_from_folders)
     return requests_of([row for path in paths for row in _rows(path, names, labels_from_folders)])
 
 
@@ -83,8 +82,7 @@ def read_ranges(
     """The same, `size` rows at a time, of which the first are read at once. Raises as `read_inputs`, also later."""
     names = columns if isinstance(columns, ColumnNames) else ColumnNames(columns or {})
     paths = [os.fspath(given) for given in inputs]
-    for path in paths:
-        check_input(path)
+    check_inputs(paths, bool(names.names), labels_from_folders)
     counts = [count_rows(path) for path in paths]
     rows = itertools.chain.from_iterable(_rows(path, names, labels_from_folders) for path in paths)
     ranges = (requests_of(some) for some in iter(lambda: list(itertools.islice(rows, size)), []))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from codecsieve.text import as_utf8
 _TRUTH = {"true": True, "false": False}
 # Not 007 or 1_000, which are names of something.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
-_REAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?\Z")
+_REAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?\Z")
+_NO_NUMBER = re.compile(r"(nan|-?inf(inity)?)\Z", re.IGNORECASE)
+"""What programs write among numbers for one that is missing, or has no end."""
 
 Value = str | int | float | bool
 
@@ -28,14 +30,21 @@ def typed(rows: Sequence[Row]) -> list[Row]:
         for name, value in row.further:
             texts.setdefault(name, []).append(value)
     readers = {name: _reader(values) for name, values in texts.items()}
-    return [replace(row, further=tuple((name, readers[name](value)) for name, value in row.further)) for row in rows]
+    return [_read(row, readers) for row in rows]
+
+
+def _read(row: Row, readers: Mapping[str, Callable[[str], Value]]) -> Row:
+    values = [(name, readers[name](value)) for name, value in row.further]
+    missing = tuple(name for name, value in values if value != value)  # not a number
+    return replace(row, further=tuple(pair for pair in values if pair[0] not in missing), blank=row.blank + missing)
 
 
 def _reader(texts: Iterable[str]) -> Callable[[str], Value]:
     texts = list(texts)
     if all(map(_INTEGER.match, texts)):
         return int
-    if all(map(_REAL.match, texts)):
+    numbers = [text for text in texts if not _NO_NUMBER.match(text)]
+    if numbers and all(map(_REAL.match, numbers)):
         return float
     return (lambda text: _TRUTH[text.lower()]) if all(text.lower() in _TRUTH for text in texts) else str
 

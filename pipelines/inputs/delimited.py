@@ -1,4 +1,4 @@
-"""Manifests of text: a line a clip, its fields separated by commas, tabs, or, of path and label alone, by blanks.
+"""Manifests of text: a line a clip, its fields between commas, tabs or semicolons, or, of path and label alone, blanks.
 
 The first line may name the columns or not. What a row is is left to `row`.
 """
@@ -27,10 +27,8 @@ def text_rows(path: str, columns: ColumnNames) -> Iterator[Row]:
     number, first = next(lines, (0, None))
     if first is None:
         raise ManifestError(f"{manifest}: is empty; {RULE}")
-    where, names = f"{manifest} line {number}", [name.strip() for name in first]
-    names = [name.lower() if name.lower() in COLUMNS else name for name in names]
-    if columns.names:
-        names = columns.ours(names, where)
+    where = f"{manifest} line {number}"
+    names = columns.ours([name.strip() for name in first], where)
     if {"path", "id"} & set(names):
         check_names(names, where)
     elif _looks_like_header(first, path):
@@ -66,14 +64,14 @@ def _read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
             first = next((line for _, line in lines if line.strip()), "")
             file.seek(0)
             lines = bounded_lines(file, manifest)
-            if "," not in first and "\t" not in first:
+            between = _separator(first, Path(path).suffix.lower())
+            if not between:
                 for number, line in lines:
                     if line.strip():
                         yield number, _split_at_space(line.strip())
                 return
-            tabs = "\t" in first and (Path(path).suffix.lower() == ".tsv" or "," not in first)
             texts = (line for _, line in lines)
-            reader = csv.reader(texts, delimiter="\t" if tabs else ",", skipinitialspace=True, strict=True)
+            reader = csv.reader(texts, delimiter=between, skipinitialspace=True, strict=True)
             for fields in reader:
                 if any(field.strip() for field in fields):
                     yield reader.line_num, fields
@@ -97,6 +95,18 @@ def bounded_lines(file: TextIO, manifest: str) -> Iterator[tuple[int, str]]:
                 f"{quoted(line[:_LONGEST_LINE], 80)}; is this a manifest?"
             )
         yield number, line
+
+
+def _separator(first: str, suffix: str) -> str:
+    """What is between fields, as the first line tells; nothing where blanks are, or there is a path alone."""
+    if "\t" in first and (suffix == ".tsv" or "," not in first):
+        return "\t"
+    # Semicolons are what spreadsheets write where the comma is in numbers; a video's name may have one.
+    semicolons = suffix == ".csv" and ";" in first and Path(first.strip()).suffix.lower() not in VIDEO_SUFFIXES
+    header = semicolons and {"path", "id"} & {name.strip(' "').lower() for name in first.split(";")}
+    if "," in first and not header:
+        return ","
+    return ";" if semicolons else ""
 
 
 def _split_at_space(line: str) -> list[str]:

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from codecsieve.errors import ManifestError
 from codecsieve.files import kind_of_file
+from codecsieve.objects import is_object_url
 from codecsieve.pipelines.inputs.delimited import bounded_lines, text_rows
-from codecsieve.pipelines.inputs.row import COLUMNS, NAMED, RULE, ColumnNames, Row, check_names, make_row
+from codecsieve.pipelines.inputs.row import COLUMNS, NAMED, NO_URLS, RULE, URL, ColumnNames, Row, check_names, make_row
 from codecsieve.text import one_line, quoted, shortened
 
 __all__ = ["COLUMNS", "MANIFEST_SUFFIXES", "Row", "read_rows"]
@@ -60,24 +61,27 @@ def _files_of(data_set: str) -> list[str]:
 
 
 def read_rows(path: str, columns: ColumnNames = _AS_WRITTEN) -> Iterator[Row]:
-    """The clips that the manifest `path` (absolute) lists, in its order. Raises ManifestError as `named_rows` does.
-
-    A folder of Parquet files is one, too, see `is_data_set`.
-    """
-    paths = _files_of(path) if os.path.isdir(path) else [path]
-    for row in itertools.chain.from_iterable(named_rows(one, columns) for one in paths):
+    """The clips that the manifest `path` (absolute) lists, in its order. Raises ManifestError as `named_rows` does."""
+    for row in named_rows(path, columns):
         if not row.path:
             raise ManifestError(f"{row.where}: no path; {NAMED}")
+        if URL.match(row.path) and not is_object_url(row.path):
+            raise ManifestError(f"{row.where}: {shortened(row.path)}: {NO_URLS}")
         yield row
 
 
 def named_rows(path: str, columns: ColumnNames = _AS_WRITTEN) -> Iterator[Row]:
     """The rows of the manifest `path` (absolute), which may name clips by id alone, in its order.
 
-    Labels are text, whatever they look like. Blank fields count as not given, blank lines not at all. Whether
-    the files are there, or can be, is not looked at. Raises ManifestError where a line breaks the rules, or the
-    manifest is no file.
+    A folder of Parquet files is one, too, see `is_data_set`. Labels are text, whatever they look like. Blank fields
+    count as not given, blank lines not at all. Whether the files are there, or can be, is not looked at. Raises
+    ManifestError where a line breaks the rules, or the manifest is no file.
     """
+    paths = _files_of(path) if os.path.isdir(path) and is_data_set(path) else [path]
+    return itertools.chain.from_iterable(_rows_of(one, columns) for one in paths)
+
+
+def _rows_of(path: str, columns: ColumnNames) -> Iterator[Row]:
     try:
         kind = kind_of_file(path)
     except FileNotFoundError as error:

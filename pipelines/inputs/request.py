@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from codecsieve.text import quoted
+from codecsieve.text import from_utf8, quoted
 
 NOTHING: Mapping[str, Any] = {}
 """Of clips of which a manifest says nothing further; one for all, a plain dictionary since requests are pickled."""
@@ -38,3 +39,8 @@ class ClipRequest:
     def __post_init__(self) -> None:
         if not self.id or not self.id.isprintable():
             raise ValueError(f"clip id ({quoted(self.id)}) must be printable text")
+
+
+def path_of(uri: str) -> str:
+    r"""The path of a request out of a cache's `uri`, where a byte of it that is no UTF-8 stands as `\udcXX`."""
+    return uri if os.path.lexists(uri) else from_utf8(uri)

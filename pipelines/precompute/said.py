@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from codecsieve.cache.table import column_name
 from codecsieve.codec.video_file import size_of
 from codecsieve.pipelines.inputs.columns import further_columns
-from codecsieve.pipelines.inputs.request import ClipRequest
+from codecsieve.pipelines.inputs.request import ClipRequest, path_of
 from codecsieve.text import as_utf8
 
 
@@ -28,7 +29,7 @@ class News:
 
 
 def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
-    """What inputs, by id, say of clips that an index does not. A label that they leave out stays as it is.
+    """What inputs, by id, say of clips that an index does not. A label or column that they leave out stays as it is.
 
     A video that was copied is no news while the one that the clip was made of is still there.
     """
@@ -37,7 +38,7 @@ def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
     asked = {clip_id: (as_utf8(wanted[clip_id].label or ""), as_utf8(wanted[clip_id].path)) for clip_id in known}
     relabelled = {clip_id for clip_id, (label, _) in known.items() if asked[clip_id][0] not in ("", label)}
     moved = {clip_id for clip_id, (_, uri) in known.items() if asked[clip_id][1] != uri and not _is_there(uri)}
-    further = further_columns(list(wanted.values()))
+    further = {column_name(name): values for name, values in further_columns(list(wanted.values())).items()}
     told = list(wanted.values()) if further else [wanted[clip_id] for clip_id in known if clip_id in relabelled | moved]
     if not told:
         return News(None, 0, 0)
@@ -52,7 +53,7 @@ def news(index: pa.Table, wanted: Mapping[str, ClipRequest]) -> News:
 
 def _is_there(uri: str) -> bool:
     try:
-        size_of(uri)
+        size_of(path_of(uri))
     except (OSError, ValueError):
         return False
     return True

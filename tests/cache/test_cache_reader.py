@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import resource
 import shutil
@@ -91,8 +92,24 @@ def test_a_clip_may_be_named_by_what_begins_its_id_or_by_its_file(path: Path) ->
     assert 0 in cache
     assert -1 in cache
     assert "clip-67.mp4" in cache
-    for none in ("clip-3", "holiday", "", 68, None, 1.5):
+    assert np.int64(67) in cache
+    for none in ("clip-3", "holiday", "", 68, None, 1.5, True, [0]):
         assert none not in cache
+
+
+def test_a_path_may_be_typed_as_from_here(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = open_cache(path)
+    uri = Path(cache["clip-67"].uri)
+    assert cache.find(f"./{uri.parent.name}//{uri.name}") == "clip-67"
+    monkeypatch.chdir(path)
+    assert cache.find(os.path.relpath(uri, path)) == "clip-67"
+
+
+def test_what_is_neither_number_nor_name_is_refused(path: Path) -> None:
+    cache = open_cache(path)
+    for key in (1.5, None, True, Path("clip-4.mp4"), [True, False], [2.0], np.array([0.5])):
+        with pytest.raises(TypeError, match=r"is no clip of cache .*: give its number, id or file's name"):
+            cache[key]  # type: ignore[call-overload]
 
 
 def test_slices_and_lists_are_batches(path: Path) -> None:
@@ -102,19 +119,14 @@ def test_slices_and_lists_are_batches(path: Path) -> None:
     assert cache[np.array([1, 2])].clip_ids == ("clip-1", "clip-2")
     assert cache.read("clip-4").clip_ids == ("clip-4",)
     assert len(cache[5:5]) == 0
+    assert cache[np.arange(68) % 30 == 1].clip_ids == ("clip-1", "clip-32", "clip-62")
+    assert cache[np.array(cache.labels) == "7"].clip_ids == tuple(i for i in cache.clip_ids if i.endswith("7"))
+    with pytest.raises(IndexError, match=r"truth values \[2\] must be one for each of 68 clips"):
+        cache[np.array([True, False])]
     assert [clip.clip_id for clip in cache] == cache.clip_ids
 
 
-def test_a_mask_chooses_and_what_is_no_number_is_never_taken_for_one(path: Path) -> None:
-    cache = open_cache(path)
-    assert cache[np.array(cache.labels) == "7"].clip_ids == tuple(i for i in cache.clip_ids if i.endswith("7"))
-    with pytest.raises(IndexError, match="boolean"):
-        cache[np.array([True, False])]
-    for none in (1.5, None, True, [True, False], [2.0], np.array([0.5])):
-        with pytest.raises(TypeError, match=r"clip .* must be a whole number, or a name"):
-            cache[none]  # type: ignore[call-overload]
-    assert np.int64(3) in cache
-    assert True not in cache
+def test_a_form_that_there_is_not_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"form \('zar'\) must be one of auto, shards, zarr"):
         open_cache(path, form="zar")  # type: ignore[arg-type]
 

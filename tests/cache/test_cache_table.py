@@ -69,7 +69,8 @@ def test_clips_are_chosen_by_a_condition(path: Path) -> None:
     [
         ("splt = 'train'", 'Referenced column "splt" not found.*columns: .*split'),
         ("split =", "Parser Error"),
-        ("end > 1", 'a column whose name is a word of SQL, such as "end", wants double quotes'),
+        ("end > 1", 'a column whose name .* is a word of SQL such as "end", wants double quotes'),
+        ("a.b = 'p'", "a column whose name has blanks or dots, .* wants double quotes"),
         ("nobody > 1", '"nobody" not found(?!.*__)'),
         ("label = run", "text stands in single quotes, 'run'"),
         (" ", "must be a condition"),
@@ -90,6 +91,11 @@ def test_a_column_named_like_one_of_the_index_is_kept_apart(path: Path) -> None:
     cache = open_cache(path)
     assert cache["clip-0"].metadata == {"given_frames": "many"}
     assert cache.table["frames"].to_pylist() == cache.index["frames"].to_pylist()
+
+
+def test_a_column_named_like_one_of_a_list_is_kept_apart(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"], "kept": [1], "path": ["b"]}))
+    assert open_cache(path)["clip-0"].metadata == {"given_kept": 1, "given_path": "b"}
 
 
 @pytest.mark.parametrize("column", [pa.array([[1]]), pa.array([b"x"]), pa.array([{"a": 1}])])
@@ -150,6 +156,24 @@ def test_a_folder_in_the_table_s_place_is_told(path: Path) -> None:
         open_cache(path)
 
 
+def test_a_column_of_whole_numbers_takes_reals_and_any_other_text(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"], "take": [1]}))
+    say_of_cache(path, pa.table({"id": ["clip-1"], "label": ["a"], "take": [1.5]}))
+    assert open_cache(path).table["take"].to_pylist() == [1.0, 1.5, None, None, None]
+    say_of_cache(path, pa.table({"id": ["clip-2"], "label": ["a"], "take": ["last"]}))
+    assert open_cache(path)["clip-2"].metadata == {"take": "last"}
+    assert open_cache(path)["clip-1"].metadata == {"take": "1.5"}
+
+
+def test_what_is_blank_stays_unless_it_is_to_go(path: Path) -> None:
+    say_of_cache(path, pa.table(SPLITS))
+    told = pa.table({"id": ["clip-0", "clip-2"], "label": ["a", "b"], "split": [None, "test"]})
+    say_of_cache(path, told)
+    assert open_cache(path).table["split"].to_pylist() == ["train", None, "test", None, None]
+    say_of_cache(path, told, {"split": ["clip-0"], "unheard of": ["clip-2"]})
+    assert open_cache(path).table["split"].to_pylist() == [None, None, "test", None, None]
+
+
 rows = st.lists(
     st.fixed_dictionaries(
         {"id": st.sampled_from("abcde"), "label": st.sampled_from(["x", "y", None])},
@@ -168,7 +192,8 @@ def test_what_was_said_last_holds(sayings: list[list[dict[str, object]]]) -> Non
         types = {"id": pa.string(), "label": pa.string(), "n": pa.int64()}
         table = said(table, pa.table({name: pa.array([row.get(name) for row in told], types[name]) for name in names}))
         for row in told:
-            wanted.setdefault(row["id"], {"uri": None}).update({name: row.get(name) for name in names})
+            news = {name: row.get(name) for name in names if name == "label" or row.get(name) is not None}
+            wanted.setdefault(row["id"], {"uri": None}).update(news)
     assert {row["id"]: {k: v for k, v in row.items() if v is not None} for row in table.to_pylist()} == {
         key: {k: v for k, v in row.items() if v is not None} for key, row in wanted.items()
     }

@@ -66,6 +66,14 @@ def test_a_list_as_json_has_all_that_is_known(cache: Path, videos: Path) -> None
     assert run("list", cache, "--where", "colour = 1").exit_code == 2
 
 
+def test_a_list_as_json_is_json_whatever_was_said(cache: Path, tmp_path: Path) -> None:
+    label_clips(cache, write(tmp_path / "t.csv", "path,loss\nb.mp4,inf\nrun/a.mp4,0.5\n"))
+    assert run("list", cache, "--where", "loss > 1", "--csv").stdout.endswith(",inf\n")
+    (row,) = json.loads(run("list", cache, "--where", "loss > 1", "--json").stdout, parse_constant=pytest.fail)
+    assert row["loss"] is None
+    assert run("list", cache, "--json", "--csv").exit_code == 2
+
+
 def test_a_list_of_nothing_is_its_head(cache: Path) -> None:
     assert run("list", cache, "--where", "label = 'swim'").stdout.split() == [
         "id", "file", "label", "status", "frames", "kept"
@@ -135,6 +143,68 @@ def test_a_blank_label_stays_unless_it_is_to_be_taken_away(cache: Path, tmp_path
     assert label_clips(cache, table).relabelled == 0
     assert label_clips(cache, table, blank_clears=True).relabelled == 1
     assert open_cache(cache).labels == ["run", "walk", None]
+
+
+def test_of_paths_that_may_mean_one_file_the_longest_counts(cache: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "labels.csv", "path,label\nfly/b.mp4,fly\nfly/a.mp4,fly\nold/walk/b.mp4,stroll\n")
+    found = label_clips(cache, table)  # of the whole data set, of which the cache has a part
+    assert open_cache(cache).labels == ["run", "walk", "stroll"]
+    assert (found.clips, found.guessed, [one[-1] for one in found.unknown]) == (1, 0, ["2", "3"])
+
+
+def test_what_is_named_by_its_file_alone_is_counted(cache: Path, tmp_path: Path) -> None:
+    shown = run("label", cache, write(tmp_path / "labels.csv", "path,label\nmoved/b.mp4,stroll\n")).stdout
+    assert re.search(r"by the file's name alone +1\b", shown)
+    shown = run("label", cache, write(tmp_path / "labels.csv", "path,label\nb.mp4,walk\n")).stdout
+    assert "alone" not in shown
+
+
+def test_a_table_without_labels_takes_none_away(cache: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "takes.csv", "path,take\nb.mp4,1\n")
+    assert label_clips(cache, table, blank_clears=True).relabelled == 0
+    assert open_cache(cache).labels == ["run", "walk", "walk"]
+
+
+def test_a_blank_column_stays_unless_it_is_to_be_taken_away(cache: Path, tmp_path: Path) -> None:
+    label_clips(cache, write(tmp_path / "takes.csv", "path,take,split\nb.mp4,1,val\nrun/a.mp4,2,train\n"))
+    table = write(tmp_path / "less.csv", "path,take,split\nb.mp4,,\nrun/a.mp4,,test\n")
+    label_clips(cache, table)
+    assert open_cache(cache).table["take"].to_pylist() == [2, None, 1]
+    assert open_cache(cache).table["split"].to_pylist() == ["test", None, "val"]
+    label_clips(cache, table, blank_clears=True)
+    assert open_cache(cache).table["take"].to_pylist() == [None, None, None]
+    assert open_cache(cache).table["split"].to_pylist() == ["test", None, None]
+
+
+def test_a_column_named_uri_says_nothing_of_where_the_video_is(cache: Path, videos: Path, tmp_path: Path) -> None:
+    before = open_cache(cache).uris
+    label_clips(cache, write(tmp_path / "t.csv", "path,uri\nb.mp4,https://host/b\n"))
+    manifest = write(tmp_path / "list.csv", f"path,uri\n{videos}/run/a.mp4,7\n")
+    assert run("precompute", manifest, "--out", cache, *SMALL).exit_code == 0
+    opened = open_cache(cache)
+    assert opened.uris == before
+    assert opened.table["given_uri"].to_pylist() == ["7", None, "https://host/b"]
+
+
+def test_a_table_whose_ids_are_others_says_how_it_may_go(cache: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "labels.csv", "id,path,label\n1,b.mp4,x\n")
+    with pytest.raises(ManifestError, match="1 say; without its column id it names clips by path"):
+        label_clips(cache, table)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ("lables.csv", "no such file or folder; did you mean .*labels.csv?"),
+        ("https://host/labels.csv", "URLs are read of object stores only"),
+        ("labels.json", "is JSON: .* save one object a line as .jsonl"),
+    ],
+)
+def test_a_table_that_is_not_there_says_what_was_meant(cache: Path, tmp_path: Path, given: str, error: str) -> None:
+    for name in ("labels.csv", "labels.json"):
+        write(tmp_path / name, "{}")
+    with pytest.raises(ManifestError, match=error):
+        label_clips(cache, given if "://" in given else tmp_path / given)
 
 
 def test_columns_of_the_table_may_have_other_names(cache: Path, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def refusal(manifest: Path, tmp_path: Path) -> str:
         ),
         (
             "path," + ",".join(f"c{number}" for number in range(100_000)) + "\n1,2",
-            "line 2: 2 columns, the first line has 100001",
+            "line 1: 100001 columns, of which at most 1000 are kept",
         ),
         (" ".join(["word"] * 100_000) + ",1,2,3,4,5,6\n", "line 1: "),
         ("path,start\na.mp4," + "9" * 100_000 + "x", "line 2: start ("),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,11 +78,21 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
         ("list.txt", "a.mp4 3\nsub/b c.mp4 cat\n"),
         ("list.csv", "path label\na.mp4 3\nsub/b c.mp4 cat"),
         ("list.tsv", "a.mp4\t3\nsub/b c.mp4\tcat\n"),
+        ("list.csv", "path;label\na.mp4;3\nsub/b c.mp4;cat\n"),
+        ("list.csv", '"label";"path";"in metres"\n"3";"a.mp4";"1,5"\n"cat";"sub/b c.mp4";""\n'),
+        ("list.csv", "a.mp4;3\nsub/b c.mp4;cat\n"),
+        ("list.csv", "path,label,,\na.mp4,3,,\nsub/b c.mp4,cat,,\n"),
+        ("list.jsonl", '{"Path": "a.mp4", "LABEL": 3.0}\n{"Path": "sub/b c.mp4", "LABEL": "cat"}\n'),
     ],
 )
-def test_text_manifests_may_be_written_in_many_ways(tmp_path: Path, name: str, text: str) -> None:
+def test_manifests_may_be_written_in_many_ways(tmp_path: Path, name: str, text: str) -> None:
     manifest = write(tmp_path / name, text)
     assert listed(manifest) == [("a.mp4", "3", None, None), ("sub/b c.mp4", "cat", None, None)]
+
+
+def test_a_semicolon_may_be_in_a_name(tmp_path: Path) -> None:
+    assert listed(write(tmp_path / "list.csv", "a;b.mp4\n")) == [("a;b.mp4", None, None, None)]
+    assert listed(write(tmp_path / "list.csv", "path,label\na;b.mp4,x;y\n")) == [("a;b.mp4", "x;y", None, None)]
 
 
 def test_times_may_be_blank_and_commas_quoted(tmp_path: Path) -> None:
@@ -147,6 +160,9 @@ def test_further_columns_are_kept_with_the_clip(tmp_path: Path, suffix: str) -> 
         ('path,label\n"a.mp4,1\n', "line 2: unexpected end of data"),
         ("path,label\n,1\n", r"line 2: path \(''\) must name a file"),
         (b"a.mp4,\xff\n", "is not UTF-8"),
+        ("a.mp4,x\nhttps://host/b.mp4,y\n", "line 2: https://host/b.mp4: URLs are read of object stores only"),
+        ('path,"two\nlines"\na.mp4,1\n', r"column 'two\\nlines' must have a printable name"),
+        (f"path,{','.join(map(str, range(1000)))}\n", "line 1: 1001 columns, of which at most 1000 are kept"),
     ],
 )
 def test_a_manifest_that_breaks_a_rule_is_told_with_its_line(tmp_path: Path, text: str | bytes, error: str) -> None:
@@ -174,7 +190,8 @@ def test_a_parquet_file_that_is_none_or_lacks_the_path_is_refused(tmp_path: Path
         ("[" * 100_000, r"line 1: is not JSON \("),
         ('"a.mp4"', "line 1: 'a.mp4' must be an object"),
         ('{"path": "a.mp4"}\n{"label": "x"}', "line 2: no 'path' among label"),
-        ('{"path": "a.mp4", "where": [1]}', r"where \(\[1\]\) must be text or a number"),
+        ('{"path": "a.mp4", "label": ["x"]}', r"label \(\['x'\]\) must be text or a number"),
+        (f'{{"path": "a.mp4", "note": "{"x" * 200_000}"}}', "line 1: note has 200000 characters, at most 131072"),
         ('{"path": 3}', r"path \(3\) must name a file"),
     ],
 )
@@ -192,6 +209,55 @@ def test_text_in_further_columns_is_a_number_where_all_of_it_is(tmp_path: Path) 
         {"n": -2, "x": 3e5, "code": "1", "yes": False, "mixed": "b"},
         {},
     ]
+
+
+def test_text_among_numbers_may_say_that_one_is_missing_or_endless(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
+    manifest = write(tmp_path / "list.csv", "path,x,name\na.mp4,1.5,nan\na.mp4,NaN,inf\na.mp4,-inf,nan\n")
+    assert [clip.metadata for clip in read_inputs([manifest])] == [
+        {"x": 1.5, "name": "nan"}, {"name": "inf"}, {"x": -math.inf, "name": "nan"}
+    ]  # fmt: skip
+
+
+def test_typed_columns_keep_what_they_say(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
+    columns = {
+        "path": ["a.mp4", "a.mp4"],
+        "label": [1.0, None],  # whole numbers, as pandas has them where one is missing
+        "price": [Decimal("1.50"), None],
+        "most": [math.inf, 1e30],
+        "day": [datetime.date(2024, 1, 2), None],
+        "tags": [["a", "b"], []],
+        "box": [{"x": 1, "day": datetime.date(2024, 1, 2)}, None],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    first, second = read_inputs([tmp_path / "list.parquet"])
+    assert (first.label, second.label) == ("1", None)
+    assert first.metadata == {
+        "price": 1.5,
+        "most": math.inf,
+        "day": "2024-01-02",
+        "tags": '["a", "b"]',
+        "box": '{"x": 1, "day": "2024-01-02"}',
+    }
+    assert second.metadata == {"most": 1e30, "tags": "[]"}
+
+
+@pytest.mark.parametrize("column", [pa.array([b"jpeg"]), pa.array([{"bytes": b"jpeg"}])])
+def test_columns_of_bytes_are_refused(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"path": ["a.mp4"], "thumb": column}), tmp_path / "list.parquet")
+    with pytest.raises(ManifestError, match=r"row 1: thumb \(.*\) must (be text or|not have bytes)"):
+        read_inputs([tmp_path / "list.parquet"])
+
+
+def test_a_column_that_differs_from_ours_by_case_is_ours_unless_ours_is_there(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", "a")
+    (clip,) = read_inputs(
+        [write(tmp_path / "list.jsonl", '{"path": "a.mp4", "Start": 0.5, "Label": "x", "label": "y"}')]
+    )
+    assert (clip.start, clip.label, clip.metadata) == (0.5, "y", {"Label": "x"})
+    (clip,) = read_inputs([write(tmp_path / "list.csv", "path,Label\na.mp4,x\n")], {"label": "Label"})
+    assert clip.label == "x"
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -237,6 +303,8 @@ def test_names_of_columns_that_are_no_pairs_are_refused(text: str) -> None:
         ("*.m?v", "1 files match this pattern, which the shell did not expand: leave out the quotes"),
         ("*.avi", "nothing matches this pattern"),
         ("https://host/a.mp4", "URLs are read of object stores only"),
+        ("files", "is a text, not a video; a manifest must be CSV, TSV, JSONL or Parquet, with the suffix of its kind"),
+        ("/dev/null", "is a device; copy what it gives into a file"),
         ("s3://bucket/list.csv", "manifests are not read by URL"),
         ("s3://key:word@bucket/a.mp4", "a URL must not hold a user or password"),
         ("labels.json", "is JSON: a manifest must be CSV, TSV, JSONL or Parquet"),
@@ -247,8 +315,23 @@ def test_names_of_columns_that_are_no_pairs_are_refused(text: str) -> None:
 def test_an_input_that_cannot_be_meant_says_what_was(tmp_path: Path, given: str, error: str) -> None:
     for name in ("lists.csv", "a.mkv", "labels.json", "labels.xlsx", "videos.zip"):
         write(tmp_path / name, name)
+    write(tmp_path / "files", "a.mkv\r\nä.mkv\r\n")
     with pytest.raises(ManifestError, match=rf"\A[^\n]*{error}[^\n]*\Z"):
         read_inputs([given if "://" in given else tmp_path / given])
+
+
+def test_a_path_that_the_shell_did_not_expand_says_so() -> None:
+    with pytest.raises(ManifestError, match="~/videos: no such file or folder; the shell did not expand the ~"):
+        read_inputs(["~/videos"])
+
+
+def test_an_option_that_is_of_use_for_no_input_is_refused(tmp_path: Path) -> None:
+    video, manifest = write(tmp_path / "run/a.mp4", "a"), write(tmp_path / "list.csv", "file\nrun/a.mp4\n")
+    with pytest.raises(ManifestError, match="columns are a manifest's, and none of the inputs is one"):
+        read_inputs([video.parent], {"path": "file"})
+    with pytest.raises(ManifestError, match="name the folder above them, not each video"):
+        read_inputs([video], labels_from_folders=True)
+    assert len(read_inputs([manifest, tmp_path], {"path": "file"}, labels_from_folders=True)) == 2
 
 
 def test_a_manifest_none_of_whose_files_is_there_is_a_mistake_and_one_of_them_a_failure(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_missing_leaves_what_cannot_be_looked_at(videos: Path, cache: Path, tmp_
     one = tmp_path / "there" / "videos" / "0.mp4"
     assert cs.precompute(one, cache, prune=["missing"], **SMALL).pruned == 0  # type: ignore[arg-type]
     assert len(names(cache)) == 4
+
+
+def test_missing_leaves_what_is_there_under_a_name_that_is_no_utf8(videos: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd" / os.fsdecode(b"a\xff.mp4")
+    odd.parent.mkdir()
+    videos.joinpath("0.mp4").rename(odd)
+    cs.precompute([odd.parent, videos / "1.mp4"], tmp_path / "cache", **SMALL)  # type: ignore[arg-type]
+    cs.precompute(videos / "1.mp4", tmp_path / "cache", prune=["missing"], **SMALL)  # type: ignore[arg-type]
+    assert names(tmp_path / "cache") == ["1.mp4", r"a\udcff.mp4"]
+    picture = tmp_path / "a.png"
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "cache"), str(odd), "--out", str(picture)])
+    assert result.exit_code == 0
+    assert picture.is_file()
 
 
 def test_failed_takes_out_failed_clips_named_or_not(videos: Path, cache: Path) -> None:
