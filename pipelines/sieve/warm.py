@@ -1,7 +1,7 @@
 """Compile the CPU kernels before workers start, so that N workers do not each compile them.
 
 Numba keeps compiled kernels on disk, beside the package or in the user's cache folder: only the first run after
-an installation takes its time here, half a minute.
+an installation takes its time here, one to two minutes of a core.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def warm_up() -> None:
     """Sieve tiny clips, with either kind of signals, unless that has been done before."""
     kernels = [predict.COMPILED_LAST] + ([compensate.COMPILED_LAST] if usable_table("auto") else [])
     if not all(map(is_compiled, kernels)):
-        _log.warning("compiling the CPU kernels, once after an installation: half a minute")
+        _log.warning("compiling the CPU kernels, once after an installation: one to two minutes")
         compile_kernels()
 
 
