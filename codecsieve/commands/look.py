@@ -181,8 +181,7 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     found = fingerprint(path)
     if not found:
         raise OneLineError(
-            f"{shortened(path)}: no such file to be read; say where the clip's video is now with --video PATH",
-            1,
+            f"{shortened(path)}: no such file; say where the clip's video is now with --video PATH", 1
         )
     if found != record["fingerprint"]:
         raise OneLineError(

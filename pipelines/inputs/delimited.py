@@ -101,17 +101,22 @@ def _separator(first: str, suffix: str) -> str:
     """What is between fields, as the first line tells; nothing where blanks are, or there is a path alone."""
     if "\t" in first and (suffix == ".tsv" or "," not in first):
         return "\t"
-    # Semicolons are what spreadsheets write where the comma is in numbers; a video's name may have one.
-    semicolons = suffix == ".csv" and ";" in first and Path(first.strip()).suffix.lower() not in VIDEO_SUFFIXES
+    # Semicolons are what spreadsheets write where the comma is in numbers; a video's name may have one, or its classes.
+    name = first.strip()
+    semicolons = suffix == ".csv" and ";" in name and not _names_a_video(name) and not _names_a_video(name.split()[0])
     header = semicolons and {"path", "id"} & {name.strip(' "').lower() for name in first.split(";")}
     if "," in first and not header:
         return ","
     return ";" if semicolons else ""
 
 
+def _names_a_video(text: str) -> bool:
+    return Path(text).suffix.lower() in VIDEO_SUFFIXES
+
+
 def _split_at_space(line: str) -> list[str]:
     """`path label`, or a path alone, which may have spaces in it."""
-    if Path(line).suffix.lower() in VIDEO_SUFFIXES:
+    if _names_a_video(line):
         return [line]
     return line.rsplit(maxsplit=1)
 

@@ -93,6 +93,7 @@ def test_manifests_may_be_written_in_many_ways(tmp_path: Path, name: str, text: 
 def test_a_semicolon_may_be_in_a_name(tmp_path: Path) -> None:
     assert listed(write(tmp_path / "list.csv", "a;b.mp4\n")) == [("a;b.mp4", None, None, None)]
     assert listed(write(tmp_path / "list.csv", "path,label\na;b.mp4,x;y\n")) == [("a;b.mp4", "x;y", None, None)]
+    assert listed(write(tmp_path / "list.csv", "a.mp4 c1;c2;c3\n")) == [("a.mp4", "c1;c2;c3", None, None)]
 
 
 def test_times_may_be_blank_and_commas_quoted(tmp_path: Path) -> None:
