@@ -7,7 +7,7 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
+.PHONY: help install check lint format types warm test-fast test coverage test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
 
 help:  ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ test-fast: warm  ## the quick tests of every folder, under a minute
 	$(PYTEST) -m 'not slow'
 
 test: check warm  ## style, types and all tests: what continuous integration runs
+	$(PYTEST)
+
+# By itself: tracing every line makes the tests that draw their cases several times as long.
+coverage: warm  ## all tests, and which lines they reach
 	$(PYTEST) --cov --cov-report=term
 
 # Alone on the machine: a cluster that cannot get the cores it counts on gives its nodes up for lost.

@@ -180,9 +180,7 @@ def _find_video(record: dict[str, Any], elsewhere: str | None) -> str:
     path = elsewhere or path_of(record["uri"])
     found = fingerprint(path)
     if not found:
-        raise OneLineError(
-            f"{shortened(path)}: no such file; say where the clip's video is now with --video PATH", 1
-        )
+        raise OneLineError(f"{shortened(path)}: no such file; say where the clip's video is now with --video PATH", 1)
     if found != record["fingerprint"]:
         raise OneLineError(
             f"{shortened(path)}: is not the video clip {shortened(record['id'])} was made from: its content differs", 1
