@@ -7,10 +7,10 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help install check lint format types warm test-fast test coverage test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
+.PHONY: help install check lint format types warm test-fast test test-benchmarks coverage test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
 
 help:  ## list what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed  ## set everything up in .venv, once
 
@@ -47,8 +47,12 @@ warm: install  ## compile the processor's kernels
 test-fast: warm  ## the quick tests of every folder, under a minute
 	$(PYTEST) -m 'not slow'
 
-test: check warm  ## style, types and all tests: what continuous integration runs
+test: install  ## style, types and all tests: what continuous integration runs
+	$(MAKE) --no-print-directory -j 2 check warm
 	$(PYTEST)
+
+test-benchmarks: warm  ## that each benchmark measures what it says, minutes long
+	$(BIN)/python -m pytest -m benchmark
 
 # By itself: tracing every line makes the tests that draw their cases several times as long.
 coverage: warm  ## all tests, and which lines they reach

@@ -16,8 +16,15 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-settings.register_profile("codecsieve", deadline=None)
+settings.register_profile("codecsieve", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("codecsieve")
+
+ONLY_WHEN_ASKED_FOR = {
+    "cluster": "starts a Ray cluster; run `make test-cluster`",
+    "benchmark": "runs a whole benchmark; run `make test-benchmarks`",
+}
+"""Marks of tests that `make test` leaves out, and why a test is skipped then."""
 
 MakeVideo = Callable[..., Path]
 
@@ -35,11 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `cluster` or `gpu` are skipped unless they were asked for; the latter, if there is none, too."""
-    if config.option.markexpr != "cluster":
-        for item in items:
-            if item.get_closest_marker("cluster"):
-                item.add_marker(pytest.mark.skip(reason="starts a Ray cluster; run `make test-cluster`"))
+    """Tests of `ONLY_WHEN_ASKED_FOR`, or marked `gpu`, are skipped unless asked for; the latter without one, too."""
+    for item in items:
+        for mark, reason in ONLY_WHEN_ASKED_FOR.items():
+            if item.get_closest_marker(mark) and config.option.markexpr != mark:
+                item.add_marker(pytest.mark.skip(reason=reason))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if config.option.markexpr == "gpu" and not _has_gpu() and shutil.which("nvidia-smi"):
         pytest.exit("this machine has an NVIDIA driver, but torch cannot use it; install torch's CUDA build", 1)

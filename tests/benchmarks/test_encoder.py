@@ -29,7 +29,7 @@ def test_what_is_kept_is_counted_once_and_without_weights() -> None:
     assert kept_mb(linear, lambda: linear(tokens).exp()) == 2  # and exp its output
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_all_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: dict[str, Any] = {}
     monkeypatch.setattr(encoder, "save", lambda name, figures: saved.update({name: figures}))

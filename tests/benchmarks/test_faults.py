@@ -145,7 +145,7 @@ def prepare() -> Callable[[str], str]:
     return attempt
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @LINUX
 def test_a_trial_that_hangs_dies_or_eats_memory_costs_itself_only(tmp_path: Path) -> None:
     late = str(tmp_path / "late")
@@ -272,7 +272,7 @@ def test_pixels_that_ffmpeg_leaves_unset_are_found(tmp_path: Path) -> None:
     assert any(shown.is_unsteady(damaged(kept, begins)) for kept in (0.6, 0.3) for begins in (0.1, 0.2, 0.3))
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @LINUX
 def test_a_killed_run_is_finished_and_a_cache_that_differs_is_found(tmp_path: Path) -> None:
     scene = kills.set_scene(tmp_path)
@@ -288,7 +288,7 @@ def test_a_killed_run_is_finished_and_a_cache_that_differs_is_found(tmp_path: Pa
         runs.check_content(cache, scene.truth)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_slice_of_it_runs_shows_what_it_found_and_repeats_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "QUICK", run.Scale(caches=1, videos=2, kills=0, mishaps=0))
     done = CliRunner().invoke(run.main, ["caches", "videos", "--quick", "--workers", "1"])
@@ -331,7 +331,7 @@ def test_a_cache_that_is_not_whole_does_not_pass(harm: Callable[[Path], Any], ou
     assert fault.value.verdict.outcome == outcome
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_two_writers_that_race_for_shards_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("obstore", reason="object stores need obstore")
     pytest.importorskip("moto", reason="the S3 server is moto's")

@@ -125,7 +125,7 @@ def tiny(**changes: Any) -> Any:
     return scenes.Scale(**usual | changes)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_every_section_measures(benchmark: ModuleType, tmp_path: Path) -> None:
     figures = benchmark.run(tiny(), videos=None)
     sections = ("gpu", "equality", "kernels", "decode", "clips")

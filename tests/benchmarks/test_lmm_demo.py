@@ -145,7 +145,7 @@ def test_a_mirror_turns_the_way_as_it_turns_the_picture() -> None:
             assert WAYS[mirror.way(way)] == (right_now, down_now)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.usefixtures("one_thread")
 def test_each_stage_leaves_what_it_should(tmp_path: Path) -> None:
     out = tmp_path / "demo"

@@ -61,7 +61,7 @@ def test_a_sprite_moves_over_its_background() -> None:
     assert np.array_equal(again, drawn)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.usefixtures("one_thread")
 def test_each_stage_leaves_what_it_should(tmp_path: Path) -> None:
     out = tmp_path / "demo"
