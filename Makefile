@@ -16,7 +16,7 @@ install: $(VENV)/installed  ## set everything up in .venv, once
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet -c constraints.txt -e '.[dev,demo]'
+	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev,demo]'  # most of 5 GB is never imported
 	touch $@
 
 check: lint types  ## style and types, in seconds

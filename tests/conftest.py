@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-settings.register_profile("codecsieve", deadline=None, max_examples=40)
+settings.register_profile("codecsieve", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("codecsieve")
 

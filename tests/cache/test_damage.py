@@ -94,8 +94,10 @@ def special(path: Path) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_any_damage_to_any_file_gives_right_pixels_or_one_line(whole: Path, tmp_path: Path, damage: Damage) -> None:
-    for number, name in enumerate(FILES):
+def test_damage_of_any_kind_to_every_other_file_gives_right_pixels_or_one_line(
+    whole: Path, tmp_path: Path, damage: Damage
+) -> None:
+    for number, name in enumerate(FILES[DAMAGES.index(damage) % 2 :: 2]):
         (tmp_path / str(number)).mkdir()
         damage_and_attack(whole, tmp_path / str(number) / "cache", name, damage, random.Random(number))
 
