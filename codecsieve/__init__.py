@@ -142,13 +142,11 @@ def sieve(
         TypeError: an option that `SieveConfig` does not have, with the one that was probably meant.
     """
     from codecsieve.options import check_names
-    from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig, refuse_idle
+    from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
     from codecsieve.pipelines.sieve.clip import sieve_clip
 
     check_names(sieve, options, SieveConfig)
-    config = SieveConfig.preset(preset or DEFAULT_PRESET, **options)
-    refuse_idle(options, config)
-    return sieve_clip(path, config, start, end)
+    return sieve_clip(path, SieveConfig.preset(preset or DEFAULT_PRESET, **options), start, end)
 
 
 def stream(

@@ -381,12 +381,15 @@ class SieveConfig:
     def preset(cls, name: str, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
         """The options of a preset, with others in their place where they are given.
 
-        Raises ConfigError where there is no such preset, or an option cannot work; OptionError for one there is not.
+        Raises ConfigError where there is no such preset, an option cannot work, or one says nothing beside the others;
+        OptionError for one there is not.
         """
         if name not in PRESETS:
             raise ConfigError(f"preset ({quoted(name)}) must be one of {', '.join(PRESETS)}")
         check_names(cls.preset, options, cls)
-        return cls(**{**PRESETS[name], **options})
+        config = cls(**{**PRESETS[name], **options})
+        refuse_idle(options, config)
+        return config
 
     def by_preset(self, name: str) -> SieveConfig:
         """The same chosen by another preset: what only other presets choose by is at its default again, and `SHAPES`

@@ -38,11 +38,10 @@ def options_of_run(
     location = Location.of(out)
     made = None if preset is not None else _made_with(location)
     if made is None:
-        config = SieveConfig.preset(preset or DEFAULT_PRESET, **given)
-    else:
-        check_sieved(made, location)
-        check_names("precompute()", given, SieveConfig)
-        config = SieveConfig(**{**options_in(made), **given})
+        return SieveConfig.preset(preset or DEFAULT_PRESET, **given)
+    check_sieved(made, location)
+    check_names("precompute()", given, SieveConfig)
+    config = SieveConfig(**{**options_in(made), **given})
     refuse_idle(given, config)
     return config
 

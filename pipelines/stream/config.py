@@ -12,7 +12,7 @@ from typing import Any
 from codecsieve.errors import ConfigError
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import check_options, option
-from codecsieve.pipelines.config import DEFAULT_PRESET, LEAST_MEMORY, SieveConfig, refuse_idle
+from codecsieve.pipelines.config import DEFAULT_PRESET, LEAST_MEMORY, SieveConfig
 from codecsieve.text import quoted
 
 MOST_WINDOW = 1024
@@ -68,6 +68,4 @@ def window_config(options: StreamOptions, preset: str | None, given: Mapping[str
         if name in given:
             raise ConfigError(f"{name} ({quoted(str(given[name]))}) is not for streams: a window's frames follow each "
                               "other, as window, every and fps say")  # fmt: skip
-    config = SieveConfig.preset(preset or DEFAULT_PRESET, **{**given, "num_frames": options.window})
-    refuse_idle(given, config)
-    return config
+    return SieveConfig.preset(preset or DEFAULT_PRESET, **{**given, "num_frames": options.window})

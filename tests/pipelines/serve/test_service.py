@@ -102,6 +102,7 @@ def test_a_part_of_a_clip_without_pixels(client: httpx.Client, site: Path) -> No
         ("k_keep=x", 422, "k_keep ('x'): Input should be a valid integer, unable to parse string as an integer"),
         ("k_kep=3", 422, "k_kep: there is no such field; /openapi.json lists those there are"),
         ("fuse=none", 422, "fuse ('none') must be one of weighted, max, sum, geomean"),
+        ("fps=2", 422, "fps (2.0) is for spread fps; here spread is ends"),
         ("preset=other", 422, "preset"),
         ("start=nan", 422, "start"),
         ("format=pickle", 406, "format ('pickle') must be one of arrow, npz, safetensors"),
