@@ -56,7 +56,7 @@ def to_drop(path: str | os.PathLike[str] | Location, ids: Iterable[str]) -> Drop
     location = Location.of(path)
     layout = read_group(location).layout
     planned = {clip_id for clip_id in read_ids(location) if clip_id is not None}
-    wanted = {ids} if isinstance(ids, str) else set(ids)
+    wanted = _named(ids)
     unknown = sorted(wanted - planned)
     if unknown:
         more = f" (nor {len(unknown) - 1} more)" if unknown[1:] else ""
@@ -67,6 +67,10 @@ def to_drop(path: str | os.PathLike[str] | Location, ids: Iterable[str]) -> Drop
         status |= {clip_id: was for clip_id, was in pairs if clip_id in wanted}
     clips = sum(was == "ok" for was in status.values())
     return Dropped(clips, len(status) - clips, len(wanted) - len(status), clips * layout.clip_bytes)
+
+
+def _named(ids: Iterable[str]) -> set[str]:
+    return {ids} if isinstance(ids, str) else set(ids)
 
 
 def drop_clips(path: str | os.PathLike[str], ids: Iterable[str], progress: Progress | None = None) -> Dropped:
@@ -82,7 +86,7 @@ def drop_clips(path: str | os.PathLike[str], ids: Iterable[str], progress: Progr
     layout = read_group(location).layout
     with hold_alone(location):
         finish_drop(location, layout)
-        wanted = [ids] if isinstance(ids, str) else sorted(set(ids))
+        wanted = sorted(_named(ids))
         found = to_drop(location, wanted)
         if not wanted:
             return found

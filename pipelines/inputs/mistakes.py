@@ -65,10 +65,9 @@ def check_inputs(given: Sequence[str], columns: bool, labels_from_folders: bool)
     """
     for path in given:
         check_input(path)
-    folders = [path for path in given if is_object_url(path) or os.path.isdir(path)]
     if columns and not any(Path(path).suffix.lower() in MANIFEST_SUFFIXES or is_data_set(path) for path in given):
         raise ManifestError("columns are a manifest's, and none of the inputs is one; leave out --columns")
-    if labels_from_folders and given and not folders:
+    if labels_from_folders and given and not any(is_object_url(path) or os.path.isdir(path) for path in given):
         raise ManifestError("labels from folders are of a folder's videos; name the folder above them, not each video")
 
 
