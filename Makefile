@@ -7,6 +7,9 @@ WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
+# Whoever's shell forbids it would have each of the tests' many processes compile torch and the rest anew: twice the time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install check lint format types warm test-fast test test-benchmarks coverage test-cluster test-gpu demo train-demo lmm-demo bench compare docs lock package clean
 
 help:  ## list what there is to make
@@ -16,7 +19,7 @@ install: $(VENV)/installed  ## set everything up in .venv, once
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev,demo]'  # most of 5 GB is never imported
+	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev,demo]'  # what is imported is compiled then
 	touch $@
 
 check: lint types  ## style and types, in seconds

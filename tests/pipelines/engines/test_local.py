@@ -257,7 +257,7 @@ def test_a_job_that_hangs_is_killed_in_its_time() -> None:
     lost = answers.pop("hang")
     assert isinstance(lost, Lost)
     assert lost.reason == "took longer than 0.5 s"
-    assert 0.5 <= lost.seconds < 5
+    assert 0.5 <= lost.seconds < 30
     assert answers == {"a": "A", "b": "B"}
 
 
@@ -311,7 +311,7 @@ def test_workers_do_not_outlive_a_killed_run(job: str) -> None:
     time.sleep(1)
     run.kill()
     run.wait()
-    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_a_worker_that_stops_is_killed_when_its_jobs_time_is_up(job: str, depth:
     lost = answers.pop(job)
     assert isinstance(lost, Lost)
     assert lost.reason == "took longer than 1 s"
-    assert 1 <= lost.seconds < 10
+    assert 1 <= lost.seconds < 30
     assert answers == {"a": "A", "b": "B", "c": "C"}
     assert not workers_alive()
 
@@ -510,7 +510,7 @@ def test_stopped_workers_are_all_killed_at_the_end() -> None:
         assert next(answers) == ("a", "A")
         time.sleep(0.5)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert not workers_alive()
 
 

@@ -233,12 +233,12 @@ def endless(connection: socket.socket) -> None:
 
 
 def silent(connection: socket.socket) -> None:
-    time.sleep(3)
+    time.sleep(60)
 
 
 def silent_half_way(connection: socket.socket) -> None:
     connection.sendall(HELLO[:-2])
-    time.sleep(3)
+    time.sleep(60)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_answers_that_cannot_be_had_or_are_too_large(answer: Answer, status: int
     host.answers["/a"] = answer
     began = time.monotonic()
     assert fetch(tmp_path, Names(host, [PUBLIC]), "http://good.example/a") == [status]
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 30
 
 
 def test_what_is_compressed_stays_so(host: Host, tmp_path: Path) -> None:

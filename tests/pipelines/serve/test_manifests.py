@@ -95,7 +95,7 @@ def test_text_of_too_many_rows_is_not_read(end: str) -> None:
         RefusedError, match=r"\Amanifest_text \(1000000 rows\) must have <= 250000; put it below a root"
     ):
         rows_of(f"v{end}" * 1_000_000, {})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(

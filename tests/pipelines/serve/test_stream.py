@@ -130,7 +130,7 @@ def test_there_are_so_many_and_whoever_goes_makes_room(client: TestClient, folde
         assert told.value.status_code == 429
         assert told.value.headers["retry-after"] == "10"
         assert len(children()) == 1
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert children() == []

@@ -253,7 +253,7 @@ def test_a_fifo_without_a_sender_is_not_waited_for_longer_than_that(tmp_path: Pa
     began = time.monotonic()
     with pytest.raises(cs.VideoError, match="nothing came"):
         cs.stream(tmp_path / "fifo", patience=0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_growing_file_is_followed_and_its_silence_is_said(clip: Path, tmp_path: Path) -> None:

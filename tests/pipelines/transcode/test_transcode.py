@@ -455,7 +455,7 @@ def test_a_job_that_takes_too_long_is_ended(job: TranscodeJob, tmp_path: Path) -
     hanging = fake_ffmpeg(tmp_path, "import time; time.sleep(60)")
     start = time.monotonic()
     result = transcode_one(job, TranscodeOptions(timeout=0.5), hanging)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # of 60
     assert "not done after 0.5 s; raise the timeout" in result.error
     assert not programs()
 
@@ -466,7 +466,7 @@ def test_an_interrupt_ends_the_programs_and_leaves_no_half_output(tmp_path: Path
     slow = write_video(tmp_path / "slow.avi", frames=150, size=(640, 480), noise=True)
 
     def interrupt(result: object) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not programs() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert programs(), "the slow job's program is running"
@@ -477,7 +477,7 @@ def test_an_interrupt_ends_the_programs_and_leaves_no_half_output(tmp_path: Path
     jobs = plan_transcode([slow, quick], tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         transcode_many(jobs, TranscodeOptions(preset="placebo"), 2, interrupt)
-    assert time.monotonic() - interrupted[0] < 5
+    assert time.monotonic() - interrupted[0] < 15
     assert not programs()
     assert names_in(tmp_path / "out") == {"quick.mp4"}
 
