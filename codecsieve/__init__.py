@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from codecsieve.encoder import load_encoder
     from codecsieve.errors import CacheError, CodecsieveError, ConfigError, ServiceError, VideoError
     from codecsieve.kernels.dispatch import score_patches, select_patches
-    from codecsieve.pipelines.config import PrecomputeKeywords, SieveConfig, SieveKeywords, WindowKeywords
+    from codecsieve.pipelines.config import PrecomputeKeywords, Preset, SieveConfig, SieveKeywords, WindowKeywords
     from codecsieve.pipelines.exchange.export import Exported, export_cache
     from codecsieve.pipelines.importing.run import Imported, import_cache
     from codecsieve.pipelines.loading.dataset import Batch, SparseDataset, collate
@@ -117,7 +117,7 @@ __all__ = [
 def sieve(
     path: str | os.PathLike[str],
     *,
-    preset: str | None = None,
+    preset: Preset | None = None,
     start: float | None = None,
     end: float | None = None,
     **options: Unpack[SieveKeywords],
@@ -160,7 +160,7 @@ def stream(
     patience: float = 10.0,
     pixels: bool = True,
     max_memory: int | str = "4 GB",
-    preset: str | None = None,
+    preset: Preset | None = None,
     **options: Unpack[WindowKeywords],
 ) -> Stream:
     """Sieve a source that need have no end, window by window, each as soon as its last frame has come.
@@ -205,7 +205,7 @@ def precompute(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    preset: str | None = None,
+    preset: Preset | None = None,
     columns: Mapping[str, str] | None = None,
     labels_from_folders: bool = False,
     ray: RayOptions | None = None,

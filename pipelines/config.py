@@ -53,7 +53,8 @@ POLICIES = ("saliency", "sampling", "random")
 STORES = ("patches", "indices")
 PRUNES = ("missing", "failed")
 
-PRESETS: dict[str, dict[str, Any]] = {
+Preset = Literal["contrast", "onevision", "onevision-lmm", "surprise"]
+PRESETS: dict[Preset, dict[str, Any]] = {
     "contrast": {"mv_inconsistency": "mean", "mv_incon_ksize": 9, "center_prior": 0.0},
     "onevision": {"mv_compensate": "similarity", "static_fallback": True},
     "onevision-lmm": {
@@ -80,7 +81,7 @@ SHAPES = ("fit", "input_size", "k_keep", "anchors")
 PRESET_OPTIONS = sorted({option for preset in PRESETS.values() for option in preset} - {*SHAPES})
 """Options that presets choose by."""
 
-DEFAULT_PRESET = "contrast"
+DEFAULT_PRESET: Preset = "contrast"
 """Of all who name none, see `precompute.chosen` for caches that are gone on with."""
 
 
@@ -378,7 +379,7 @@ class SieveConfig:
                               "different numbers; use fit crop or letterbox")  # fmt: skip
 
     @classmethod
-    def preset(cls, name: str, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
+    def preset(cls, name: Preset, /, **options: Unpack[SieveKeywords]) -> SieveConfig:
         """The options of a preset, with others in their place where they are given.
 
         Raises ConfigError where there is no such preset, an option cannot work, or one says nothing beside the others;
@@ -391,7 +392,7 @@ class SieveConfig:
         refuse_idle(options, config)
         return config
 
-    def by_preset(self, name: str) -> SieveConfig:
+    def by_preset(self, name: Preset) -> SieveConfig:
         """The same chosen by another preset: what only other presets choose by is at its default again, and `SHAPES`
         stay as they are.
         """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from codecsieve.pipelines.config import SieveKeywords, WindowKeywords
+    from codecsieve.pipelines.config import Preset, SieveKeywords, WindowKeywords
 
 _PICTURES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 _CLIPS_AT_ONCE = 256
@@ -118,7 +118,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         pixels: bool = True,
-        preset: str | None = None,
+        preset: Preset | None = None,
         **options: Unpack[SieveKeywords],
     ) -> SievedTokens:
         """Sieve one clip.
@@ -155,7 +155,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         tokens: bool = False,
-        preset: str | None = None,
+        preset: Preset | None = None,
         **options: Unpack[SieveKeywords],
     ) -> Embedded:
         """What the service's model makes of one clip; tokens: its token states, too; the rest as `sieve`.
@@ -190,7 +190,7 @@ class Client:
         every: int = 1,
         fps: float | None = None,
         pixels: bool = True,
-        preset: str | None = None,
+        preset: Preset | None = None,
         **options: Unpack[WindowKeywords],
     ) -> RemoteStream:
         """Sieve a video window by window while it comes, as `codecsieve.stream` does.
@@ -254,7 +254,7 @@ class Client:
         start: float | None = None,
         end: float | None = None,
         slots: int = 8,
-        preset: str | None = None,
+        preset: Preset | None = None,
         **options: Unpack[SieveKeywords],
     ) -> bytes:
         """A picture of what is kept: the bytes of a PNG file, or of what `out` is named for.
@@ -291,7 +291,7 @@ class Client:
         manifest: str | os.PathLike[str] | Sequence[Mapping[str, str | int | float | bool | None]] = (),
         columns: Mapping[str, str] | None = None,
         labels_from_folders: bool = False,
-        preset: str | None = None,
+        preset: Preset | None = None,
         store: Literal["patches", "indices"] = "patches",
         device: str = "auto",
         retry_failed: bool = False,

@@ -9,7 +9,7 @@ import click
 
 from codecsieve.commands.listing import COLUMNS
 from codecsieve.commands.options import options_of, refuse, take
-from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, RunOptions, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, Preset, RunOptions, SieveConfig
 from codecsieve.pipelines.precompute.ray_options import RayOptions
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ Example:
 def precompute(
     inputs: tuple[str, ...],
     out: str,
-    preset: str | None,
+    preset: Preset | None,
     columns: str,
     labels_from_folders: bool,
     engine: str,

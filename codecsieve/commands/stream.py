@@ -10,7 +10,7 @@ import click
 
 from codecsieve.commands.options import options_of, take
 from codecsieve.options import declared
-from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, Preset, SieveConfig
 from codecsieve.pipelines.stream.config import REFUSED, StreamOptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Example:
 @options_of(SieveConfig, [field.name for field in declared(SieveConfig) if field.name not in REFUSED],
             defaults=PRESETS[DEFAULT_PRESET])  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Do not tell, at the end, how much there was.")
-def stream(source: str, out: str | None, preset: str, quiet: bool, **options: Any) -> None:
+def stream(source: str, out: str | None, preset: Preset, quiet: bool, **options: Any) -> None:
     """Sieve a source for as long as it comes, window by window.
 
     SOURCE is a video, a FIFO, "-" for standard input, a file that grows (--follow), or an address: rtsp://, http://,

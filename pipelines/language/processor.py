@@ -24,7 +24,7 @@ from transformers.processing_utils import ProcessorMixin
 from codecsieve.encoder.auto import OneVisionEncoderConfig
 from codecsieve.errors import ConfigError
 from codecsieve.options import check_names
-from codecsieve.pipelines.config import DEFAULT_PRESET, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, Preset, SieveConfig
 from codecsieve.pipelines.language.chat import Chat, Style
 from codecsieve.pipelines.language.collate import pad_rendered
 from codecsieve.pipelines.language.messages import lengths_of, read_messages, sieve_requests
@@ -40,7 +40,7 @@ class CodecProcessor(ProcessorMixin):
         self,
         tokenizer: Any = None,
         sieve: Mapping[str, Any] | None = None,
-        preset: str = DEFAULT_PRESET,
+        preset: Preset = DEFAULT_PRESET,
         merge_size: int = 1,
         video_token: str = "<|video_pad|>",
         style: Mapping[str, str] | None = None,

@@ -15,6 +15,7 @@ from codecsieve.errors import CacheError
 from codecsieve.options import check_names
 from codecsieve.pipelines.config import (
     DEFAULT_PRESET,
+    Preset,
     SieveConfig,
     SieveKeywords,
     check_sieved,
@@ -25,7 +26,7 @@ from codecsieve.pipelines.config import (
 
 
 def options_of_run(
-    out: str | os.PathLike[str], preset: str | None = None, /, **given: Unpack[SieveKeywords]
+    out: str | os.PathLike[str], preset: Preset | None = None, /, **given: Unpack[SieveKeywords]
 ) -> SieveConfig:
     """The options that clips are sieved by into a cache.
 

@@ -12,7 +12,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, PRESETS, Preset, SieveConfig
 from codecsieve.pipelines.stream.config import StreamOptions
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
@@ -50,7 +50,7 @@ Options: Any = create_model("Options", __base__=Given, **_options())
 class SieveFields(Options):
     """What of a clip is sieved, and how."""
 
-    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
+    preset: Preset = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
     start: float | None = Field(None, description="Seconds from the first frame.")
     end: float | None = Field(None, description="Seconds, exclusive.")
 
@@ -76,7 +76,7 @@ class EmbedQuery(SieveFields):
 class StreamQuery(Options):
     """Of `/v1/stream`."""
 
-    preset: str = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
+    preset: Preset = Field(DEFAULT_PRESET, description=f"Options by one name: {', '.join(PRESETS)}.")
     path: str | None = Field(None, description="ROOT/sub/clip.ts; without one the video comes as messages.")
     window: int = Field(StreamOptions.window, description="Frames of a selection.")
     stride: int | None = Field(None, description="Frames from one window's first to the next one's.")
@@ -153,7 +153,7 @@ class JobBody(BaseModel):
     )
     columns: dict[str, str] = Field(default={}, description='What manifests call our columns: {"label": "action"}.')
     labels_from_folders: bool = False
-    preset: str | None = Field(
+    preset: Preset | None = Field(
         None,
         description="Options by one name. Default: those of the cache that is gone on with; of a new one, "
         f"{DEFAULT_PRESET}.",

@@ -12,7 +12,7 @@ from typing import Any
 from codecsieve.errors import ConfigError
 from codecsieve.machine import MAX_MEMORY
 from codecsieve.options import check_options, option
-from codecsieve.pipelines.config import DEFAULT_PRESET, LEAST_MEMORY, SieveConfig
+from codecsieve.pipelines.config import DEFAULT_PRESET, LEAST_MEMORY, Preset, SieveConfig
 from codecsieve.text import quoted
 
 MOST_WINDOW = 1024
@@ -59,7 +59,7 @@ REFUSED = ("num_frames", "spread", "spread_seed", "fps")
 """Options of the sieve that say which frames of a clip its slots show: here they are consecutive."""
 
 
-def window_config(options: StreamOptions, preset: str | None, given: Mapping[str, Any]) -> SieveConfig:
+def window_config(options: StreamOptions, preset: Preset | None, given: Mapping[str, Any]) -> SieveConfig:
     """What is scored and kept of a window: of options of the sieve, and the preset's, `DEFAULT_PRESET`'s where None.
 
     Raises ConfigError for one of `REFUSED`, and for options that cannot work.

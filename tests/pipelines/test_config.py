@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from codecsieve.errors import ConfigError, OptionError
 from codecsieve.options import declared, kind_of
-from codecsieve.pipelines.config import PRESETS, RunKeywords, RunOptions, SieveConfig, SieveKeywords, options_in
+from codecsieve.pipelines.config import PRESETS, Preset, RunKeywords, RunOptions, SieveConfig, SieveKeywords, options_in
 
 ADDED: dict[str, Any] = {
     "spread": "jitter",
@@ -210,6 +210,10 @@ def test_presets_are_options_by_one_name() -> None:
         ConfigError, match=r"preset \('best'\) must be one of contrast, onevision, onevision-lmm, surprise"
     ):
         SieveConfig.preset("best")
+
+
+def test_type_checkers_know_the_presets() -> None:
+    assert get_args(Preset) == tuple(PRESETS)
 
 
 def test_another_preset_leaves_nothing_of_the_one_before() -> None:

@@ -13,6 +13,8 @@ cs.sieve("video.mp4", k_keep="many")  # type: ignore[arg-type]
 cs.sieve("video.mp4", signals="serch")  # type: ignore[arg-type]
 cs.SieveConfig(k_kep=1)  # type: ignore[call-arg]
 cs.SieveConfig.preset("surprise", k_kep=1)  # type: ignore[call-arg]
+cs.SieveConfig.preset("suprise")  # type: ignore[arg-type]
+cs.sieve("video.mp4", preset="contrst")  # type: ignore[arg-type]
 
 cs.precompute("videos/", "cache", k_kep=1)  # type: ignore[call-arg]
 cs.precompute("videos/", "cache", worker=8)  # type: ignore[call-arg]
