@@ -35,7 +35,7 @@ GIVEN = "given_"
 """Begins the name of a further column whose own name is one of the index's, such as `frames`."""
 NO_BLANKS: Mapping[str, Sequence[str]] = {}
 _LISTED = ("path", "kept")
-_EMPTY = pa.schema(OWN).empty_table()
+_EMPTY = pa.Table.from_batches([], pa.schema(OWN))  # empty_table() imports pandas, where it is, in each process
 _MARK = "table"
 _ADVICE = "put it back, or run `codecsieve verify {} --repair`, which goes on without what it said of clips"
 

@@ -141,7 +141,8 @@ def test_killed_before_any_change_it_is_done_or_not_begun_and_the_next_run_finis
         killed = shutil.copytree(path, tmp_path / f"killed-{call}")
         kill_at(call, drop_some, killed)
         assert_published_clips_are_whole(killed)
-        assert (verify_cache(killed).damages, verify_cache(killed).missing) == ((), ())
+        found = verify_cache(killed)
+        assert (found.damages, found.missing) == ((), ())
         begun.append(bool(unfinished_drop(killed)))
         if not begun[-1] and array_files(killed).keys() - {"dropping.json.partial"} == before.keys():
             drop_some(killed)

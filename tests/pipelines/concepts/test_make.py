@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ import pytest
 import torch
 from cache_cases import LAYOUT, fill, flip_a_byte, names
 from click.testing import CliRunner, Result
+from kills import killed
 from torch import Tensor
 
 import codecsieve as cs
@@ -31,8 +31,6 @@ pytest.importorskip("faiss", reason="faiss is not installed: pip install 'codecs
 
 CLIPS, PLANTED, WIDTH = 140, 6, 24
 OPTIONS: dict[str, Any] = {"centres": PLANTED, "labels": 3, "pictures": 3, "iterations": 4}
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["codecsieve.pipelines.concepts.make", "cache_cases"])
 
 
 class Planted:
@@ -248,10 +246,7 @@ def test_killed_at_any_point_it_leaves_no_half_bank_and_goes_on(cache: Path, tmp
     whole = content(tmp_path / "whole")
     for step in range(1, len(steps), max(1, len(steps) // 12)):
         out = tmp_path / f"out{step}"
-        process = processes.Process(target=make_and_die, args=(cache, out, tmp_path / f"features{step}", step))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        assert killed(make_and_die, cache, out, tmp_path / f"features{step}", step)
         if (out / "zarr.json").exists():
             assert np.array_equal(open_concepts(out).centres(), open_concepts(tmp_path / "whole").centres())
         make(cache, out, features_dir=tmp_path / f"features{step}")

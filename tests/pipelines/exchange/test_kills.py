@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cache_cases import fill, make_placed_clip, names
+from kills import killed
 
 from codecsieve.cache import ClipArrays, Layout
 from codecsieve.pipelines.exchange.config import FORMATS
@@ -18,8 +18,6 @@ from codecsieve.pipelines.exchange.export import export_cache
 
 pytestmark = pytest.mark.slow
 
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["codecsieve.pipelines.exchange.export", "cache_cases"])
 SHARD = "27 KB"  # two clips
 LAYOUT = Layout(num_frames=4, k_keep=8, patch=14)
 GRID = 4
@@ -73,10 +71,7 @@ def test_killed_at_any_step_a_second_run_ends_with_the_same(tmp_path: Path, to: 
     assert len(steps) > 8
     for step in range(len(steps)):
         out = tmp_path / f"killed-{step}"
-        process = processes.Process(target=export_and_die, args=(tmp_path / "cache", out, to, step))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        assert killed(export_and_die, tmp_path / "cache", out, to, step)
         assert (out / "export.json").exists() == (step == len(steps) - 1)  # which is after it got its name
         export_cache(tmp_path / "cache", out, to, shard_size=SHARD)  # type: ignore[arg-type]
         assert content(out, to) == content(tmp_path / "whole", to), f"killed at step {step}"
