@@ -32,7 +32,7 @@ from .plan import read_ids
 from .rewrite import read_whole
 from .source import Source
 from .sources import open_sources
-from .table import OWN, effective, joined, read_table, without
+from .table import OWN, as_spelt, effective, joined, read_table, without
 from .writer import CacheWriter, ShardWork
 
 _ROUNDS = 3
@@ -247,8 +247,9 @@ def _said_otherwise(caches: Sequence[_Cache], index: pa.Table, table: pa.Table) 
         told = effective(cache.index, cache.table)
         pairs = zip(column(told, "id"), column(told, "label"), strict=True)
         differing |= {clip_id for clip_id, label in pairs if labels.get(clip_id, label) != label}
-        for name in (name for name in cache.table.column_names if name not in OWN):
-            now = dict(zip(column(table, "id"), column(table, name), strict=True))
+        names = [name for name in cache.table.column_names if name not in OWN]
+        for name, as_now in zip(names, as_spelt(names, table.column_names), strict=True):
+            now = dict(zip(column(table, "id"), column(table, as_now), strict=True))
             values = zip(column(cache.table, "id"), column(cache.table, name), strict=True)
             differing |= {clip_id for clip_id, value in values if value is not None and str(now[clip_id]) != str(value)}
     return len(differing)

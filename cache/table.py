@@ -34,7 +34,7 @@ OWN = {"id": pa.string(), "label": pa.string(), "uri": pa.string()}
 GIVEN = "given_"
 """Begins the name of a further column whose own name is one of the index's, such as `frames`."""
 NO_BLANKS: Mapping[str, Sequence[str]] = {}
-_LISTED = ("path", "kept")
+_TAKEN = frozenset({*SCHEMA.names, "path", "kept"})
 _EMPTY = pa.Table.from_batches([], pa.schema(OWN))  # empty_table() imports pandas, where it is, in each process
 _MARK = "table"
 _ADVICE = "put it back, or run `codecsieve verify {} --repair`, which goes on without what it said of clips"
@@ -99,11 +99,13 @@ def said(table: pa.Table, rows: pa.Table, blanks: Mapping[str, Sequence[str]] = 
     """A table after `rows` were said, too: for clips that it had they replace what it said, as far as they say a thing.
 
     rows: `id`, `label` (null: none), and any of `uri` and further columns (null: as before). A further column that was
-    of another type becomes one of reals where both are numbers, else text. blanks: ids of clips of which a further
+    of another type becomes one of reals where both are numbers, else text; one that differs from another by case only
+    is that. blanks: ids of clips of which a further
     column, by its name, says nothing any more.
     Raises CacheError where a column cannot be kept.
     """
     rows = _allowed(rows)
+    rows = rows.rename_columns(as_spelt(rows.column_names, table.column_names))
     names = [*table.column_names, *(name for name in rows.column_names if name not in table.column_names)]
     new = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=table["id"].combine_chunks())))
     ids = pa.chunked_array([*table["id"].chunks, *new["id"].chunks], pa.string())
@@ -114,11 +116,10 @@ def said(table: pa.Table, rows: pa.Table, blanks: Mapping[str, Sequence[str]] = 
         if old is not None and fresh is not None:
             fresh = pc.if_else(pc.is_valid(after), fresh, old) if name == "label" else pc.coalesce(fresh, old)
         columns[name] = old if fresh is None else fresh
-    for name, gone in blanks.items():
-        if column_name(name) in columns:
-            column = columns[column_name(name)]
+    for name, gone in zip(as_spelt([*map(column_name, blanks)], [*columns]), blanks.values(), strict=True):
+        if name in columns:
             left = pc.invert(pc.is_in(ids, value_set=pa.array(gone, pa.string())))
-            columns[column_name(name)] = pc.if_else(left, column, pa.scalar(None, column.type))
+            columns[name] = pc.if_else(left, columns[name], pa.scalar(None, columns[name].type))
     return pa.table(columns)
 
 
@@ -139,6 +140,7 @@ def joined(table: pa.Table, other: pa.Table) -> pa.Table:
     Labels and uris are the first's; a further column that has two types becomes what `said` makes of it. Raises
     CacheError where they have too many columns.
     """
+    other = other.rename_columns(as_spelt(other.column_names, table.column_names))
     new = other.filter(pc.invert(pc.is_in(other["id"], value_set=table["id"].combine_chunks())))
     names = [*table.column_names, *(name for name in other.column_names if name not in table.column_names)]
     ids = pa.chunked_array([*table["id"].chunks, *new["id"].chunks], pa.string())
@@ -179,8 +181,17 @@ def further(index: pa.Table, table: pa.Table) -> pa.Table:
 
 
 def column_name(name: str) -> str:
-    """The name that a further column has where it stands beside the index's, and those that a list has besides."""
-    return f"{GIVEN}{name}" if name in SCHEMA.names or name in _LISTED else name
+    """The name that a further column has where it stands beside the index's, and those that a list has besides.
+
+    SQL knows no case: in a condition, `Frames` would be the index's `frames`.
+    """
+    return f"{GIVEN}{name}" if name.lower() in _TAKEN else name
+
+
+def as_spelt(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names with the case that those have which are known, where only that is another."""
+    spelt = {name.lower(): name for name in known if name not in names}
+    return [name if name in known else spelt.get(name.lower(), name) for name in names]
 
 
 def _taken(table: pa.Table, name: str, rows: Any) -> Any:

@@ -50,9 +50,16 @@ def _reader(texts: Iterable[str]) -> Callable[[str], Value]:
 
 
 def further_columns(requests: Sequence[ClipRequest]) -> dict[str, pa.Array]:
-    """The further columns of clips, by name: null for a clip that lacks one; text where values are of several kinds."""
-    names = dict.fromkeys(name for request in requests for name in request.metadata)
-    return {name: _array([request.metadata.get(name) for request in requests]) for name in names}
+    """The further columns of clips, by name: null for a clip that lacks one; text where values are of several kinds.
+
+    Names that differ by case only are one column, as first spelt.
+    """
+    names: dict[str, str] = {}
+    for request in requests:
+        for name in request.metadata:
+            names.setdefault(name.lower(), name)
+    told = [{name.lower(): value for name, value in request.metadata.items()} for request in requests]
+    return {name: _array([values.get(lower) for values in told]) for lower, name in names.items()}
 
 
 def _array(values: list[Any]) -> pa.Array:

@@ -94,6 +94,13 @@ def check_names(names: Sequence[str], where: str) -> None:
             raise ManifestError(f"{where}: column {quoted(name)} comes twice; {RULE}")
         if not name.isprintable():
             raise ManifestError(f"{where}: column {quoted(name)} must have a printable name")
+    spelt: dict[str, str] = {}
+    for name in names:
+        if name not in COLUMNS and spelt.setdefault(name.lower(), name) != name:
+            raise ManifestError(
+                f"{where}: columns {quoted(spelt[name.lower()])} and {quoted(name)} differ by case only, which "
+                "conditions in SQL do not see; rename one"
+            )
     if len(names) > _MOST_COLUMNS:
         raise ManifestError(f"{where}: {len(names)} columns, of which at most {_MOST_COLUMNS} are kept; leave some out")
     if "label" not in names:

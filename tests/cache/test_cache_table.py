@@ -98,6 +98,17 @@ def test_a_column_named_like_one_of_a_list_is_kept_apart(path: Path) -> None:
     assert open_cache(path)["clip-0"].metadata == {"given_kept": 1, "given_path": "b"}
 
 
+def test_names_that_differ_by_case_only_are_one_to_sql_and_one_here(path: Path) -> None:
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"], "Take": [1], "Frames": [7]}))
+    say_of_cache(path, pa.table({"id": ["clip-1"], "label": ["a"], "TAKE": [2]}))
+    cache = open_cache(path)
+    assert cache["clip-0"].metadata == {"Take": 1, "given_Frames": 7}
+    assert (cache.where("take = 2"), cache.where("given_frames = 7")) == (["clip-1"], ["clip-0"])
+    assert cache.where("frames = 7") == []
+    say_of_cache(path, pa.table({"id": ["clip-0"], "label": ["a"]}), {"take": ["clip-0"]})
+    assert open_cache(path)["clip-0"].metadata == {"Take": None, "given_Frames": 7}
+
+
 @pytest.mark.parametrize("column", [pa.array([[1]]), pa.array([b"x"]), pa.array([{"a": 1}])])
 def test_a_column_that_cannot_be_kept_is_refused_and_nothing_is_written(path: Path, column: pa.Array) -> None:
     with pytest.raises(CacheError, match=r"column 'odd' .* must have a printable name and hold text"):

@@ -175,7 +175,7 @@ def test_labels_and_columns_are_joined_and_the_first_named_counts(tmp_path: Path
     fill(tmp_path / "a", names(3))
     fill(tmp_path / "b", names(5)[1:])
     say_of_cache(tmp_path / "a", pa.table({"id": ["clip-1"], "label": ["a"], "take": [1]}))
-    said = {"id": ["clip-1", "clip-2", "clip-4"], "label": ["b", "b", "b"], "take": ["x", "y", "z"], "who": ["q"] * 3}
+    said = {"id": ["clip-1", "clip-2", "clip-4"], "label": ["b", "b", "b"], "Take": ["x", "y", "z"], "who": ["q"] * 3}
     say_of_cache(tmp_path / "b", pa.table(said))
     merged = merge_caches(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
     assert merged.said == 2  # clip-1, and clip-2, of which a says what its inputs said

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from codecsieve.errors import ConfigError, ManifestError
 from codecsieve.pipelines.inputs.clips import distinct, read_inputs
+from codecsieve.pipelines.inputs.columns import further_columns
 from codecsieve.pipelines.inputs.fingerprint import fingerprint
 from codecsieve.pipelines.inputs.manifest import read_rows
 from codecsieve.pipelines.inputs.request import ClipRequest
@@ -150,6 +151,7 @@ def test_further_columns_are_kept_with_the_clip(tmp_path: Path, suffix: str) -> 
         ("path,lable\na.mp4,1\n", "line 1: unknown column 'lable'; did you mean label"),
         ("path,label,split,split\na.mp4,1,x,y\n", "line 1: column 'split' comes twice"),
         ("path,path\na.mp4,1\n", "line 1: column 'path' comes twice"),
+        ("path,Take,take\na.mp4,1,2\n", "line 1: columns 'Take' and 'take' differ by case only"),
         ("a.mp4,1\nb.mp4,1,2\n", "line 2: 3 columns, the first line has 2"),
         ("a.mp4,1,0,1,x,more\n", "line 1: 6 columns"),
         ("a.mp4,cat,train\n", r"line 1: start \('train'\) must be a number"),
@@ -199,6 +201,14 @@ def test_a_parquet_file_that_is_none_or_lacks_the_path_is_refused(tmp_path: Path
 def test_json_lines_that_break_a_rule_are_told(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(ManifestError, match=rf"\A[^\n]*{error}[^\n]*\Z"):
         read_inputs([write(tmp_path / "list.jsonl", text)])
+
+
+def test_rows_that_spell_a_column_in_another_case_mean_one(tmp_path: Path) -> None:
+    text = '{"path": "a.mp4", "Take": 1}\n{"path": "b.mp4", "take": 2}\n{"path": "c.mp4"}\n'
+    for name in "abc":
+        write(tmp_path / f"{name}.mp4", name.encode())
+    columns = further_columns(read_inputs([write(tmp_path / "list.jsonl", text)]))
+    assert {name: values.to_pylist() for name, values in columns.items()} == {"Take": [1, 2, None]}
 
 
 def test_text_in_further_columns_is_a_number_where_all_of_it_is(tmp_path: Path) -> None:
