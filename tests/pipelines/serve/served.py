@@ -52,12 +52,16 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Running]:
-    """`codecsieve serve` with the roots `videos` and `caches` of a folder, its data in `data`, until the block ends."""
+    """`codecsieve serve` with the roots `videos` and `caches` of a folder, its data in `data`, until the block ends.
+
+    Of one worker, and one a job, unless `arguments` say otherwise.
+    """
     for name in ("videos", "caches"):
         (folder / name).mkdir(exist_ok=True)
     port, log = free_port(), folder / "serve.log"
     roots = [f"--root={name}={folder / name}" for name in ("videos", "caches")]
     command = [sys.executable, "-m", "codecsieve", "serve", *roots, "--data", str(folder / "data"), "--port", str(port)]
+    command += ["--decodes", "1", "--job-workers", "1"]  # each worker takes seconds to start
     with log.open("ab") as errors:
         process = subprocess.Popen([*command, *arguments], stderr=errors)
     service = Running(process, f"http://127.0.0.1:{port}", log)

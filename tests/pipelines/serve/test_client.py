@@ -253,7 +253,7 @@ def test_a_job_is_followed_through_a_restart(make_video: Callable[..., Path], tm
 @pytest.mark.slow
 def test_a_job_is_cancelled(make_video: Callable[..., Path], tmp_path: Path) -> None:
     write_long_work(tmp_path / "videos", make_video)
-    with running(tmp_path, "--job-workers", "1") as service, cs.Client(service.url) as client:
+    with running(tmp_path) as service, cs.Client(service.url) as client:
         long = {**SMALL, "num_frames": 256, "input_size": 224}
         job = client.start_job("caches:one", inputs=["videos"], **long)  # type: ignore[arg-type]
         for state in job.events():

@@ -505,7 +505,7 @@ def first_card(page: Page) -> Locator:
 
 def test_a_job_is_cancelled(browser: Browser, make_video: Callable[..., Path], tmp_path: Path) -> None:
     write_long_work(tmp_path / "videos", make_video)
-    with running(tmp_path, "--job-workers", "1") as service, opened(browser, service.url) as page:
+    with running(tmp_path) as service, opened(browser, service.url) as page:
         page.goto("/#jobs")
         for name in ("one", "two"):
             page.locator("#job-cache").fill(f"caches:{name}")

@@ -285,7 +285,7 @@ def test_a_job_that_is_cancelled_ends_and_what_it_made_stays(make_video: Callabl
         {"path": "videos/long.mp4", "start": round(number / 1000, 3), "id": f"clip-{number}"} for number in range(1000)
     ]
     body = {"manifest": clips, "options": {**SMALL, "num_frames": 256, "input_size": 224}}
-    with running(tmp_path, "--job-workers", "1") as service, service.client() as client:
+    with running(tmp_path) as service, service.client() as client:
         job = client.post("/v1/jobs", json={"cache": "caches:one", **body}).json()
         other = client.post("/v1/jobs", json={"cache": "caches:two", **body}).json()
         with client.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=60) as events:
