@@ -58,7 +58,8 @@ class Copies:
             return None
         try:
             self._fetch(objects, key, stat.size, partial)
-            os.replace(partial, path)
+            with self._locked():  # who lists the folder meanwhile might see it under neither name
+                os.replace(partial, path)
         except OSError as error:
             if isinstance(error, ObjectsError | FileNotFoundError):
                 raise
@@ -84,7 +85,7 @@ class Copies:
 
         None where all the room is taken by what is being copied.
         """
-        with contextlib.closing(lock(self._folder / _LOCK, self._folder, patience=_PATIENCE)):
+        with self._locked():
             kept = sorted(self._entries())
             room = self._most - nbytes - sum(size for _, size, _ in kept)
             for _, size, path in kept:
@@ -102,6 +103,9 @@ class Copies:
             except OSError as error:
                 raise cannot_write(self._folder, error) from error
             return Path(name)
+
+    def _locked(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.closing(lock(self._folder / _LOCK, self._folder, patience=_PATIENCE))
 
     def _entries(self) -> list[tuple[float, int, Path]]:
         """When each copy, or what is being copied, was last used, its bytes, and its file."""

@@ -46,6 +46,7 @@ from codecsieve.cache import (
 )
 from codecsieve.cache.location import Location
 from codecsieve.errors import CodecsieveError, ConfigError
+from codecsieve.files import HeldError, lock
 from codecsieve.objects import ChangedError, Objects, Version
 
 pytest.importorskip("obstore", reason="object stores need obstore")
@@ -185,6 +186,25 @@ def test_resuming_asks_little_and_writes_nothing(url: str, line: Line) -> None:
 
 
 # --- copies on the disk
+
+
+def test_no_copy_is_renamed_while_others_look_for_room(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They might see it under neither name, and take its room for free."""
+    fill(url, names(3))
+    copies, real = tmp_path / "copies", os.replace
+    renamed: list[None] = []
+
+    def replace(source: Path, target: Path) -> None:
+        with pytest.raises(HeldError):
+            lock(copies / ".lock", copies)
+        renamed.append(real(source, target))
+
+    cache = open_cache(url, cache_shards=copies)
+    monkeypatch.setattr(os, "replace", replace)
+    cache.read(range(3))
+    assert renamed
 
 
 def test_copies_are_bounded_and_never_out_of_date(url: str, tmp_path: Path, line: Line) -> None:
@@ -375,7 +395,7 @@ def test_labels_of_two_writers_are_both_kept(url: str) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "TTL", 1.0)
+    monkeypatch.setattr(lease, "TTL", 3.0)  # less, and a busy machine is taken for dead
     monkeypatch.setattr(lease, "BEAT", 0.2)
     monkeypatch.setattr(lease, "_LOOK", 0.1)
 
