@@ -100,8 +100,7 @@ def said(table: pa.Table, rows: pa.Table, blanks: Mapping[str, Sequence[str]] = 
 
     rows: `id`, `label` (null: none), and any of `uri` and further columns (null: as before). A further column that was
     of another type becomes one of reals where both are numbers, else text; one that differs from another by case only
-    is that. blanks: ids of clips of which a further
-    column, by its name, says nothing any more.
+    is that. blanks: ids of clips of which a further column, by its name, says nothing any more.
     Raises CacheError where a column cannot be kept.
     """
     rows = _allowed(rows)

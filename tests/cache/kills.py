@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 CHANGES = ("mkdir", "replace", "unlink")  # between two of these a killed process leaves the same published files
-PRELOADED = (
-    "pytest", "hypothesis", "zarr", "codecsieve.cache", "codecsieve.pipelines.concepts.make", "codecsieve.encoder",
-    "codecsieve.pipelines.exchange.export",
-)  # fmt: skip
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(list(PRELOADED))
+processes.set_forkserver_preload(
+    ["pytest", "hypothesis", "zarr", "codecsieve.cache", "codecsieve.encoder", "codecsieve.pipelines.concepts.make",
+     "codecsieve.pipelines.exchange.export"]
+)  # fmt: skip
 
 
 class Process(processes.Process):  # type: ignore[name-defined,misc]
