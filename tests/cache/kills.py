@@ -1,11 +1,7 @@
-"""Killing what writes a cache or what is made of one, at every point where that makes a difference.
-
-All children are forked off one server, which has imported what takes them a second and more each.
-"""
+"""Killing what writes a cache or what is made of one, at every point where that makes a difference."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -13,26 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from forked import killed
 
 CHANGES = ("mkdir", "replace", "unlink")  # between two of these a killed process leaves the same published files
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["pytest", "hypothesis", "zarr", "codecsieve.cache", "codecsieve.encoder", "codecsieve.pipelines.concepts.make",
-     "codecsieve.pipelines.exchange.export"]
-)  # fmt: skip
-
-
-class Process(processes.Process):  # type: ignore[name-defined,misc]
-    """A process that has this one's environment; the server that forks it may have been started with another."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._environment = dict(os.environ)
-
-    def run(self) -> None:
-        """Do what it is for."""
-        os.environ.update(self._environment)
-        super().run()
 
 
 @contextmanager
@@ -59,14 +38,6 @@ def count_calls(functions: tuple[str, ...], act: Callable[..., object], *argumen
     with each_call(functions, numbers.append):
         act(*arguments)
     return len(numbers)
-
-
-def killed(act: Callable[..., object], *arguments: Any) -> bool:
-    """Have `act` done in a process of its own; whether that was killed."""
-    process = processes.Process(target=act, args=arguments)
-    process.start()
-    process.join()
-    return bool(process.exitcode == -signal.SIGKILL)
 
 
 def kill_at(call: int, act: Callable[..., object], *arguments: Any) -> None:

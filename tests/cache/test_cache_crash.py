@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from cache_cases import LAYOUT, array_files, assert_published_clips_are_whole, fill, names, same_cache
-from kills import CHANGES, count_calls, each_call, kill_at, processes
+from forked import Process, processes
+from kills import CHANGES, count_calls, each_call, kill_at
 
 from codecsieve.errors import CacheError
 
@@ -73,7 +74,7 @@ def test_out_of_room_at_any_step_is_one_line_and_a_second_run_finishes(tmp_path:
 def test_a_file_that_does_not_fit_is_one_line_that_names_it(tmp_path: Path, file_bytes: int) -> None:
     cache = tmp_path / "cache"
     ours, theirs = processes.Pipe(duplex=False)
-    process = processes.Process(target=grow_in_little_room, args=(cache, file_bytes, theirs))
+    process = Process(target=grow_in_little_room, args=(cache, file_bytes, theirs))
     process.start()
     process.join()
     theirs.close()
@@ -88,7 +89,7 @@ def test_a_file_that_does_not_fit_is_one_line_that_names_it(tmp_path: Path, file
 
 def test_killed_at_a_moment_of_its_own_everything_published_is_whole(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    process = processes.Process(target=fill_forever, args=(cache,))
+    process = Process(target=fill_forever, args=(cache,))
     process.start()
     parts = []
     patience = time.monotonic() + 60

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pytest
 from buckets import bucket
 from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names
+from forked import Process
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import Process
 
 from benchmarks.faults.s3_line import KEYS, Fault, Line, environment
 from codecsieve import objects

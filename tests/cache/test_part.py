@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names, same_cache
+from forked import Process, processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import CHANGES, count_calls, kill_at, processes
+from kills import CHANGES, count_calls, kill_at
 
 from codecsieve.cache import CacheError, CacheWriter, Part, open_cache, verify_cache
 from codecsieve.errors import ConfigError
@@ -32,7 +33,7 @@ def test_parts_of_one_cache_are_one_run_s_cache(tmp_path: Path) -> None:
 
 
 def test_runs_of_parts_begin_and_work_at_the_same_time(tmp_path: Path) -> None:
-    running = [processes.Process(target=fill_part, args=(tmp_path / "parts", number, 4)) for number in range(1, 5)]
+    running = [Process(target=fill_part, args=(tmp_path / "parts", number, 4)) for number in range(1, 5)]
     for process in running:
         process.start()
     for process in running:
@@ -84,7 +85,7 @@ def hold(path: Path, part: Part, ready: Connection) -> None:
 )
 def test_what_would_write_the_same_shards_is_refused(tmp_path: Path, held: Part, asked: Part, said: str) -> None:
     ours, theirs = processes.Pipe()
-    process = processes.Process(target=hold, args=(tmp_path, held, theirs))
+    process = Process(target=hold, args=(tmp_path, held, theirs))
     process.start()
     ours.recv()
     with pytest.raises(CacheError, match=said):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from cache_cases import LAYOUT, fill, flip_a_byte, names
 from click.testing import CliRunner, Result
-from kills import killed
+from forked import killed
 from torch import Tensor
 
 import codecsieve as cs

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import pytest
+from children import children_with
 
 from codecsieve.errors import WorkerError
 from codecsieve.pipelines.engines import workforce
@@ -207,15 +208,7 @@ class HangsAtStart(StartsNoWorker):
 
 def workers_alive(run: int | None = None) -> list[psutil.Process]:
     """Of a run's process, this one or another."""
-    return [child for child in psutil.Process(run).children() if "spawn_main" in command(child)]
-
-
-def command(child: psutil.Process) -> str:
-    """Its command line; "" where it has ended."""
-    try:
-        return " ".join(child.cmdline())
-    except psutil.NoSuchProcess:  # or nobody has waited for it yet
-        return ""
+    return children_with("spawn_main", run)
 
 
 def all_waited_for(children: list[psutil.Process], seconds: float) -> bool:
@@ -302,9 +295,7 @@ def test_a_worker_that_always_dies_costs_no_job_of_the_others() -> None:
 def test_workers_do_not_outlive_a_killed_run(job: str) -> None:
     """Even if one hangs, and lets no thread of its own run."""
     code = f"from test_local import act, run_jobs\nlist(run_jobs([act], [{job!r}, 'a'], timeout=60))"
-    run = subprocess.Popen(
-        [sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], cwd=Path(__file__).parent
-    )
+    run = subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__':\n exec({code!r})"], env=environment())
     while not (children := workers_alive(run.pid)):
         assert run.poll() is None
         time.sleep(0.05)
@@ -525,12 +516,16 @@ if __name__ == "__main__":
 """
 
 
+def environment() -> dict[str, str]:
+    """In which this module can be imported."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+
+
 def start_script(tmp_path: Path, **parts: object) -> subprocess.Popen[str]:
     (tmp_path / "script.py").write_text(SCRIPT.format(**parts))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     return subprocess.Popen(
         [sys.executable, tmp_path / "script.py"],
-        stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
     )  # fmt: skip
 
 

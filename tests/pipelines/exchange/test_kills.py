@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cache_cases import fill, make_placed_clip, names
-from kills import killed
+from forked import killed
 
 from codecsieve.cache import ClipArrays, Layout
 from codecsieve.pipelines.exchange.config import FORMATS

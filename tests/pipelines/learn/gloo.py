@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as processes
+from forked import processes
+from torch.multiprocessing import start_processes
 
 Act = Callable[[int, int], Mapping[str, Any]]
 """What each process does, by its rank and how many there are: tensors and numbers, by name."""
@@ -19,7 +20,7 @@ def on_processes(ranks: int, act: Act, folder: Path) -> list[dict[str, Any]]:
     """What `act` returns in each of so many processes, which meet in a folder."""
     folder.mkdir(exist_ok=True)
     (folder / "meeting").unlink(missing_ok=True)
-    processes.spawn(_process, (ranks, act, folder), ranks)  # type: ignore[attr-defined, no-untyped-call]
+    start_processes(_process, (ranks, act, folder), ranks, start_method=processes.get_start_method())  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt") for rank in range(ranks)]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import av
 import numpy as np
-import psutil
 import pytest
+from children import children_with
 from runs import SMALL, start, wait_for_a_shard, write_manifest
 
 import codecsieve.pipelines.precompute.outcome as module
@@ -133,8 +133,7 @@ def test_what_is_in_is_not_made_again_and_more_inputs_make_the_cache_grow(
 def test_a_worker_that_is_killed_costs_one_clip_at_most_which_can_be_tried_again(clip: Path, tmp_path: Path) -> None:
     def kill_a_worker(at: Progress) -> None:
         if at.done == 2:
-            children = psutil.Process().children()
-            next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+            children_with("spawn_main")[0].kill()
 
     requests = [ClipRequest(str(clip), f"clip-{row}", start=row / 10) for row in range(12)]
     summary = precompute(requests, tmp_path / "cache", SMALL, workers=2, progress=kill_a_worker)

@@ -8,15 +8,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from cache_cases import fill, names
+from gloo import on_processes
 from torch import Tensor
 
 import codecsieve.files as publishing
@@ -381,18 +382,16 @@ def features_by(cache: Path, folder: Path, ranks: Ranks) -> FeatureCache:
     return cached_features(opened, range(len(opened)), FrozenEncoder(model, "small"), folder, ranks=ranks)
 
 
-def one_of_two(rank: int, out: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{out}.meeting", rank=rank, world_size=2)
-    features_by(out.with_name("cache"), out.with_name("two features"), Ranks(rank, 2))
-    train(out, SHARED, Ranks(rank, 2))
-    torch.distributed.destroy_process_group()
+def one_of(out: Path, rank: int, ranks: int) -> Mapping[str, Any]:
+    features_by(out.with_name("cache"), out.with_name("two features"), Ranks(rank, ranks))
+    train(out, SHARED, Ranks(rank, ranks))
+    return {}
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """45 clips in steps of 8: in the last, of 5, one process has fewer clips than the other."""
     fill(tmp_path / "cache", names(70))
-    multiprocessing.spawn(one_of_two, (tmp_path / "two",), nprocs=2)
+    on_processes(2, partial(one_of, tmp_path / "two"), tmp_path / "meeting")
     clips = range(70)
     one_s, two_s = (features_by(tmp_path / "cache", tmp_path / f"{name} features", Ranks()) for name in ("one", "two"))
     np.testing.assert_allclose(two_s.read(clips), one_s.read(clips), atol=2e-3)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import served
 import torch
+from children import children_with
 from served import Running, running
 
 import codecsieve as cs
@@ -49,9 +50,8 @@ def client(ray_service: Running) -> Iterator[httpx.Client]:
 
 def worker_of(service: Running) -> psutil.Process:
     """The process that decodes, below the replica that has it."""
-    processes = psutil.Process(service.process.pid).children(recursive=True)
-    (replica,) = [process for process in processes if "ServeReplica:codecsieve:sieve" in " ".join(process.cmdline())]
-    (worker,) = [child for child in replica.children() if "spawn_main" in " ".join(child.cmdline())]
+    (replica,) = children_with("ServeReplica:codecsieve:sieve", service.process.pid, recursive=True)
+    (worker,) = children_with("spawn_main", replica.pid)
     return worker
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
+from children import children_with
 from served import Running, inside, running
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
@@ -118,9 +118,6 @@ def test_a_sender_that_falls_silent_is_told_so(client: TestClient) -> None:
 
 
 def test_there_are_so_many_and_whoever_goes_makes_room(client: TestClient, folder: Path) -> None:
-    def children() -> list[psutil.Process]:
-        return [one for one in psutil.Process().children() if "stream_process" in " ".join(one.cmdline())]
-
     with client.websocket_connect(f"ws://localhost/v1/stream?{QUERY}"):
         with (
             pytest.raises(WebSocketDenialResponse) as told,
@@ -129,11 +126,11 @@ def test_there_are_so_many_and_whoever_goes_makes_room(client: TestClient, folde
             pass
         assert told.value.status_code == 429
         assert told.value.headers["retry-after"] == "10"
-        assert len(children()) == 1
+        assert len(children_with("stream_process")) == 1
     deadline = time.monotonic() + 60
-    while children() and time.monotonic() < deadline:
+    while children_with("stream_process") and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert children() == []
+    assert children_with("stream_process") == []
     with client.websocket_connect(f"ws://localhost/v1/stream?path=videos/clip.mkv&{QUERY}") as socket:
         same_windows(socket, list(cs.stream(folder / "videos" / "clip.mkv", **SMALL)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from forked import Process
 
 import codecsieve as cs
 from codecsieve.cache.concepts import write_concepts
@@ -108,9 +108,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data: TrainRun, tmp_
     config = replace(CONFIG, steps=12, save_every=1)
     train(whole, config)
     random = np.random.default_rng(3)
-    processes = multiprocessing.get_context("spawn")
     for _ in range(2):
-        process = processes.Process(target=train_on_one_thread, args=(cut, config))
+        process = Process(target=train_on_one_thread, args=(cut, config))
         process.start()
         deadline, before = time.monotonic() + 60, set(checkpoints(cut.out))
         while set(checkpoints(cut.out)) == before and process.is_alive() and time.monotonic() < deadline:
