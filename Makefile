@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= auto
 MYPY := $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal  # what tests of a module share is made once, not twice
 
 # Whoever's shell forbids it would have each of the tests' many processes compile torch and the rest anew: twice the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,6 +19,7 @@ install: $(VENV)/installed  ## set everything up in .venv, once
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip  # what old Pythons bring takes twice as long for the rest
 	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev,demo]'  # what is imported is compiled then
 	touch $@
 

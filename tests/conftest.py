@@ -16,6 +16,8 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from codecsieve.machine import available_cores
+
 settings.register_profile("codecsieve", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("codecsieve")
@@ -39,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TRITON_INTERPRET"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two cores: tests wait, too, for processes that start, and for what is to take its time."""
+    return available_cores() * 3 // 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
