@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev,demo]'  # what is imported is compiled then
 	touch $@
 
-check: lint types  ## style and types, in seconds
+check: lint types  ## style and types
 
 lint: install  ## ruff: style and format
 	$(BIN)/ruff check .
@@ -48,7 +48,7 @@ types: install  ## mypy on the wheel; mypy and pyright on a user's scripts
 warm: install  ## compile the processor's kernels
 	$(BIN)/python -c 'from codecsieve.pipelines.sieve.warm import warm_up; warm_up()'
 
-test-fast: warm  ## the quick tests of every folder, under a minute
+test-fast: warm  ## the quick tests of every folder, four minutes on two cores
 	$(PYTEST) -m 'not slow'
 
 test: install  ## style, types and all tests: what continuous integration runs

@@ -98,6 +98,7 @@ def test_means_of_boxes_are_those_of_their_samples_and_of_parts_of_them() -> Non
     assert box_means(pictures, boxes).tolist() == [[7.5, 23.5], [1, 17], [0.5, 16.5]]
 
 
+@pytest.mark.slow
 def test_frames_that_are_shown_as_others_are_found_out(video: Path) -> None:
     decode = FullDecode.of(video)
     clip = cs.sieve(video)
@@ -149,6 +150,7 @@ def command(tmp_path: Path) -> list[str]:
     return [sys.executable, str(script)]
 
 
+@pytest.mark.slow
 def test_every_video_has_an_outcome_whatever_a_tool_does_with_those_before(tmp_path: Path, command: list[str]) -> None:
     videos = ["one", "refuse", "crash", "two", "nothing", "hang", "three"]
     told: list[str] = []

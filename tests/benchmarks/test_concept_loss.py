@@ -14,6 +14,7 @@ from benchmarks.speed import concept_loss
 from benchmarks.speed.turns import Bench
 
 
+@pytest.mark.slow
 def test_all_parts_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: dict[str, Any] = {}
     monkeypatch.setattr(concept_loss, "save", lambda name, figures: saved.update({name: figures}))

@@ -14,6 +14,7 @@ from benchmarks.speed import encoder, encoder_packed, encoder_step
 from benchmarks.speed.encoder_step import Shape, kept_mb, operations
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_matrix_products() -> None:
     counted = operations(Shape("tiny", 64, 1))
     layers, width, tokens = 12, 192, 64

@@ -311,6 +311,7 @@ def test_trials_are_the_same_for_the_same_seed_and_all_kinds_of_kill_occur() -> 
 # --- caches in object stores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "outcome"),
     [

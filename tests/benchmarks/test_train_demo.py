@@ -96,6 +96,7 @@ def check_clips(out: Path) -> None:
     assert {row["path"] for row in rows["train"]} <= set(trained_on.uris)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ahead", "status"), [(19.9, 1), (20.1, 0)])
 def test_an_encoder_that_is_not_ahead_is_a_failure(
     ahead: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

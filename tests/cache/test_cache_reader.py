@@ -173,6 +173,7 @@ def test_plain_zarr_reads_it_and_rows_without_a_clip_are_zero(path: Path) -> Non
             np.testing.assert_array_equal(everything[name][row], expected)
 
 
+@pytest.mark.slow
 def test_shards_that_zarr_wrote_are_read_directly(path: Path, tmp_path: Path) -> None:
     shutil.copytree(path, tmp_path / "rewritten", ignore=shutil.ignore_patterns("c.*"))
     ours: Any = zarr.open_group(path, mode="r")
@@ -184,6 +185,7 @@ def test_shards_that_zarr_wrote_are_read_directly(path: Path, tmp_path: Path) ->
         assert_same(cache[clip_id], make_clip(clip_id))
 
 
+@pytest.mark.slow
 def test_a_compressed_copy_is_read_through_zarr(path: Path, tmp_path: Path) -> None:
     ours: Any = zarr.open_group(path, mode="r")
     copy = zarr.create_group(tmp_path / "copy", attributes=dict(ours.attrs))
@@ -216,6 +218,7 @@ def test_a_black_clip_is_a_clip(tmp_path: Path, form: Any) -> None:
     assert_same(open_cache(tmp_path / "cache", form=form)[0], black)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ARRAYS)
 def test_a_flipped_byte_names_the_clip(path: Path, form: Any, name: str) -> None:
@@ -346,6 +349,7 @@ def test_running_out_of_open_files_is_not_called_damage(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.slow
 def test_threads_may_share_it_and_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "OPEN_SHARDS", 2)
     fill(tmp_path / "cache", names(300))

@@ -54,6 +54,7 @@ def test_a_shard_may_be_published_in_pieces(tmp_path: Path) -> None:
     assert same_cache(tmp_path / "whole", tmp_path / "pieces")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [(10, 20), (64, 65), (70, 200)])
 def test_a_cache_grows_with_its_inputs_as_if_made_at_once(tmp_path: Path, first: int, then: int) -> None:
     fill(tmp_path / "grown", names(first))
@@ -78,6 +79,7 @@ def test_a_failed_clip_is_a_row_with_its_error_and_stays_so(tmp_path: Path) -> N
     assert row["crc32c"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [{"clip-3"}, set(names(70)[:64]), {"clip-0", "clip-69"}])
 def test_retrying_failed_clips_fills_their_own_rows(tmp_path: Path, failing: set[str]) -> None:
     fill(tmp_path / "cache", names(70), failing=failing)
@@ -229,6 +231,7 @@ def test_a_clip_that_was_damaged_meanwhile_is_dropped_and_made_again(tmp_path: P
     assert same_cache(tmp_path / "cache", tmp_path / "fresh")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["patches/c.1.0.0.0.0", "scores/c.1.0", "frame_ids/c.1.0"])
 @pytest.mark.parametrize("kept", [None, 0, 700, -1])
 def test_clips_of_a_shard_that_was_removed_or_cut_are_made_again(tmp_path: Path, name: str, kept: int | None) -> None:

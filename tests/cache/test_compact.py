@@ -70,6 +70,7 @@ def test_what_knows_no_packs_refuses_a_compacted_cache_and_options_are_still_kno
     assert open_cache(path).config == config
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_packs")
 def test_a_compacted_cache_is_gone_on_with_and_compacted_again(path: Path) -> None:
     compact_cache(path)
@@ -85,6 +86,7 @@ def test_a_compacted_cache_is_gone_on_with_and_compacted_again(path: Path) -> No
     assert verify_cache(path).complete
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_packs")
 def test_readers_that_open_while_it_runs_see_what_was_there_before(path: Path) -> None:
     """One opens it at every change, and one is at every place of its own reading when all of it happens."""
@@ -127,6 +129,7 @@ def test_killed_before_any_change_every_read_is_the_same_and_a_second_run_finish
         assert array_files(killed) == array_files(whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.lists(st.sampled_from(["fill", "retry", "drop", "compact", "grow"]), max_size=6))
 def test_compacting_in_between_changes_nothing(tmp_path_factory: pytest.TempPathFactory, acts: list[str]) -> None:

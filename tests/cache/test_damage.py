@@ -148,6 +148,7 @@ def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     {"row": None}, {"crc32c": None}, {"status": None}, {"status": "fine"}, {"status": "failed"}, {"error": "but ok"},
     {"id": None}, {"id": ""}, {"id": "clip-1"}, {"uri": None}, {"row": 64}, {"row": -1}, {"row": 1}, {"row": 2**62},

@@ -55,6 +55,7 @@ def size(path: Path) -> int:
     return sum(len(data) for data in array_files(path).values())
 
 
+@pytest.mark.slow
 def test_dropped_clips_are_gone_with_their_bytes_and_the_others_stay(path: Path) -> None:
     before, bytes_before = open_cache(path), size(path)
     dropped = drop_clips(path, GONE)
@@ -178,6 +179,7 @@ def test_a_damaged_list_is_one_line(path: Path, content: str) -> None:
         fill(path, CLIPS)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(st.sets(st.sampled_from(CLIPS)), min_size=1, max_size=3))
 def test_whatever_is_dropped_and_made_again_is_as_it_was(

@@ -50,6 +50,7 @@ def parts_of(path: Path, count: int, clips: Sequence[str] = CLIPS) -> list[Path]
     return paths
 
 
+@pytest.mark.slow
 def test_parts_merged_are_one_run_s_cache(tmp_path: Path) -> None:
     first, second = parts_of(tmp_path, 2)
     merged = merge_caches(tmp_path / "out", [second, first])
@@ -61,6 +62,7 @@ def test_parts_merged_are_one_run_s_cache(tmp_path: Path) -> None:
     assert same_cache(tmp_path / "out", tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_part_may_be_gone_on_with_by_the_others(tmp_path: Path) -> None:
     first, second, third = parts_of(tmp_path, 3)
     merge_caches(first, [first, third])
@@ -70,6 +72,7 @@ def test_a_part_may_be_gone_on_with_by_the_others(tmp_path: Path) -> None:
     assert same_cache(first, tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_packs_are_merged_and_gone_on_with_as_parts_are(tmp_path: Path) -> None:
     first, second = parts_of(tmp_path, 2)
     compact_cache(first)
@@ -81,6 +84,7 @@ def test_packs_are_merged_and_gone_on_with_as_parts_are(tmp_path: Path) -> None:
     assert open_cache(first).index.num_rows == 150
 
 
+@pytest.mark.slow
 def test_a_clip_that_is_in_anywhere_is_in_whatever_failed(tmp_path: Path) -> None:
     fill(tmp_path / "a", names(3), names(3))
     fill(tmp_path / "b", names(2))
@@ -129,6 +133,7 @@ def test_damaged_bytes_are_taken_from_another_cache(tmp_path: Path) -> None:
     assert same_cache(tmp_path / "both", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_damaged_clips_are_said_when_all_others_are_in_and_the_same_merge_goes_on(tmp_path: Path) -> None:
     a, b, out = (tmp_path / name for name in ("a", "b", "out"))
     fill(a, names(70)[5:])
@@ -240,6 +245,7 @@ def state(path: Path) -> dict[str, str]:
     return found | dict.fromkeys(unmade_clips(path), "unmade")
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.lists(made, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_any_order_and_grouping_gives_the_clips_of_all(
@@ -265,6 +271,7 @@ def test_any_order_and_grouping_gives_the_clips_of_all(
     assert verify_cache(waiting[0]).damages == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.integers(2, 5), st.randoms(use_true_random=False), st.booleans())
 def test_parts_merged_in_any_order_and_grouping_are_one_run(

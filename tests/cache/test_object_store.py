@@ -118,6 +118,7 @@ def test_files_are_those_of_a_folder(url: str, tmp_path: Path) -> None:
     assert verify_cache(url).complete
 
 
+@pytest.mark.slow
 def test_every_form_reads_the_same(url: str, tmp_path: Path) -> None:
     fill(url, names(70))
     wanted = ["clip-69", "clip-3", "clip-3", "clip-4", "clip-5", "clip-0"]
@@ -132,6 +133,7 @@ def test_every_form_reads_the_same(url: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(pixels, make_clip(clip_id).patches)
 
 
+@pytest.mark.slow
 def test_a_url_s_key_is_taken_as_it_is(line: Line, tmp_path: Path) -> None:
     url = "s3://bucket/caches/100% \u00fc #1? %20+&=/cache"
     fill(url, names(3))
@@ -141,6 +143,7 @@ def test_a_url_s_key_is_taken_as_it_is(line: Line, tmp_path: Path) -> None:
     assert "caches/100% \u00fc #1? %20+&=/cache/zarr.json" in [name for name, _ in Objects("s3://bucket").walk()]
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_replaced_is_read_anew_even_where_the_store_takes_no_conditions(line: Line) -> None:
     layout, url = Layout(num_frames=4, k_keep=64, patch=14), new_url()  # 2.4 MB of patches a shard: read by ranges
     fill(url, names(64)[32:], layout=layout)
@@ -178,6 +181,7 @@ def test_a_batch_takes_few_requests(url: str, line: Line) -> None:
     assert len(line.log) == 2
 
 
+@pytest.mark.slow
 def test_resuming_asks_little_and_writes_nothing(url: str, line: Line) -> None:
     fill(url, names(130))
     line.log.clear()
@@ -207,6 +211,7 @@ def test_no_copy_is_renamed_while_others_look_for_room(
     assert renamed
 
 
+@pytest.mark.slow
 def test_copies_are_bounded_and_never_out_of_date(url: str, tmp_path: Path, line: Line) -> None:
     fill(url, names(256))
     copies, room = tmp_path / "copies", 20_000  # a shard has 5.1 kB of each array
@@ -220,6 +225,7 @@ def test_copies_are_bounded_and_never_out_of_date(url: str, tmp_path: Path, line
     np.testing.assert_array_equal(again["clip-300"].patches, make_clip("clip-300").patches)
 
 
+@pytest.mark.slow
 def test_copies_whose_making_broke_off_are_made_again(
     url: str, tmp_path: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +351,7 @@ def test_of_two_writers_of_a_shard_one_publishes(url: str) -> None:
     cache.verify()
 
 
+@pytest.mark.slow
 def test_a_shard_gains_what_each_of_two_writers_has(url: str) -> None:
     """One plans the clips of another, puts its shard in the place of the other's, and is asleep before its part."""
     with CacheWriter.open(url, LAYOUT, CONFIG) as one, CacheWriter.open(url, LAYOUT, CONFIG) as other:
@@ -359,6 +366,7 @@ def test_a_shard_gains_what_each_of_two_writers_has(url: str) -> None:
     assert content(url).keys() == {"clip-0", "clip-1", "clip-2"}
 
 
+@pytest.mark.slow
 def test_what_another_plans_and_publishes_while_one_opens_is_no_contradiction(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +389,7 @@ def test_what_another_plans_and_publishes_while_one_opens_is_no_contradiction(
     assert verify_cache(url).complete
 
 
+@pytest.mark.slow
 def test_labels_of_two_writers_are_both_kept(url: str) -> None:
     fill(url, names(3))
     with CacheWriter.open(url, LAYOUT, CONFIG) as one, CacheWriter.open(url, LAYOUT, CONFIG) as other:
@@ -400,6 +409,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_LOOK", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_who_takes_something_away_must_be_alone(url: str) -> None:
     fill(url, names(3))
@@ -411,6 +421,7 @@ def test_who_takes_something_away_must_be_alone(url: str) -> None:
     assert open_cache(url).clip_ids == names(3)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("days", [-20_000, 20_000])
 def test_who_is_alive_is_told_by_the_store_s_clock(url: str, days: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,6 +460,7 @@ def test_a_process_that_slept_too_long_writes_no_more(url: str, monkeypatch: pyt
     assert len(open_cache(url)) == 0
 
 
+@pytest.mark.slow
 def test_a_lease_that_others_removed_is_lost(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT", 0.05)
     with CacheWriter.open(url, LAYOUT, CONFIG) as writer:
@@ -484,6 +496,7 @@ def test_a_store_that_heeds_only_whether_there_is_something_is_not_written(
     assert not files_of(url)
 
 
+@pytest.mark.slow
 def test_a_store_that_knows_versions_without_quotes_is_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ceph's, and what is made of it."""
     real = Objects._put
@@ -524,6 +537,7 @@ def test_whatever_the_line_does_the_cache_is_whole(line: Line) -> None:
     assert verify_cache(url).complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["lost", "late 500"])
 def test_a_put_whose_answer_is_lost_is_not_taken_for_another_s(line: Line, url: str, broken: Fault) -> None:
     lost: set[str] = set()

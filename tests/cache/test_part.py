@@ -23,6 +23,7 @@ def fill_part(path: Path, number: int, of: int, count: int = 300) -> list[str]:
     return fill(path, names(count), part=Part(number, of))
 
 
+@pytest.mark.slow
 def test_parts_of_one_cache_are_one_run_s_cache(tmp_path: Path) -> None:
     made = [clip for number in (3, 1, 2) for clip in fill_part(tmp_path / "parts", number, 3)]
     assert sorted(made) == sorted(CLIPS)
@@ -32,6 +33,7 @@ def test_parts_of_one_cache_are_one_run_s_cache(tmp_path: Path) -> None:
     assert not list((tmp_path / "parts").glob(".lock-*"))
 
 
+@pytest.mark.slow
 def test_runs_of_parts_begin_and_work_at_the_same_time(tmp_path: Path) -> None:
     running = [Process(target=fill_part, args=(tmp_path / "parts", number, 4)) for number in range(1, 5)]
     for process in running:
@@ -130,6 +132,7 @@ def test_a_part_that_is_killed_is_finished_by_the_next_and_harms_no_other(tmp_pa
         assert same_cache(path, tmp_path / "one"), f"killed at change {call}"
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.integers(1, 7), st.randoms(use_true_random=False), st.sets(st.sampled_from(CLIPS), max_size=9))
 def test_any_number_of_parts_in_any_order_is_one_run(

@@ -35,6 +35,7 @@ def test_skipped_macroblocks_have_no_residual(
     assert clip.residual[:, 16:48].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "pixel_format"),
     [((384, 216), "yuv420p"), ((640, 360), "yuv420p"), ((384, 216), "yuv420p10le")],
@@ -110,6 +111,7 @@ def test_intra_pictures_say_nothing(tmp_path: Path, make_video) -> None:
     assert not clip.residual.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [

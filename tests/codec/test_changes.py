@@ -211,6 +211,7 @@ def test_av1_that_scales_its_reference_pictures(tmp_path: Path, make_video) -> N
     assert_slots_are_their_frames(make_video(tmp_path / "a.mkv", "libsvtav1", pictures=pictures, options=options), 2)
 
 
+@pytest.mark.slow
 def test_two_files_joined_by_ffmpeg(tmp_path: Path, make_video) -> None:
     for part, size in enumerate(SIZES[:2]):
         make_video(tmp_path / f"{part}.mp4", pictures=numbered(part * FRAMES, size), options=H264)

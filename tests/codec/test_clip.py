@@ -29,6 +29,7 @@ def test_shapes_types_and_counts(tmp_path: Path, make_video) -> None:
     assert not clip.residual[clip.keyframe].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "264"])
 @pytest.mark.parametrize("signals", ["bitstream", "search"])
 def test_a_range_gives_the_slots_that_the_whole_file_gives_there(
@@ -108,6 +109,7 @@ DAMAGE: list[tuple[str, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "name"), DAMAGE)
 def test_damage_gives_a_result_or_a_clear_error(
     tmp_path_factory: pytest.TempPathFactory, make_video, codec: str, name: str

@@ -69,6 +69,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(LISTS))
 def test_a_list_is_refused_before_what_it_names_is_opened(tmp_path: Path, trap: Path, kind: str) -> None:
     path = lists(tmp_path, trap)[kind]
@@ -78,12 +79,14 @@ def test_a_list_is_refused_before_what_it_names_is_opened(tmp_path: Path, trap: 
     assert message == f"{path}: is a list of other files ({kind}); name the videos themselves"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["m3u8", "mp4", "ts"])
 def test_a_list_is_refused_whatever_its_suffix(tmp_path: Path, trap: Path, suffix: str) -> None:
     path = lists(tmp_path, trap)["hls"].rename(tmp_path / f"list.{suffix}")
     assert "is a list of other files (hls)" in refusal(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["a picture", "garbage"])
 def test_a_name_that_is_a_pattern_of_names_opens_no_other(tmp_path: Path, make_video: MakeVideo, content: str) -> None:
     os.mkfifo(tmp_path / "im001.png")
@@ -117,6 +120,7 @@ def test_transcoding_opens_no_other_file_either(tmp_path: Path, trap: Path) -> N
         assert result.error == f"{path}: is a list of other files ({kind}); name the videos themselves"
 
 
+@pytest.mark.slow
 def test_a_path_is_told_for_what_it_is_and_only_a_file_is_opened(tmp_path: Path) -> None:
     fifo, listening = tmp_path / "fifo.mp4", tmp_path / "socket.mp4"
     os.mkfifo(fifo)
@@ -172,6 +176,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", sorted(WRITTEN))
 def test_containers_of_every_kind_are_read(tmp_path: Path, suffix: str) -> None:
     size = "720x576" if suffix in ("gxf", "dnxhd", "mxf") else "352x288"

@@ -95,6 +95,7 @@ def damage(content: bytearray, packets: list[tuple[int, int]], draw: random.Rand
                 content[at : at + count], content[other : other + count] = there, here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CODECS.keys() - {"gif"}))  # where a GIF's next picture begins, this one tells
 def test_one_damaged_packet_leaves_the_other_pictures(tmp_path: Path, make_video: MakeVideo, name: str) -> None:
     """Of VP9, whose decoder says "Resource temporarily unavailable" of such a packet, as of any other."""
@@ -181,6 +182,7 @@ def test_a_field_whose_second_is_missing_is_shown(tmp_path: Path, make_video: Ma
     assert (clip.frames, clip.signals) == (1, "bitstream")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["libvpx-vp9", "mpeg4"])
 def test_transcoding_makes_do_with_what_decodes(tmp_path: Path, make_video: MakeVideo, name: str) -> None:
     path = encode(tmp_path, make_video, name)

@@ -51,6 +51,7 @@ def assert_same_pixels(path: Path, subsets: list[list[int]]) -> None:
             np.testing.assert_array_equal(luma, whole[index], err_msg=f"frame {index} of {wanted}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "options"), KINDS, ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -61,6 +62,7 @@ def test_planned_frames_are_those_of_a_full_decode(
     assert_same_pixels(path, SUBSETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(
     "how",
@@ -107,6 +109,7 @@ def test_a_cut_between_gops_of_a_long_file_does_not_empty_the_decoder_early(tmp_
     assert sorted(decode_wanted(path, wanted)) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worth_seeking", [0, 500])
 def test_a_file_too_large_to_keep_is_read_twice(
     tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch, worth_seeking: int

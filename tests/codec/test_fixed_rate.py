@@ -30,6 +30,7 @@ def test_the_nearest_frame_is_that_of_the_least_distance(shown: list[int], times
     assert nearest(np.array(shown) / 100, np.array(times) / 100).tolist() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [0.5, 1, 2, 3, 7.5, 25, 100])
 @pytest.mark.parametrize("options", [CLOSED_GOP, OPEN_GOP], ids=["closed", "open"])
 def test_of_a_constant_rate_they_are_every_so_many_frames(

@@ -78,6 +78,7 @@ def test_hevc_says_how_many_pictures_its_decoder_holds(tmp_path: Path, make_vide
     assert held[1] < held[4] <= 6
 
 
+@pytest.mark.slow
 def test_a_picture_too_large_is_refused_with_both_numbers_and_nothing_decoded(
     tmp_path: Path, make_video: MakeVideo
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_picture_too_large_is_refused_with_both_numbers_and_nothing_decoded(
         assert sieve_clip(path, SMALL, max_memory=enough).frames == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_packets_between_keyframes_count(tmp_path: Path, make_video: MakeVideo, suffix: str) -> None:
     """They are held whole, a GOP and the next."""
@@ -106,6 +108,7 @@ def test_packets_between_keyframes_count(tmp_path: Path, make_video: MakeVideo, 
     open_source(str(path), max_memory=room + 4 * packets).close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["264", "ts"])
 def test_a_size_that_the_stream_changes_to_is_bounded_too(tmp_path: Path, make_video: MakeVideo, suffix: str) -> None:
     small = make_video(tmp_path / f"small.{suffix}", frames=12, size=(320, 256))
@@ -121,6 +124,7 @@ def test_a_size_that_the_stream_changes_to_is_bounded_too(tmp_path: Path, make_v
     assert widths == {320, 4096}
 
 
+@pytest.mark.slow
 def test_samples_that_the_stream_changes_to_are_bounded_too(tmp_path: Path, make_video: MakeVideo) -> None:
     """As many pixels, and twice the bytes: the decoder has no option for that."""
     parts = [

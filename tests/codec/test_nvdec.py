@@ -108,6 +108,7 @@ def assert_same(session: NvdecSession, path: Path, wanted: list[int]) -> None:
         np.testing.assert_array_equal(chroma, expected[index][1], err_msg=f"chroma of frame {index} of {wanted}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "options"), KINDS, ids=lambda value: value if isinstance(value, str) else ""
 )

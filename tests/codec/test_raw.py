@@ -28,6 +28,7 @@ def grow(path: Path, size: int) -> None:
     os.truncate(path, path.stat().st_size + size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", sorted(STREAMS))
 def test_what_is_before_a_tail_of_zeros_is_all_there(
     tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str
@@ -97,6 +98,7 @@ def test_damage_that_is_no_longer_than_a_picture_may_be_ends_nothing(
     assert end_of_stream(str(path), path.stat().st_size) == 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "mpg"])
 def test_streams_with_sizes_are_left_to_their_containers(
     tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, suffix: str

@@ -62,6 +62,7 @@ def test_a_tie_goes_to_the_middle_and_nothing_is_gained_where_every_picture_is_n
         assert sample_frames(source, 15, spread=THRIFTY).frame_ids.tolist() == [*range(12), 11, 11, 11]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", ["search", "bitstream", "difference"])
 def test_a_clip_s_slots_cost_what_was_planned(signals: str, tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=250, size=(64, 48), options={"x264-params": "keyint=50:scenecut=0"})
@@ -74,6 +75,7 @@ def test_a_clip_s_slots_cost_what_was_planned(signals: str, tmp_path: Path, make
     assert pictures[THRIFTY] < pictures[MIDDLE]
 
 
+@pytest.mark.slow
 def test_of_a_long_clip_few_gops_are_read(tmp_path: Path, make_video, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=600, size=(64, 48), options={"x264-params": "keyint=6:scenecut=0"})
     with open_source(str(path)) as source:

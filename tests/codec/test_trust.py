@@ -95,6 +95,7 @@ def assert_every_slot_is_its_frame(path: Path, slots: tuple[int, ...] = (5, 16, 
             np.testing.assert_array_equal(luma, truth[index], err_msg=f"slot {slot} of {count}, frame {index}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize(("codec", "options"), REORDERED, ids=lambda value: value if isinstance(value, str) else "")
 def test_decode_times_for_timestamps(
@@ -183,6 +184,7 @@ def test_damaged_packets_are_asked_without_an_error(codec: str, data: bytes, len
     assert begins_gop("rv40", memoryview(data), length_size) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(REORDERED),
@@ -234,6 +236,7 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", DAMAGED)
 @pytest.mark.parametrize("damage", ["noise", "cut", "zeros"])
 def test_a_damaged_packet_costs_no_more_than_its_pictures(tmp_path: Path, make_video, codec: str, damage: str) -> None:

@@ -31,6 +31,7 @@ def turn(tmp_path: Path, source: Path, degrees: int, mirrored: bool = False) -> 
     return run_ffmpeg(target, "-display_rotation", str(degrees), *flip, "-i", source, "-c", "copy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("degrees", "mirrored"), TURNS)
 @pytest.mark.parametrize("size", [(96, 64), (100, 54)], ids=["aligned", "cropped"])
 def test_turned_and_mirrored_pictures_are_those_that_a_player_shows(

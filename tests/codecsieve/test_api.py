@@ -125,6 +125,7 @@ def test_precompute_takes_paths_and_all_options(tmp_path: Path, make_video) -> N
         cs.precompute(tmp_path / "videos", tmp_path / "cache", preset="best")
 
 
+@pytest.mark.slow
 def test_the_encoder_is_at_hand(tmp_path: Path) -> None:
     program = "import sys, codecsieve as cs; print(cs.encoder is sys.modules['codecsieve.encoder'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -136,6 +136,7 @@ def imports(module: str, path: Path, files: dict[str, Path]) -> Iterator[str]:
                     yield found
 
 
+@pytest.mark.slow
 def test_every_arrow_points_down() -> None:
     assert wrong_arrows(ROOT, KNOWS) == []
 

@@ -15,6 +15,7 @@ def test_cores_are_those_that_may_be_used() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is limited")
 def test_a_process_gets_no_more_memory_than_it_was_left() -> None:
     program = """

@@ -156,6 +156,7 @@ def test_a_hub_id_is_downloaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         OneVisionEncoder.from_pretrained("owner/name")
 
 
+@pytest.mark.slow
 def test_presets_are_the_sizes_of_vision_transformers() -> None:
     with torch.device("meta"):
         sizes = {

@@ -39,6 +39,7 @@ def cubin(nvrtc: ModuleType, text: str) -> bytes:
         nvrtc.destroyProgram(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_compiles_and_has_its_kernels(nvrtc: ModuleType, source: str) -> None:
     text = launch.source_text(source)

@@ -34,6 +34,7 @@ def check_gradients(device: str) -> None:
         assert np.array_equal(ours.cpu().numpy(), [contrast.residual_gradient(levels) for levels in residual])
 
 
+@pytest.mark.slow
 @emulation
 @ways
 @pytest.mark.parametrize(("mode", "ksize"), [("median", 3), ("similarity", 9), ("none", 17)])

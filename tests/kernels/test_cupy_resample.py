@@ -77,6 +77,7 @@ def assert_same(levels: Levels, expected: list[npt.NDArray[np.uint8]]) -> None:
         assert np.array_equal(ours.cpu().numpy(), theirs)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 3),

@@ -81,6 +81,7 @@ def gathers(draw: st.DrawFn) -> Gather:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(gathers())
 def test_numba_gathers_the_same_pixels_bit_for_bit(gather: Gather) -> None:
@@ -107,6 +108,7 @@ def test_numba_reads_the_shown_samples_of_a_larger_plane(
     assert np.array_equal(ours, reference_gather.gather_patches(*gather))
 
 
+@pytest.mark.slow
 @given(gathers())
 def test_numba_needs_no_more_than_the_samples_of_the_crop(gather: Gather) -> None:
     """Planes cut to what the taps count: sample (0, 0) of the picture then lies before them."""

@@ -57,6 +57,7 @@ def picture_pairs(draw: st.DrawFn) -> tuple[Picture, Picture]:
     return first, second
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(picture_pairs())
 def test_numba_finds_the_same_signals_bit_for_bit(pair: tuple[Picture, Picture]) -> None:

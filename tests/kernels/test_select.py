@@ -270,6 +270,7 @@ def share(kept: Scores, published: npt.NDArray[np.generic]) -> float:
     return len(np.intersect1d(kept, published)) / len(published)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", CAMERA_MODES)
 def test_published_selections_are_met(golden: dict[str, npt.NDArray], mode: str) -> None:
     grids = geometry(256, 256, 112, 14)

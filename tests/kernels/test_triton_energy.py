@@ -138,6 +138,7 @@ def test_the_geometric_mean_is_rounded_down_exactly() -> None:
     assert np.array_equal(slots.score("geomean", (8192, 8192)), energies * 32 * 32 // 256)
 
 
+@pytest.mark.slow
 @interpreted
 @pytest.mark.parametrize(("model", "fit"), [((28, 14), "crop"), ((56, 14), "letterbox")])
 def test_slots_with_their_own_percentiles_score_as_in_the_definition(model: tuple[int, int], fit: str) -> None:

@@ -26,6 +26,7 @@ def displaced(picture: npt.NDArray[np.uint8], vectors: npt.NDArray[np.int16]) ->
     return picture[y, x]
 
 
+@pytest.mark.slow
 @interpreted
 @settings(max_examples=8)
 @given(st.integers(0, 2**32), st.integers(1, 70))
@@ -44,6 +45,7 @@ def test_signals_are_those_of_the_definition_bit_for_bit(seed: int, size: int) -
     assert np.array_equal(cells, np.stack([motion for motion, _ in expected]))
 
 
+@pytest.mark.slow
 @interpreted
 @settings(max_examples=20)
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 100))

@@ -126,6 +126,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_left_where_nothing_is_coded(name: str, make_video: MakeVideo, tmp_path: Path) -> None:
     """All samples of inter macroblocks' 8x8 quarters without coefficients are exactly their prediction."""

@@ -23,6 +23,7 @@ def encode(make_video, path: Path, options: str, layout: str = "yuv420p", fade: 
     return make_video(path, "libx265", pictures=pictures, options=params, pixel_format=layout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "layout", "fade"),
     [

@@ -72,6 +72,7 @@ def test_the_table_in_use_proves_itself_here_and_in_a_child() -> None:
     assert usable_table("off") is None
 
 
+@pytest.mark.slow
 @needs_table
 def test_an_offset_that_is_off_is_refused_and_the_program_lives() -> None:
     """Of every single one; where reading by it ends a process, that is the child's."""
@@ -90,6 +91,7 @@ def test_an_offset_that_is_off_is_refused_and_the_program_lives() -> None:
     assert prove_in_child(wrong[0][1]) is not None
 
 
+@pytest.mark.slow
 @needs_table
 @pytest.mark.parametrize("seed", range(8))
 def test_a_table_of_another_version_is_refused(seed: int) -> None:

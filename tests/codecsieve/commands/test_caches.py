@@ -55,6 +55,7 @@ def cache(one: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(one, tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_two_machines_and_a_merge_are_one_run(
     manifest: Path, one: Path, tmp_path: Path, cache_content: Callable[[Path], dict[str, object]]
 ) -> None:
@@ -73,6 +74,7 @@ def test_two_machines_and_a_merge_are_one_run(
     assert cache_content(tmp_path / "out") == cache_content(one)
 
 
+@pytest.mark.slow
 def test_parts_of_one_cache_leave_what_is_not_theirs(
     manifest: Path, one: Path, tmp_path: Path, cache_content: Callable[[Path], dict[str, object]]
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_part_s_numbers(manifest: Path) -> None:
     assert RunOptions(part="2/4").shards == (2, 4)
 
 
+@pytest.mark.slow
 def test_merge_refuses_other_options_and_makes_nothing(cache: Path, manifest: Path, tmp_path: Path) -> None:
     run("precompute", manifest, "--out", tmp_path / "other", "--fuse", "max", *SMALL)
     result = run("merge", tmp_path / "out", cache, tmp_path / "other")

@@ -310,6 +310,7 @@ def _forbidding(real: Callable[..., Any], path: Path) -> Callable[..., Any]:
 # --- inspect
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".mp4"])
 def test_inspect_draws_a_clip(cache: Path, tmp_path: Path, suffix: str) -> None:
     clip_id = open_cache(cache).clip_ids[0]
@@ -368,6 +369,7 @@ def test_inspect_says_what_is_wrong(cache: Path, tmp_path: Path, clip_id: str, o
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_inspect_finds_a_video_that_moved_where_it_is_told(make_video: MakeVideo, tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4")
     run("precompute", video, "--out", tmp_path / "cache", *SMALL)

@@ -235,6 +235,7 @@ def test_inputs_without_labels_take_none_away(cache: Path, videos: Path) -> None
     assert not (cache / "table.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_video_that_moved_is_found_where_it_is_and_one_that_was_copied_where_it_was(
     make_video: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_info_of_such_a_cache(cache: Path) -> None:
     assert run("verify", cache).exit_code == 0
 
 
+@pytest.mark.slow
 def test_inspect_and_describe_of_such_videos(folder: Path, cache: Path, tmp_path: Path) -> None:
     for clip_id in open_cache(cache).clip_ids[:2]:
         assert run("inspect", cache, clip_id, "--out", tmp_path / "x.png").exit_code == 0
@@ -174,6 +175,7 @@ def test_tables_and_progress_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[red]x" in shown.out
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_no_unicode_is_no_traceback(folder: Path, cache: Path) -> None:
     for arguments in (["describe", folder / NAMES[4]], ["info", cache, "--failed"], ["info", "ж" * 300]):
         done = subprocess.run(

@@ -39,6 +39,7 @@ def test_a_line_a_window_and_its_patches(clip: Path, tmp_path: Path) -> None:
     assert told.stderr == "21 frames, 4 windows; the last 1 frames are in none\n"
 
 
+@pytest.mark.slow
 def test_standard_input_is_read_as_it_comes(clip: Path) -> None:
     """The first windows are there while the sender still has its end of the pipe."""
     command = [sys.executable, "-m", "codecsieve", "stream", "-", "--stride", "8", "--quiet", *SMALL]

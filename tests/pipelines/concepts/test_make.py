@@ -107,6 +107,7 @@ def test_labels_are_the_nearest_of_the_centres_that_are_written(cache: Path, tmp
     assert np.array_equal(bank.labels, np.argsort(-cosines, axis=1, kind="stable")[:, :3])
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_bytes(cache: Path, tmp_path: Path) -> None:
     make(cache, tmp_path / "one")
     make(cache, tmp_path / "two", features_dir=tmp_path / "features")
@@ -129,6 +130,7 @@ def test_memory_changes_no_bit(cache: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "anew") == content(tmp_path / "held")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(cache: Path, tmp_path: Path) -> None:
     make(cache, tmp_path / "out")
     before, encoder = content(tmp_path / "out"), Planted()
@@ -141,6 +143,7 @@ def test_what_is_there_is_not_made_again(cache: Path, tmp_path: Path) -> None:
     assert encoder.encoded == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_goes_on(cache: Path, tmp_path: Path) -> None:
     make(cache, tmp_path / "whole")
 
@@ -159,6 +162,7 @@ def test_a_run_that_is_interrupted_goes_on(cache: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_damaged_bank_is_made_again(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(cache, tmp_path / "out")
     before = content(tmp_path / "out")
@@ -181,6 +185,7 @@ class Blind(Planted):
         return np.zeros(WIDTH)
 
 
+@pytest.mark.slow
 def test_a_bank_of_something_else_stays(cache: Path, tmp_path: Path) -> None:
     make(cache, tmp_path / "out")
     before = content(tmp_path / "out")
@@ -304,6 +309,7 @@ def test_the_command_takes_the_published_recipe_on_whole_frames(real: Path, tmp_
     assert "dims (100) must be <= 64, the numbers of small" in refused.stderr
 
 
+@pytest.mark.slow
 def test_what_was_made_is_trained_on(real: Path, tmp_path: Path) -> None:
     from codecsieve.pipelines.train.config import TrainConfig, TrainRun
     from codecsieve.pipelines.train.run import train

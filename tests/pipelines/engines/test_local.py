@@ -228,6 +228,7 @@ def test_every_job_is_answered_once() -> None:
     assert not workers_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
@@ -245,6 +246,7 @@ def test_a_worker_that_dies_costs_its_job_only(job: str, reason: str) -> None:
     assert answers == {"a": "A", "b": "B", "c": "C"}
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_is_killed_in_its_time() -> None:
     answers = dict(run_jobs([act], ["hang", "a", "b"], timeout=0.5))
     lost = answers.pop("hang")
@@ -364,6 +366,7 @@ def test_an_answer_counts_once() -> None:
     assert sorted(answers) == [("a", "A"), ("b", "B"), ("the answer twice", "THE ANSWER TWICE")]
 
 
+@pytest.mark.slow
 def test_a_death_is_not_laid_to_the_job_that_was_only_given() -> None:
     jobs = ["killed after its answer", "a", "killed after its answer", "b"]
     answers = list(run_jobs([act], jobs, timeout=30))
@@ -397,6 +400,7 @@ def test_a_run_goes_on_without_a_worker_that_does_not_start(
         assert "going on with 1 worker processes: worker processes do not start (exit status 7)" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [StopsAtStart, HangsAtStart])
 def test_workers_of_which_none_is_ready_in_time_are_an_error(other: type[StartsNoWorker]) -> None:
     began = time.monotonic()
@@ -496,6 +500,7 @@ def test_a_worker_that_is_stopped_while_it_has_nothing_to_do_costs_no_job() -> N
     assert sorted(got) == sorted((job, job.upper()) for job in jobs)
 
 
+@pytest.mark.slow
 def test_stopped_workers_are_all_killed_at_the_end() -> None:
     with closing(run_jobs([act] * 4, ["a", *["stop"] * 4], timeout=60)) as answers:
         assert next(answers) == ("a", "A")

@@ -53,6 +53,7 @@ def test_every_job_has_its_own_answer_however_many_threads_ask(crew: StandingCre
     assert (crew.waiting, crew.ready) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_worker_costs_itself_and_the_next_is_done(crew: StandingCrew[str, str]) -> None:
     for _ in range(5):
         lost = crew.submit("die").result(WAIT)
@@ -62,6 +63,7 @@ def test_a_job_that_kills_its_worker_costs_itself_and_the_next_is_done(crew: Sta
     assert str(crew.submit("on").result(WAIT)).startswith("on by ")
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_lost(crew: StandingCrew[str, str]) -> None:
     crew.submit("start").result(WAIT)
     slow, quick = crew.submit("sleep 100"), crew.submit("quick")
@@ -71,6 +73,7 @@ def test_a_job_that_takes_too_long_is_lost(crew: StandingCrew[str, str]) -> None
     assert lost.reason == "took longer than 3 s"
 
 
+@pytest.mark.slow
 def test_a_job_that_is_cancelled_while_it_waits_is_not_done() -> None:
     crew: StandingCrew[str, str] = StandingCrew([act], timeout=30)
     crew.submit("start").result(WAIT)

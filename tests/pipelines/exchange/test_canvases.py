@@ -66,6 +66,7 @@ def test_what_is_packed_is_unpacked_as_it_was(count: int, rows: int, columns: in
     np.testing.assert_array_equal(unpack(canvases, patch), patches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [14, 16])
 def test_llava_has_eight_exact_pictures_of_36x36_patches_and_their_places(tmp_path: Path, patch: int) -> None:
     cache = make_cache(tmp_path / "cache", patch)

@@ -62,6 +62,7 @@ def export_until(cache: SparseCache, out: Path, to: str, clips: int) -> None:
         export_cache(cache, out, to, shard_size=SHARD, progress=interrupt)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FILES)
 @pytest.mark.parametrize("clips", [1, 3, 4])
 def test_an_interrupted_export_goes_on_and_has_the_same_files(
@@ -93,6 +94,7 @@ def test_an_export_of_a_cache_that_moved_goes_on(cache: SparseCache, tmp_path: P
     assert export_cache(tmp_path / "moved", tmp_path / "out", "webdataset", shard_size=SHARD).made == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_only_clips_that_meet_a_condition(cache: SparseCache, tmp_path: Path, to: str) -> None:
     exported = export_cache(cache, tmp_path / "out", to, where="label in ('0', '4')")  # type: ignore[arg-type]

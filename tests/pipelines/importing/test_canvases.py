@@ -46,6 +46,7 @@ def assert_same(made: SparseCache, cache: SparseCache, pixels: bool = True) -> N
             np.testing.assert_array_equal(one.patches, other.patches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [120, 128])
 def test_an_export_that_is_imported_is_the_cache_that_it_was(tmp_path: Path, kept: int) -> None:
     cache = exported(tmp_path, kept)
@@ -60,6 +61,7 @@ def test_an_export_that_is_imported_is_the_cache_that_it_was(tmp_path: Path, kep
     assert_same(open_cache(tmp_path / "indices"), cache, pixels=False)
 
 
+@pytest.mark.slow
 def test_letterboxed_blocks_of_real_videos_come_back_in_their_order(
     tmp_path: Path, make_video: Callable[..., Path]
 ) -> None:
@@ -202,6 +204,7 @@ def spoil(folder: Path, what: str, outside: Path) -> str:
     return says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     [

@@ -95,6 +95,7 @@ def test_published_indices_become_a_cache_of_the_same_patches(
         assert next(iter(cs.make_loader(cache, batch_size=3))).patches.shape == (3, K, 3, 14, 14)
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_cache(sieved: SparseCache, videos: Path, tmp_path: Path, cache_content: Any) -> None:
     write_published(tmp_path / "published", sieved, str(videos), key="")
     for workers in (0, 2):
@@ -121,6 +122,7 @@ def test_an_import_goes_on_and_tries_again_what_failed(sieved: SparseCache, vide
         import_cache(tmp_path / "published", tmp_path / "cache", videos, **OPTIONS, store="patches")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips", [0, 1, 2])
 def test_an_import_that_was_interrupted_goes_on_to_the_same_cache(
     sieved: SparseCache, videos: Path, tmp_path: Path, cache_content: Any, clips: int
@@ -203,6 +205,7 @@ def assert_same_clip(made: Any, clip: Any) -> None:
     np.testing.assert_array_equal(made.positions, clip.positions)
 
 
+@pytest.mark.slow
 def test_the_sieve_does_not_go_on_with_what_others_chose(sieved: SparseCache, videos: Path, tmp_path: Path) -> None:
     write_published(tmp_path / "published", sieved, str(videos), key="")
     import_cache(tmp_path / "published", tmp_path / "cache", videos, **OPTIONS)
@@ -236,6 +239,7 @@ def exported(tmp_path: Path, to: Any, **options: Any) -> SparseCache:
     return open_cache(tmp_path / "given")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["llava", "assets"])
 def test_an_export_that_is_imported_is_the_cache_that_it_was(tmp_path: Path, to: str) -> None:
     cache = exported(tmp_path, to)
@@ -258,6 +262,7 @@ LAID: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["llava", "assets", "ov2"])
 @pytest.mark.parametrize("laid", LAID, ids=["blocks", "zigzag", "groups", "native"])
 def test_tokens_of_an_export_that_is_imported_stand_as_they_stood(
@@ -278,6 +283,7 @@ def test_tokens_of_an_export_that_is_imported_stand_as_they_stood(
     assert sorted(back.table.select(seen).to_pylist(), key=str) == sorted(cache.table.select(seen).to_pylist(), key=str)
 
 
+@pytest.mark.slow
 def test_places_in_time_of_an_export_come_back_as_such(sieved: SparseCache, videos: Path, tmp_path: Path) -> None:
     """What stands for slots with target_frames; what slots had the same place is not told apart."""
     for places in (64, 4):
@@ -296,6 +302,7 @@ def test_places_in_time_of_an_export_come_back_as_such(sieved: SparseCache, vide
             np.testing.assert_array_equal(made.frame_ids, clip.frame_ids)
 
 
+@pytest.mark.slow
 def test_patches_are_read_off_jpeg_pictures_too(tmp_path: Path) -> None:
     cache = exported(tmp_path, "assets", canvas="jpeg")
     import_cache(tmp_path / "out", tmp_path / "back", store="patches", workers=0)
@@ -429,6 +436,7 @@ SPOILT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SPOILT)
 def test_a_folder_that_is_spoilt_or_leads_elsewhere_fails_alone(tmp_path: Path, what: str) -> None:
     exported(tmp_path, "assets")

@@ -127,6 +127,7 @@ def test_a_videos_number_need_not_have_an_embedding(model: VideoLanguageModel) -
     assert model(**pad_samples(sample, Chat(byte_tokenizer(), filler=10**6))).loss == wanted
 
 
+@pytest.mark.slow
 def test_the_trainer_of_transformers_takes_it_and_saves_it(tmp_path: Path) -> None:
     """With batches that it adds up by the answers in them, those without a video when the projector is alone, and
     embeddings that are the output layer, too.
@@ -174,6 +175,7 @@ def test_tokens_made_before_are_as_good_as_patches(model: VideoLanguageModel) ->
         model(**pad_samples(samples, chat))
 
 
+@pytest.mark.slow
 def test_a_stage_trains_the_parts_it_names_and_no_other(model: VideoLanguageModel) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     batch = pad_samples(small_samples(), small_chat())

@@ -92,6 +92,7 @@ OTHERS_FIRST = {
 """Class and register tokens before the patches'."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS_FIRST)
 def test_tokens_are_the_model_s_own_of_each_frame_and_the_frame_s_number(kind: str, tmp_path: Path) -> None:
     save_foreign(tmp_path, kind, **NORMALISED, size={"height": SIDE, "width": SIDE})
@@ -221,6 +222,7 @@ def test_a_preprocessor_that_makes_no_pictures_is_refused(processor: dict[str, A
         load(tmp_path)
 
 
+@pytest.mark.slow
 def test_each_published_family_takes_its_own_models_and_no_others(tmp_path: Path) -> None:
     kinds = ("clip", "metaclip_2", "siglip", "siglip2", "dinov2", "dinov2_with_registers", "dinov3_vit", "aimv2")
     taken = {

@@ -48,6 +48,7 @@ def assert_same(some: Iterator[Batch] | list[Batch], others: list[Batch]) -> Non
         torch.testing.assert_close(one.patches.cpu(), other.patches, atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @needs_dali
 @pytest.mark.parametrize("photometric", [None, PHOTOMETRIC])
 @pytest.mark.parametrize("normalisation", [None, NORMALISATION])

@@ -18,6 +18,7 @@ from codecsieve.pipelines.sieve.clip import sieve_clip
 GOPS = {"bf": "2", "g": "12", "refs": "2", "x264-params": "scenecut=0:b-pyramid=none"}
 
 
+@pytest.mark.slow
 def test_description_of_an_h264_file(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=60, size=(98, 66), options=GOPS)
     found = describe(path, num_frames=5)
@@ -103,6 +104,7 @@ def test_the_title_is_the_file_and_the_seconds_of_it(tmp_path: Path, make_video)
     assert titles == [name, f"{name}, 0.4 s to 0.8 s", f"{name}, 0 s to 1 s", f"{name}, 0.5 s to the end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "k_keep"), [("saliency", 2048), ("saliency", 2100), ("sampling", 1024)])
 def test_the_picture_shows_what_sampling_and_the_policy_keep(
     tmp_path: Path, make_video, policy: str, k_keep: int

@@ -160,6 +160,7 @@ def test_the_animation_has_one_image_a_slot_that_shows_what_is_kept(clip: DrawnC
         assert (shown(np.asarray(image)[68 : 68 + 144, left : left + 144]) == clip.kept[slot]).all()
 
 
+@pytest.mark.slow
 def test_each_suffix_gets_its_kind_of_file(clip: DrawnClip, tmp_path: Path) -> None:
     for name in ("a.png", "deep/b.gif", "c.MP4"):
         save_picture(tmp_path / name, clip)

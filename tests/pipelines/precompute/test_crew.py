@@ -36,6 +36,7 @@ def test_a_clip_that_would_take_too_much_memory_fails_alone(clip: Path, tmp_path
     assert summary.made == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker's memory is not limited")
 def test_a_worker_that_is_refused_memory_says_so_and_goes_on(
     clip: Path, tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch

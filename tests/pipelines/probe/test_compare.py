@@ -124,6 +124,7 @@ def test_encoders_are_compared_in_one_table_and_one_picture(home: Path, tmp_path
     assert "made before" in again.output
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_told_of_and_the_others_go_on(home: Path, tmp_path: Path) -> None:
     first, *others = [home / name for name in ("empty", "timesformer", "nowhere", "clip")]
     result = probe(home, f"--compare={first}", *others, "--out", tmp_path / "out")
@@ -142,6 +143,7 @@ def test_one_that_fails_is_told_of_and_the_others_go_on(home: Path, tmp_path: Pa
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_baseline_is_probed_by_its_family_s_name(home: Path, tmp_path: Path) -> None:
     options = ["--model-weight", home / "siglip2", "--model_family", "siglip2", "--embedding_size", 64]
     result = probe(home, *options, "--frames_token_num", 16, "--out", tmp_path / "out")

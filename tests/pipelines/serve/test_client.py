@@ -20,6 +20,8 @@ from codecsieve.client import JobState, SievedTokens
 from codecsieve.errors import ManifestError
 from codecsieve.pipelines.serve.keys import Keys
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"num_frames": 4, "input_size": 28, "k_keep": 6}
 
 
@@ -228,7 +230,6 @@ def test_an_upload_that_is_too_large_is_told_before_it_is_sent_whole(tmp_path: P
     assert caught.value.status == 0
 
 
-@pytest.mark.slow
 def test_a_job_is_followed_through_a_restart(make_video: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for number in range(12):
@@ -250,7 +251,6 @@ def test_a_job_is_followed_through_a_restart(make_video: Callable[..., Path], tm
     assert (job.state.state, job.state.failed) == ("done", 0)
 
 
-@pytest.mark.slow
 def test_a_job_is_cancelled(make_video: Callable[..., Path], tmp_path: Path) -> None:
     write_long_work(tmp_path / "videos", make_video)
     with running(tmp_path) as service, cs.Client(service.url) as client:

@@ -17,6 +17,8 @@ from codecsieve.pipelines.serve import measures
 from codecsieve.pipelines.serve.keys import ROLES
 from codecsieve.pipelines.serve.limits import Limits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "service.md").read_text()
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -53,7 +55,6 @@ def here(code: str, service: Running) -> str:
     return code.replace("http://localhost:8000", service.url).replace("localhost:8000", service.url)
 
 
-@pytest.mark.slow
 def test_every_line_runs(service: Running, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the document's order: Python reads what curl has written."""
     for code in SHELL.findall(TEXT):

@@ -16,6 +16,8 @@ from served import running
 
 import codecsieve as cs
 
+pytestmark = pytest.mark.slow
+
 QUERY = "num_frames=4&input_size=28&k_keep=6"
 SMALL = {"num_frames": 4, "input_size": 28, "k_keep": 6}
 

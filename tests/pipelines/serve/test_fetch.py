@@ -241,6 +241,7 @@ def silent_half_way(connection: socket.socket) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "status"),
     [(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + bytes(5000), 413), (endless, 413), (silent, 502),

@@ -31,6 +31,8 @@ from codecsieve.pipelines.serve.jobs import JobStore
 from codecsieve.pipelines.serve.limits import Limits
 from codecsieve.pipelines.serve.tasks import Clip, check_limits
 
+pytestmark = pytest.mark.slow
+
 QUERY = "num_frames=4&input_size=28&k_keep=6"
 SMALL = {"num_frames": 4, "input_size": 28, "k_keep": 6}
 SECRET = "what nobody is to be told"
@@ -422,7 +424,6 @@ def test_options_that_ask_for_too_much(client: httpx.Client, route: str, query: 
     refused(client.post(f"/v1/{route}?{query}", json={"path": "videos/a.mp4"}), 413, 422)
 
 
-@pytest.mark.slow
 def test_files_whose_bytes_were_flipped_are_sieved_or_refused(
     client: httpx.Client, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -449,7 +450,6 @@ def test_files_whose_bytes_were_flipped_are_sieved_or_refused(
     assert seen.count(422) > 30
 
 
-@pytest.mark.slow
 def test_a_damaged_cache_is_read_or_said_to_be_damaged(guarded: Running, client: httpx.Client, place: Path) -> None:
     draw = random.Random(5)
     damaged, whole = place / "caches" / "damaged", place / "caches" / "one"
@@ -693,7 +693,6 @@ def test_without_keys_it_is_this_machines_alone(guarded: Running, place: Path, t
     assert not (place / "videos" / "d").exists()
 
 
-@pytest.mark.slow
 def test_told_to_be_insecure_it_is_anybodys_but_no_other_sites(tmp_path: Path) -> None:
     with running(tmp_path, "--host", "0.0.0.0", "--insecure") as service:
         for headers, status in (({"Host": "any.example"}, 200), ({"Origin": "http://evil.example"}, 403)):
@@ -745,7 +744,6 @@ def test_a_condition_reads_no_file_and_is_nothing_but_a_condition(client: httpx.
     assert "root:" not in told
 
 
-@pytest.mark.slow
 def test_a_condition_that_never_ends_or_takes_all_memory_is_ended(client: httpx.Client) -> None:
     endless = [
         "(with recursive r(i) as (select 1 union all select i + 1 from r) select max(i) from r) > 0",
@@ -766,7 +764,6 @@ def test_a_condition_that_never_ends_or_takes_all_memory_is_ended(client: httpx.
     assert time.monotonic() - began < 90
 
 
-@pytest.mark.slow
 def test_more_than_the_queue_holds_is_told_to_come_again_and_who_goes_is_not_waited_on(
     make_video: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def arrow_of(answer: httpx.Response) -> tuple[dict[str, np.ndarray], dict[str, o
     return arrays, json.loads(table.schema.metadata[b"codecsieve"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["path", "body", "form"])
 @pytest.mark.parametrize("form", ["arrow", "npz", "safetensors"])
 def test_a_clip_comes_back_as_the_tokens_that_sieve_gives(
@@ -125,6 +126,7 @@ def test_a_file_that_is_no_video_is_told_under_the_name_that_users_know(client: 
     assert list((site / "data" / "uploads").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_description_and_pictures(client: httpx.Client) -> None:
     told = client.post("/v1/describe", json={"path": "videos/a.mp4"}).json()
     assert (told["path"], told["codec"]) == ("videos/a.mp4", "h264")
@@ -165,6 +167,7 @@ def wait_for(client: httpx.Client, job: dict[str, object]) -> dict[str, object]:
     return last
 
 
+@pytest.mark.slow
 def test_a_job_makes_the_cache_that_precompute_makes(
     client: httpx.Client, site: Path, tmp_path: Path, cache_content: Callable[[Path], dict[str, object]]
 ) -> None:
@@ -185,6 +188,7 @@ def test_a_job_makes_the_cache_that_precompute_makes(
     assert "caches:one" in client.get("/v1/caches").json()["caches"]
 
 
+@pytest.mark.slow
 def test_a_manifest_in_the_job_gives_labels_and_the_cache_can_be_read(client: httpx.Client, site: Path) -> None:
     rows = [{"path": "videos/a.mp4", "label": "run", "take": 1}, {"path": "videos/b.mp4", "label": "walk", "take": 2}]
     job = client.post("/v1/jobs", json={"cache": "caches:labelled", "manifest": rows, "options": SMALL}).json()
@@ -306,6 +310,7 @@ def test_a_job_that_is_cancelled_ends_and_what_it_made_stays(make_video: Callabl
     assert not (tmp_path / "caches" / "two").exists()
 
 
+@pytest.mark.slow
 def test_a_second_service_on_one_data_folder_refuses_in_one_line(service: Running, site: Path) -> None:
     before = service.log.read_text().count("is another service's")
     with running(site, ready=False) as second:

@@ -54,6 +54,7 @@ def same_windows(socket: Any, expected: list[cs.StreamWindow]) -> None:
     assert told == {"end": True, "frames": 24, "windows": len(expected)}
 
 
+@pytest.mark.slow
 def test_a_video_that_is_sent_comes_back_as_its_windows(client: TestClient, folder: Path) -> None:
     data = (folder / "videos" / "clip.mkv").read_bytes()
     with client.websocket_connect(f"ws://localhost/v1/stream?{QUERY}") as socket:
@@ -63,6 +64,7 @@ def test_a_video_that_is_sent_comes_back_as_its_windows(client: TestClient, fold
         same_windows(socket, list(cs.stream(folder / "videos" / "clip.mkv", **SMALL)))
 
 
+@pytest.mark.slow
 def test_a_file_below_a_root_is_named(client: TestClient, folder: Path) -> None:
     with client.websocket_connect(f"ws://localhost/v1/stream?path=videos/clip.mkv&{QUERY}") as socket:
         same_windows(socket, list(cs.stream(folder / "videos" / "clip.mkv", **SMALL)))
@@ -100,6 +102,7 @@ def test_pages_of_other_sites_may_not(client: TestClient, headers: dict[str, str
     assert told.value.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_video_is_said_under_its_own_name(client: TestClient, folder: Path) -> None:
     with client.websocket_connect(f"ws://localhost/v1/stream?path=videos/notes.txt&{QUERY}") as socket:
         told = socket.receive_json()
@@ -108,6 +111,7 @@ def test_a_file_that_is_no_video_is_said_under_its_own_name(client: TestClient, 
     assert str(folder) not in told["error"]
 
 
+@pytest.mark.slow
 def test_a_sender_that_falls_silent_is_told_so(client: TestClient) -> None:
     with client.websocket_connect(f"ws://localhost/v1/stream?{QUERY}") as socket:
         socket.send_bytes(b"\x1aE\xdf\xa3")
@@ -117,6 +121,7 @@ def test_a_sender_that_falls_silent_is_told_so(client: TestClient) -> None:
         }
 
 
+@pytest.mark.slow
 def test_there_are_so_many_and_whoever_goes_makes_room(client: TestClient, folder: Path) -> None:
     with client.websocket_connect(f"ws://localhost/v1/stream?{QUERY}"):
         with (

@@ -261,6 +261,7 @@ def test_sampling_keeps_whole_slots_uniformly_spaced(tmp_path: Path, make_video,
     assert clip.positions[:16, 1:].tolist() == [[row, column] for row in range(4) for column in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spread", "frames", "times"),
     [

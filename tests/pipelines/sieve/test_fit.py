@@ -120,6 +120,7 @@ def test_a_drawn_clip_shows_what_is_kept(path: Path) -> None:
     np.testing.assert_array_equal(drawn.scores, clip.slot_scores)
 
 
+@pytest.mark.slow
 def test_whole_pictures_and_many_slots_count_as_memory(tmp_path: Path, make_video) -> None:
     path = make_video(tmp_path / "clip.mp4", frames=160, size=(192, 108))
     with open_source(str(path)) as source:

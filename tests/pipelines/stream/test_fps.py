@@ -36,6 +36,7 @@ def frames_of(path: Path, **options: Any) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "options"),
     [
@@ -60,6 +61,7 @@ def test_a_rate_that_divides_the_sources_is_one_in_so_many(
             np.testing.assert_array_equal(one.times, other.times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_of_a_variable_rate_the_first_frame_at_or_after_each_mark(
     seed: int, make_video: MakeVideo, tmp_path: Path

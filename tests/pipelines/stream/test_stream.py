@@ -69,6 +69,7 @@ def sieved(path: Path, frames: np.ndarray, rate: int = 25, **options: Any) -> cs
     return cs.sieve(path, start=start, end=(frames[-1] + 0.5) / rate, num_frames=len(frames), **options)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_window_is_what_the_sieve_gives_of_its_frames(clips: dict[str, Path], data: st.DataObject) -> None:
@@ -256,6 +257,7 @@ def test_a_fifo_without_a_sender_is_not_waited_for_longer_than_that(tmp_path: Pa
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_a_growing_file_is_followed_and_its_silence_is_said(clip: Path, tmp_path: Path) -> None:
     data, path = clip.read_bytes(), tmp_path / "growing.mkv"
     path.write_bytes(data[:3000])
@@ -338,6 +340,7 @@ def test_what_is_no_source_is_refused(source: Any) -> None:
         cs.stream(io.BytesIO(), follow=True)
 
 
+@pytest.mark.slow
 def test_of_an_mp4_whose_index_comes_last_a_pipe_is_told(make_video: MakeVideo, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=24, size=(320, 240), moving="noise")
     with path.open("rb") as file:
@@ -379,6 +382,7 @@ def test_an_address_gives_what_the_file_does(clip: Path) -> None:
         assert_same(one.selection, other.selection, set())
 
 
+@pytest.mark.slow
 def test_an_address_that_falls_silent_is_said_without_its_secrets(clip: Path) -> None:
     got: list[cs.StreamWindow] = []
     with (

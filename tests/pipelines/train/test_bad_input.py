@@ -149,6 +149,7 @@ def largest_file(nbytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [5_000, 100_000])
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_training_goes_on(
     given: Given, tmp_path: Path, room: int
@@ -164,6 +165,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_training_goes_on(
         assert same_files(tmp_path / "out" / folder, given.trained / folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder.safetensors", "centres-00000.safetensors", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "missing", "empty"])
 def test_a_torn_checkpoint_is_named_and_without_it_the_one_before_goes_on(

@@ -20,6 +20,7 @@ from codecsieve.pipelines.train.trainer import Bank, Trainer
 TOKENS, CLIPS = 64, 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_memory_is_what_a_real_step_keeps(recompute: bool) -> None:
     config = TrainConfig(batch_size=CLIPS, recompute=recompute)
@@ -55,6 +56,7 @@ class Peak(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips", [CLIPS, 64])  # drawing takes the most; telling apart does
 def test_memory_of_the_loss_is_what_a_real_one_takes(clips: int) -> None:
     classes = 20_000
@@ -69,6 +71,7 @@ def test_memory_of_the_loss_is_what_a_real_one_takes(clips: int) -> None:
     assert peak.nbytes < 1.1 * head.weight.nbytes  # the centres' gradient, which is counted with the centres
 
 
+@pytest.mark.slow
 def test_processes_share_the_bank_and_the_clips() -> None:
     config = TrainConfig(batch_size=16)
     one, two = (budget(config, [HeadSize(1000, TOKENS, 10, 16)], ranks) for ranks in (1, 2))
@@ -77,6 +80,7 @@ def test_processes_share_the_bank_and_the_clips() -> None:
     assert two.parts["activations"] == pytest.approx(one.parts["activations"] / 2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_heads_take_turns_on_the_device_and_add_up_in_work_and_banks() -> None:
     config = TrainConfig(batch_size=16)
     clips, photos = HeadSize(1000, TOKENS, 10, 16), HeadSize(2000, 16, 100, 8)
@@ -87,6 +91,7 @@ def test_heads_take_turns_on_the_device_and_add_up_in_work_and_banks() -> None:
     assert both.tokens == 16 * TOKENS + 8 * 16
 
 
+@pytest.mark.slow
 def test_the_published_training_fits_its_gpus() -> None:
     config = TrainConfig(encoder="large", batch_size=160, recompute=True)
     told = budget(config, [HeadSize(2_000_000, 2048, 10, 160)], ranks=8, bfloat16=True)
@@ -94,12 +99,14 @@ def test_the_published_training_fits_its_gpus() -> None:
     assert told.operations == pytest.approx(20 * 3 * 1.65e12 * 4 / 3, rel=0.1)  # each clip's forward pass twice
 
 
+@pytest.mark.slow
 def test_the_encoder_of_the_budget_is_the_one_that_is_trained() -> None:
     with torch.device("meta"):
         truth = sum(p.numel() for p in OneVisionEncoder(EncoderConfig.preset("small")).parameters())
     assert budget(TrainConfig(encoder="small"), [HeadSize(100, 16, 10, 32)]).parameters == truth
 
 
+@pytest.mark.slow
 def test_in_float64_all_is_twice_as_large_but_what_is_drawn() -> None:
     head = HeadSize(2000, TOKENS, 8, 8)
     plain, double = (budget(TrainConfig(precision=precision), [head]) for precision in ("float32", "float64"))

@@ -159,6 +159,7 @@ def test_a_crop_is_of_the_picture(width: int, height: int, drawn: list[float]) -
     assert (made == (9, 80, 200)).all()
 
 
+@pytest.mark.slow
 def test_a_crop_has_the_published_area_and_aspect_and_is_mirrored_every_other_time() -> None:
     across = np.tile(np.arange(250, dtype=np.uint8)[None, :, None], (200, 1, 3))
     down = np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (1, 250, 3))
@@ -257,6 +258,7 @@ def test_a_file_that_is_no_table_of_words_is_one_line(tmp_path: Path) -> None:
 # --- trainings
 
 
+@pytest.mark.slow
 def test_heads_are_trained_together_each_with_its_bank(
     clips: TrainRun, tars: str, named: str, small: str, tmp_path: Path
 ) -> None:
@@ -273,6 +275,7 @@ def test_heads_are_trained_together_each_with_its_bank(
     assert list((run.out / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_a_training_of_heads_that_is_cut_off_ends_with_the_same_weights(
     clips: TrainRun, tars: str, named: str, small: str, tmp_path: Path
 ) -> None:
@@ -295,12 +298,14 @@ def test_a_training_of_heads_that_is_cut_off_ends_with_the_same_weights(
         train(replace(cut_off, heads=()), CONFIG)
 
 
+@pytest.mark.slow
 def test_pictures_alone_are_trained_on(tars: str, named: str, small: str, tmp_path: Path) -> None:
     trained = train(TrainRun(None, None, tmp_path, heads=(head(tars, named),), init=small), CONFIG)
     assert trained.validated is None
     cs.load_encoder(trained.encoder)
 
 
+@pytest.mark.slow
 def test_the_command_takes_heads_from_a_file_or_flags(
     clips: TrainRun, tars: str, named: str, small: str, tmp_path: Path
 ) -> None:

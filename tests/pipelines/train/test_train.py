@@ -68,6 +68,7 @@ def losses(out: Path) -> list[float]:
     return [event["loss"] for event in events if "loss" in event]
 
 
+@pytest.mark.slow
 def test_a_training_leaves_an_encoder_a_log_and_checkpoints(data: TrainRun, tmp_path: Path) -> None:
     told: list[int] = []
     run = replace(data, out=tmp_path)
@@ -82,6 +83,7 @@ def test_a_training_leaves_an_encoder_a_log_and_checkpoints(data: TrainRun, tmp_
     assert again.loss is None
 
 
+@pytest.mark.slow
 def test_a_training_that_is_cut_off_ends_with_the_same_weights(data: TrainRun, tmp_path: Path) -> None:
     train(replace(data, out=tmp_path / "whole"), CONFIG)
 
@@ -123,6 +125,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data: TrainRun, tmp_
     assert losses(cut.out) == losses(whole.out)
 
 
+@pytest.mark.slow
 def test_whole_frames_and_collages_take_their_shares(data: TrainRun, tmp_path: Path) -> None:
     config = replace(CONFIG, steps=2, codec_share=0.5, frames_share=0.25, frames=2)
     assert train(replace(data, out=tmp_path), config).loss is not None
@@ -130,6 +133,7 @@ def test_whole_frames_and_collages_take_their_shares(data: TrainRun, tmp_path: P
         train(replace(data, out=tmp_path / "none", frames_cache=None), config)
 
 
+@pytest.mark.slow
 def test_held_out_clips_are_validated_on_and_not_trained_on(data: TrainRun, tmp_path: Path) -> None:
     config = replace(CONFIG, held_out=0.4, validate_every=2)
     seen: list[int] = []
@@ -140,6 +144,7 @@ def test_held_out_clips_are_validated_on_and_not_trained_on(data: TrainRun, tmp_
     assert 0 <= trained.validated.recall <= 1
 
 
+@pytest.mark.slow
 def test_another_training_in_its_folder_is_refused(data: TrainRun, tmp_path: Path) -> None:
     run = replace(data, out=tmp_path)
     train(run, replace(CONFIG, steps=1))
@@ -162,6 +167,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["train", *map(str, arguments)], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_the_command_trains_by_file_and_flags_and_exports(data: TrainRun, tmp_path: Path) -> None:
     file = tmp_path / "train.toml"
     file.write_text(

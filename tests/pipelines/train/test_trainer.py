@@ -95,6 +95,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one if name != "losses")
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_has_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     whole = steps(0, 1, tmp_path / "whole")
     steps(0, 1, tmp_path / "cut", end=3)
