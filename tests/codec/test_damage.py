@@ -143,7 +143,9 @@ def sieve_all(paths: list[Path]) -> None:
             assert clip.patches.shape == (64, 3, 14, 14)
         except VideoError as error:
             line = str(error)
-            assert line.startswith(f"{path}: ") and ";" in line and "\n" not in line, line  # noqa: PT018
+            assert line.startswith(f"{path}: "), line
+            assert ";" in line, line
+            assert "\n" not in line, line
 
 
 def test_all_packets_damaged_is_one_line(tmp_path: Path, make_video: MakeVideo) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import torch
 import zarr
 from cache_cases import CONFIG, LAYOUT, fill, make_clip, make_record, names
+from forked import killed_copy
 from torch import Tensor
 
 import codecsieve.files as publishing
@@ -72,15 +73,6 @@ def expected(cache: SparseCache, numbers: list[int]) -> np.ndarray:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.name != ".lock"}
-
-
-def killed(work: Callable[[], object]) -> bool:
-    """Do work in a child process; whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        work()
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
 def kill_at_publication(number: int, before: bool) -> None:
@@ -151,7 +143,7 @@ def test_a_run_that_is_killed_at_any_file_is_finished_by_the_next(cache: SparseC
                 kill_at_publication(number, before)
                 make(cache, folder)
 
-            assert killed(work)
+            assert killed_copy(work)
             published = len(list((folder / "index").glob("part-*.parquet")))
             encoder = Means()
             make(cache, folder, encoder)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from cache_cases import fill, names
+from forked import killed_copy
 from gloo import on_processes
 from torch import Tensor
 
@@ -248,15 +249,6 @@ def test_every_clip_counts_once_an_epoch(tmp_path: Path, monkeypatch: pytest.Mon
 # --- being cut off
 
 
-def killed(work: Callable[[], object]) -> bool:
-    """Do work in a child process; whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        work()
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
-
-
 def kill_at_step(number: int) -> Callable[[int, int], None]:
     return lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == number else None
 
@@ -281,17 +273,17 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     train(whole)
     for number in (6, 7, 15, steps):  # the last and the first of an epoch, one amid, the very last
         out = tmp_path / f"step {number}"
-        assert killed(lambda: train(out, progress=kill_at_step(number)))  # noqa: B023  # called at once
+        assert killed_copy(lambda: train(out, progress=kill_at_step(number)))  # noqa: B023  # called at once
         train(out)
         assert_same(out, whole)
     for number in (1, 2, 3):
         out = tmp_path / f"file {number}"
-        assert killed(lambda: (kill_at_publication(number), train(out)))  # noqa: B023
+        assert killed_copy(lambda: (kill_at_publication(number), train(out)))  # noqa: B023
         train(out)
         assert_same(out, whole)
     out = tmp_path / "often"
     for number in (3, 8, 22):
-        assert killed(lambda: train(out, progress=kill_at_step(number)))  # noqa: B023
+        assert killed_copy(lambda: train(out, progress=kill_at_step(number)))  # noqa: B023
     train(out)
     assert_same(out, whole)
 

@@ -124,7 +124,7 @@ def test_letterboxes_are_the_processors(tmp_path: Path, make_video, session: Nvd
 def test_rotated_video(tmp_path: Path, make_video, session: NvdecSession, degrees: int) -> None:
     source = make_video(tmp_path / "a.mp4", frames=8, size=(96, 64), moving="square")
     path = run_ffmpeg(tmp_path / "turned.mp4", "-display_rotation", str(degrees), "-i", source, "-c", "copy")
-    assert_same(sieve_clip_on_gpu(session, path, CHANGES), sieve_clip(path, CHANGES))
+    assert_same(sieve_clip_on_gpu(session, path, SMALL), sieve_clip(path, SMALL))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from children import command_line
 
 from codecsieve.errors import VideoError
 from codecsieve.pipelines.transcode import ffmpeg_program
@@ -442,12 +442,8 @@ def test_an_output_with_b_pictures_is_not_published(job: TranscodeJob, tmp_path:
 
 def programs() -> list[psutil.Process]:
     """What this process runs, but for what earlier tests' worker processes have left it."""
-    running = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, though perhaps nobody has waited for it yet
-            if "multiprocessing" not in " ".join(child.cmdline()):
-                running.append(child)
-    return running
+    running = [(child, command_line(child)) for child in psutil.Process().children()]
+    return [child for child, command in running if command and "multiprocessing" not in command]
 
 
 @pytest.mark.slow
